@@ -21,8 +21,9 @@ class LotRule:
 class Instrument:
     """One perpetual future's trading rules (fact sheet, section 5).
 
-    Prices are in quote units per base unit, ``minimum_notional`` in quote units. ``percent_up`` and ``percent_down`` are
-    multipliers of the mark price: a BUY may not be above ``mark * percent_up``, a SELL not below ``mark * percent_down``.
+    Prices are in quote units per base unit, ``minimum_notional`` in quote units. ``percent_up`` and
+    ``percent_down`` are multipliers of the mark price: a BUY may not be above ``mark * percent_up``, a SELL not
+    below ``mark * percent_down``.
     ``market_take_bound`` is the largest deviation of a market fill from the mark price, as a fraction (0.05 is 5 %).
     """
 

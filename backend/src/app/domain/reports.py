@@ -363,15 +363,7 @@ class StreamDown:
     reason: str
 
 
-UserEvent = (
-    OrderUpdate
-    | AccountUpdate
-    | AccountConfigUpdate
-    | MarginCall
-    | UnrecognisedEvent
-    | StreamUp
-    | StreamDown
-)
+UserEvent = OrderUpdate | AccountUpdate | AccountConfigUpdate | MarginCall | UnrecognisedEvent | StreamUp | StreamDown
 
 
 # --- what became of an order request -----------------------------------------------------------------------------
@@ -381,8 +373,9 @@ UserEvent = (
 class RequestStamp:
     """What makes a signed request unique and mortal.
 
-    ``value`` is the v3 nonce in microseconds, or the v1 timestamp in milliseconds, of the exchange's clock. After ``dead_after``
-    (exchange time, margin included) the exchange refuses the request if it has not admitted it: the *fence* of ``design.md``.
+    ``value`` is the v3 nonce in microseconds, or the v1 timestamp in milliseconds, of the exchange's clock. After
+    ``dead_after`` (exchange time, margin included) the exchange refuses the request if it has not admitted it: the
+    *fence* of ``design.md``.
     """
 
     value: int
