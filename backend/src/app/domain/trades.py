@@ -1,0 +1,342 @@
+"""A trade: a decision's whole life on one asset, from the plan to the last accounted fill.
+
+Statuses and their moves are one literal table. What follows from the facts (which order to send, when to give up) is
+decided in ``services.execution.transitions``; this module only holds the facts and what can be derived from them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any
+
+from app.domain.errors import ErrorCode, IllegalTransition
+from app.domain.ids import OrderRole
+from app.domain.money import ZERO
+from app.domain.orders import Order, OrderState
+from app.domain.reports import FillReport, OrderType, PositionSide, Side, WorkingType
+
+
+class TradeSide(StrEnum):
+    """Direction of the position."""
+
+    LONG = "long"
+    SHORT = "short"
+
+    @property
+    def entry_side(self) -> Side:
+        """Direction of the entry order."""
+        return Side.BUY if self is TradeSide.LONG else Side.SELL
+
+    @property
+    def exit_side(self) -> Side:
+        """Direction of every exit order."""
+        return self.entry_side.opposite
+
+    @property
+    def sign(self) -> int:
+        """+1 for long, -1 for short: the sign of the position's quantity."""
+        return 1 if self is TradeSide.LONG else -1
+
+
+class TradeStatus(StrEnum):
+    """Where a trade is (contract, section 6)."""
+
+    PENDING = "pending"
+    """Planned; nothing sent."""
+    ENTERING = "entering"
+    """The entry is sent, or its fate is unknown; nothing filled that we know of."""
+    PROTECTING = "protecting"
+    """Something is filled; not every requested exit is shown on the book."""
+    OPEN = "open"
+    """Filled, and every requested exit rests on the book."""
+    CLOSING = "closing"
+    """On the way out, or flat with something still to clean up or to account for."""
+    CLOSED = "closed"
+    REJECTED = "rejected"
+    """Ended before anything was sent."""
+    FAILED = "failed"
+    """The entry was refused, or proven not to have been executed."""
+
+
+class TradeTrigger(StrEnum):
+    """What moves a trade from one status to the next."""
+
+    SUBMIT = "submit"
+    EXPOSED = "exposed"
+    SECURED = "secured"
+    LAID_BARE = "laid_bare"
+    CLOSE = "close"
+    SETTLED = "settled"
+    ENTRY_REFUSED = "entry_refused"
+    ENTRY_NOT_SENT = "entry_not_sent"
+
+
+_S, _T = TradeStatus, TradeTrigger
+
+TRADE_TABLE: dict[TradeStatus, dict[TradeTrigger, TradeStatus]] = {
+    _S.PENDING: {
+        _T.SUBMIT: _S.ENTERING,
+        _T.ENTRY_NOT_SENT: _S.REJECTED,
+        _T.EXPOSED: _S.PROTECTING,  # a crash fell between sending and recording
+    },
+    _S.ENTERING: {
+        _T.EXPOSED: _S.PROTECTING,
+        _T.ENTRY_REFUSED: _S.FAILED,
+        _T.ENTRY_NOT_SENT: _S.REJECTED,
+    },
+    _S.PROTECTING: {
+        _T.EXPOSED: _S.PROTECTING,
+        _T.SECURED: _S.OPEN,
+        _T.LAID_BARE: _S.PROTECTING,
+        _T.CLOSE: _S.CLOSING,
+    },
+    _S.OPEN: {
+        _T.EXPOSED: _S.OPEN,
+        _T.SECURED: _S.OPEN,
+        _T.LAID_BARE: _S.PROTECTING,  # a stop that disappeared is restored (P5)
+        _T.CLOSE: _S.CLOSING,
+    },
+    _S.CLOSING: {
+        _T.EXPOSED: _S.CLOSING,
+        _T.CLOSE: _S.CLOSING,
+        _T.SETTLED: _S.CLOSED,
+    },
+    _S.CLOSED: {
+        _T.EXPOSED: _S.CLOSING,  # a fill of ours turned up after the end: it is closed, never left (U10)
+    },
+    _S.REJECTED: {
+        _T.EXPOSED: _S.PROTECTING,
+    },
+    _S.FAILED: {
+        _T.EXPOSED: _S.PROTECTING,  # a fill that turns up after the entry was given up reopens the trade (U10)
+    },
+}
+
+ENDED = frozenset({_S.CLOSED, _S.REJECTED, _S.FAILED})
+
+
+def next_trade_status(status: TradeStatus, trigger: TradeTrigger) -> TradeStatus:
+    """Look up the table.
+
+    Raises:
+        IllegalTransition: the table has no such pair.
+    """
+    try:
+        return TRADE_TABLE[status][trigger]
+    except KeyError:
+        raise IllegalTransition(f"a trade in status {status} can't take {trigger}") from None
+
+
+class CloseReason(StrEnum):
+    """Why a trade ended (contract, section 6)."""
+
+    TAKE_PROFIT = "take_profit"
+    STOP_LOSS = "stop_loss"
+    MANUAL = "manual"
+    DECISION = "decision"
+    EMERGENCY = "emergency"
+    LIQUIDATION = "liquidation"
+    ADL = "adl"
+    RECONCILED = "reconciled"
+    HALT = "halt"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leg:
+    """A wished exit: take profit or stop loss.
+
+    ``trigger_price`` is on the tick; ``limit_price`` only for order types that rest as limits. ``attempts`` counts
+    placements towards the failure policy; resizing is not an attempt. ``retry_at`` is the earliest next placement.
+    """
+
+    role: OrderRole
+    order_type: OrderType
+    trigger_price: Decimal
+    limit_price: Decimal | None = None
+    working_type: WorkingType = WorkingType.MARK_PRICE
+    attempts: int = 0
+    retry_at: datetime | None = None
+    confirmed: bool = False
+    """The exchange has shown an order of this leg at least once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TradeError:
+    """Why a trade did not go as wished; becomes ``error`` in the result."""
+
+    code: ErrorCode
+    message: str
+    exchange_code: int | None = None
+    retry_after_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trade:
+    """All facts of one trade. Quantities in base units, prices and money in quote units.
+
+    ``deadline_at`` is when an exposure that is not fully protected must be given up. ``externally_reduced`` is what
+    somebody else (the account's owner, a liquidation) took off the position. ``funding`` is what we received (negative:
+    paid). ``is_accounted`` once every execution's fee and PnL came from the exchange (scenario H5).
+    """
+
+    id: str
+    account_id: str
+    decision_id: str
+    asset: str
+    side: TradeSide
+    quantity: Decimal
+    leverage: int
+    requested_leverage: int | None
+    reference_price: Decimal
+    received_at: datetime
+    created_at: datetime
+    position_side: PositionSide = PositionSide.BOTH
+    status: TradeStatus = TradeStatus.PENDING
+    legs: tuple[Leg, ...] = ()
+    orders: tuple[Order, ...] = ()
+    fills: tuple[FillReport, ...] = ()
+    externally_reduced: Decimal = ZERO
+    entry_sent_at: datetime | None = None
+    first_fill_at: datetime | None = None
+    filled_at: datetime | None = None
+    protected_at: datetime | None = None
+    closed_at: datetime | None = None
+    deadline_at: datetime | None = None
+    close_reason: CloseReason | None = None
+    close_attempts: int = 0
+    close_retry_at: datetime | None = None
+    protection_failed: bool = False
+    is_accounted: bool = False
+    funding: Decimal = ZERO
+    error: TradeError | None = None
+    context: Mapping[str, Any] = field(default_factory=dict)
+    """``exit_plan``, ``rationale``, ``confidence``, ``risk_level`` as they came with the decision."""
+
+    # --- orders ---------------------------------------------------------------------------------------------------
+
+    @property
+    def entry(self) -> Order:
+        """The order that opens the position."""
+        return next(order for order in self.orders if order.role is OrderRole.ENTRY)
+
+    def order(self, client_order_id: str) -> Order | None:
+        """The order with that id, if it is one of this trade."""
+        return next((order for order in self.orders if order.client_order_id == client_order_id), None)
+
+    def orders_of(self, role: OrderRole) -> tuple[Order, ...]:
+        """Orders of one role, oldest attempt first."""
+        return tuple(order for order in self.orders if order.role is role)
+
+    def latest(self, role: OrderRole) -> Order | None:
+        """The newest attempt of a role."""
+        orders = self.orders_of(role)
+        return orders[-1] if orders else None
+
+    def leg(self, role: OrderRole) -> Leg | None:
+        """The wished exit of that role, if one was wished."""
+        return next((leg for leg in self.legs if leg.role is role), None)
+
+    def with_order(self, order: Order) -> Trade:
+        """The trade with ``order`` put in the place of the one with its id, or appended."""
+        if self.order(order.client_order_id) is None:
+            return replace(self, orders=(*self.orders, order))
+        swapped = tuple(order if old.client_order_id == order.client_order_id else old for old in self.orders)
+        return replace(self, orders=swapped)
+
+    def with_leg(self, leg: Leg) -> Trade:
+        """The trade with ``leg`` put in the place of the one with its role."""
+        return replace(self, legs=tuple(leg if old.role is leg.role else old for old in self.legs))
+
+    def after(self, trigger: TradeTrigger) -> Trade:
+        """The trade after ``trigger``.
+
+        Raises:
+            IllegalTransition: see :data:`TRADE_TABLE`.
+        """
+        status = next_trade_status(self.status, trigger)
+        return self if status is self.status else replace(self, status=status)
+
+    # --- what follows from the facts ------------------------------------------------------------------------------
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether the trade is over: closed, rejected or failed."""
+        return self.status in ENDED
+
+    def executed(self, order: Order) -> Decimal:
+        """What is known to be executed of ``order``: the larger of its cumulative report and the fills seen."""
+        filled = sum((fill.quantity for fill in self.fills if fill.order_id == order.exchange_order_id), start=ZERO)
+        return max(order.executed_quantity, filled)
+
+    @property
+    def entered_quantity(self) -> Decimal:
+        """Executed quantity of the entry."""
+        return self.executed(self.entry)
+
+    @property
+    def exited_quantity(self) -> Decimal:
+        """Executed quantity of all exits, others' included."""
+        ours = sum((self.executed(order) for order in self.orders if order.role.is_exit), start=ZERO)
+        return ours + self.externally_reduced
+
+    @property
+    def exposure(self) -> Decimal:
+        """What is still held because of this trade, never negative."""
+        return max(self.entered_quantity - self.exited_quantity, ZERO)
+
+    @property
+    def has_unknown_order(self) -> bool:
+        """Whether the fate of any placement is unknown; then no entry on the asset may be sent."""
+        return any(order.state in (OrderState.UNKNOWN, OrderState.RESUBMITTING) for order in self.orders)
+
+    def fills_of(self, order: Order) -> tuple[FillReport, ...]:
+        """The executions seen of one order."""
+        return tuple(fill for fill in self.fills if fill.order_id == order.exchange_order_id)
+
+    @property
+    def exit_fills(self) -> tuple[FillReport, ...]:
+        """Every execution that reduced the position, ours or not."""
+        entry_id = self.entry.exchange_order_id
+        return tuple(fill for fill in self.fills if fill.order_id != entry_id)
+
+    @property
+    def entry_price(self) -> Decimal | None:
+        """Volume-weighted price of the entry, from its fills where all are known, else the exchange's average."""
+        if not self.entered_quantity:
+            return None
+        fills = self.fills_of(self.entry)
+        quantity = sum((fill.quantity for fill in fills), start=ZERO)
+        if fills and quantity == self.entered_quantity:
+            return average_price(fills)
+        return self.entry.average_price or None
+
+    @property
+    def exit_price(self) -> Decimal | None:
+        """Volume-weighted price of everything that reduced the position."""
+        return average_price(self.exit_fills) if self.exit_fills else None
+
+    @property
+    def realised_pnl(self) -> Decimal:
+        """Sum of the exchange's realised PnL over all fills, before commission and funding."""
+        return sum((fill.realised_pnl for fill in self.fills), start=ZERO)
+
+    @property
+    def commission(self) -> Decimal:
+        """Sum of the commissions paid."""
+        return sum((fill.commission for fill in self.fills), start=ZERO)
+
+    @property
+    def commission_asset(self) -> str | None:
+        """Asset of the commission, from the first fill that names one."""
+        return next((fill.commission_asset for fill in self.fills if fill.commission_asset), None)
+
+
+def average_price(fills: tuple[FillReport, ...]) -> Decimal:
+    """Volume-weighted average of at least one fill."""
+    quantity = sum((fill.quantity for fill in fills), start=ZERO)
+    value = sum((fill.quantity * fill.price for fill in fills), start=ZERO)
+    return value / quantity
