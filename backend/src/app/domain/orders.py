@@ -1,8 +1,8 @@
 """The life of one order: a value, and one literal table of what may happen to it.
 
-The table is the whole truth about states. A pair that it does not have raises :class:`IllegalTransition`; odd rows carry
-their reason. Facts come from three sources that overtake each other (the reply, the stream, a query), so late news about
-a finished order must be harmless: such rows say ``STAY``.
+The table is the whole truth about states. A pair that it does not have raises :class:`IllegalTransition`; odd rows
+carry their reason. Facts come from three sources that overtake each other (the reply, the stream, a query), so late
+news about a finished order must be harmless: such rows lead to the state they start from.
 """
 
 from __future__ import annotations

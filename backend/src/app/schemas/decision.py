@@ -1,0 +1,191 @@
+"""``TradingDecision``: what the Decision Engine sends (contract, section 4)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from decimal import Decimal
+from enum import StrEnum
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from app.domain.errors import DecisionRefused, ErrorCode
+from app.domain.money import plain
+from app.schemas.fields import Number, Positive, UtcTime
+
+MAXIMUM_ASSETS = 200
+MAXIMUM_DEPTH = 32
+_TEXT_LIMIT = 20_000
+
+
+class Action(StrEnum):
+    """What to do with an asset."""
+
+    BUY = "buy"
+    SELL = "sell"
+    HOLD = "hold"
+    CLOSE_POSITION = "close_position"
+    ADJUST_POSITION = "adjust_position"
+    ADJUST_ORDERS = "adjust_orders"
+
+    @property
+    def is_entry(self) -> bool:
+        """Whether the action opens a position."""
+        return self in (Action.BUY, Action.SELL)
+
+
+class AdjustmentType(StrEnum):
+    """Direction of ``adjust_position``."""
+
+    INCREASE = "increase"
+    DECREASE = "decrease"
+
+
+_Wish = Annotated[bool, BeforeValidator(lambda value: False if value is None else value)]
+"""A flag; ``null`` means absent."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PositionAdjustment(_Strict):
+    """How ``adjust_position`` changes a position; the percentage wins over the amount."""
+
+    adjustment_type: AdjustmentType
+    adjustment_amount_usd: Positive | None = None
+    adjustment_percentage: Annotated[Positive, Field(le=100)] | None = None
+    new_tp_price: Positive | None = None
+    new_sl_price: Positive | None = None
+
+
+class OrderAdjustment(_Strict):
+    """How ``adjust_orders`` changes the exits of a position."""
+
+    adjust_tp: _Wish = False
+    adjust_sl: _Wish = False
+    new_tp_price: Positive | None = None
+    new_sl_price: Positive | None = None
+    cancel_tp: _Wish = False
+    cancel_sl: _Wish = False
+
+
+class AssetDecision(_Strict):
+    """The decision on one asset. Unknown fields are refused: a misspelt ``sl_price`` must never leave a position bare."""
+
+    asset: Annotated[str, Field(min_length=1, max_length=40)]
+    action: Action
+    allocation_usd: Annotated[Number, Field(ge=0)] | None = None
+    leverage: Annotated[Number, Field(ge=1)] | None = None
+    tp_price: Positive | None = None
+    sl_price: Positive | None = None
+    position_adjustment: PositionAdjustment | None = None
+    order_adjustment: OrderAdjustment | None = None
+    exit_plan: Annotated[str, Field(max_length=_TEXT_LIMIT)] | None = None
+    rationale: Annotated[str, Field(max_length=_TEXT_LIMIT)] | None = None
+    confidence: Annotated[Number, Field(ge=0, le=100)] | None = None
+    risk_level: Annotated[str, Field(max_length=100)] | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.action.is_entry and not self.allocation_usd:
+            raise ValueError(f"allocation_usd must be above 0 for {self.action.value}")
+        if self.leverage is not None and self.leverage != int(self.leverage):
+            raise ValueError(f"leverage must be a whole number, not {plain(self.leverage)}")
+        if self.action is Action.ADJUST_POSITION and self.position_adjustment is None:
+            raise ValueError("position_adjustment is required for adjust_position")
+        if self.action is Action.ADJUST_ORDERS and self.order_adjustment is None:
+            raise ValueError("order_adjustment is required for adjust_orders")
+        return self
+
+
+class TradingDecision(BaseModel):
+    """A whole decision. Unknown fields on this level are kept with the record and ignored."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    decision_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]{1,64}$")] | None = None
+    account_id: Annotated[str, Field(min_length=1, max_length=64)] = "default"
+    timestamp: UtcTime | None = None
+    portfolio_rationale: Annotated[str, Field(max_length=_TEXT_LIMIT)] | None = None
+    portfolio_risk_level: Annotated[str, Field(max_length=100)] | None = None
+    total_allocation_usd: Annotated[Number, Field(ge=0)] | None = None
+    decisions: Annotated[list[AssetDecision], Field(min_length=1, max_length=MAXIMUM_ASSETS)]
+
+    @field_validator("account_id", mode="before")
+    @classmethod
+    def _absent_account(cls, value: Any) -> Any:
+        return "default" if value is None else value
+
+    @model_validator(mode="after")
+    def _each_asset_once(self) -> Self:
+        seen: set[str] = set()
+        for item in self.decisions:
+            if item.asset in seen:
+                raise ValueError(f"asset {item.asset} appears twice; merge the two into one")
+            seen.add(item.asset)
+        return self
+
+    def fingerprint(self) -> str:
+        """Hash of what the sender said, in canonical form: equal bodies are equal whatever their spelling."""
+        said = self.model_dump(mode="json", exclude_unset=True)
+        return hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()
+
+    def body(self) -> dict[str, Any]:
+        """What the sender said, as JSON values, for the record."""
+        return self.model_dump(mode="json", exclude_unset=True)
+
+
+def parse_decision(body: bytes | str) -> TradingDecision:
+    """Read a decision from JSON text, exactly.
+
+    Raises:
+        DecisionRefused: ``validation_error``; the message names each wrong field and what it should be.
+    """
+    try:
+        raw = json.loads(body, parse_float=Decimal, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise _invalid(f"the body is not JSON: {error}") from None
+    if not isinstance(raw, dict):
+        raise _invalid("the body must be a JSON object with a field 'decisions'")
+    if _depth(raw) > MAXIMUM_DEPTH:
+        raise _invalid(f"the body is nested deeper than {MAXIMUM_DEPTH} levels")
+    try:
+        return TradingDecision.model_validate(raw)
+    except ValidationError as error:
+        raise _invalid(explain(error)) from None
+
+
+def explain(error: ValidationError) -> str:
+    """One sentence for each wrong field: its path, and what is wrong with it."""
+    sentences = []
+    for problem in error.errors(include_url=False, include_context=False, include_input=False):
+        path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in problem["loc"]).lstrip(".")
+        message = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "extra_forbidden":
+            message = "unknown field; check the spelling"
+        sentences.append(f"{path}: {message}" if path else message)
+    return "; ".join(sentences)
+
+
+def _invalid(message: str) -> DecisionRefused:
+    return DecisionRefused(ErrorCode.VALIDATION_ERROR, message)
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not allowed")
+
+
+def _depth(value: Any) -> int:
+    depth, level = 0, [value]
+    while level and depth <= MAXIMUM_DEPTH:
+        depth += 1
+        inner: list[Any] = []
+        for item in level:
+            if isinstance(item, dict):
+                inner.extend(item.values())
+            elif isinstance(item, list):
+                inner.extend(item)
+        level = inner
+    return depth
