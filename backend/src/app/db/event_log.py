@@ -1,0 +1,67 @@
+"""The event log's tables: the database itself numbers events, so that ``seq`` is gapless in any order of failures.
+
+A sequence would leave a gap at each rollback; the counter row is updated in the transaction that writes the events.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import Column, Table, Text, bindparam, insert, select, update
+
+from app.db.metadata import metadata
+from app.db.statements import Query, Row, Statement
+from app.db.types import Flag, Json, Name, UtcDateTime, Whole
+from app.domain.events import Event, EventType, RecordedEvent
+
+EVENT_COUNTER = "events"
+
+counters = Table(
+    "counters",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", Whole, nullable=False),
+    sqlite_strict=True,
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("seq", Whole, primary_key=True, autoincrement=False),
+    Column("id", Text, nullable=False, unique=True),
+    Column("type", Name(EventType), nullable=False),
+    Column("time", UtcDateTime, nullable=False),
+    Column("account_id", Text, nullable=False),
+    Column("is_paper", Flag, nullable=False),
+    Column("decision_id", Text),
+    Column("trade_id", Text),
+    Column("asset", Text),
+    Column("data", Json, nullable=False),
+    sqlite_strict=True,
+)
+
+INSERT_EVENT = Statement(insert(events).values({column.name: bindparam(column.name) for column in events.columns}))
+READ_COUNTER = Query(select(counters.c.value).where(counters.c.name == EVENT_COUNTER))
+WRITE_COUNTER = Statement(
+    update(counters).where(counters.c.name == EVENT_COUNTER).values({"value": bindparam("value")})
+)
+
+
+def event_parameters(event: Event, seq: int) -> dict[str, object]:
+    """The parameters of ``INSERT_EVENT``."""
+    return {
+        "seq": seq,
+        "id": event.id,
+        "type": event.type,
+        "time": event.time,
+        "account_id": event.account_id,
+        "is_paper": event.is_paper,
+        "decision_id": event.decision_id,
+        "trade_id": event.trade_id,
+        "asset": event.asset,
+        "data": event.data,
+    }
+
+
+def recorded_event(row: Row) -> RecordedEvent:
+    """The event that a row of ``events`` holds."""
+    values = dict(row)
+    return RecordedEvent(values.pop("seq"), Event(**values))

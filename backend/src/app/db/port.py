@@ -1,0 +1,112 @@
+"""The port to the database: whole units of work go in, rows come out.
+
+A unit is a value, not a callable, so that every database runs the same units, and so that many can share one commit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeAlias
+
+from app.db.statements import Query, Row, Statement
+from app.domain.events import Event, RecordedEvent
+
+OnCommitted: TypeAlias = Callable[[tuple[RecordedEvent, ...]], None]
+"""Called on the event loop with the events of a commit, in the order of ``seq``, before any waiter goes on."""
+
+Landing: TypeAlias = asyncio.Future[tuple[RecordedEvent, ...]]
+"""Done when its unit is durable. It may be dropped: an error that nobody asks for makes no noise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """One statement of a unit. ``expect_rows`` not met rolls the whole unit back as a conflict."""
+
+    statement: Statement
+    parameters: Mapping[str, Any]
+    expect_rows: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """What is written whole or not at all: rows, and the events that tell of them.
+
+    ``must_land`` marks records of what already happened at the exchange: when the database does not take them now,
+    they are kept at the head of the queue, in order, and tried again until it does (scenario C2).
+    """
+
+    writes: tuple[Write, ...]
+    events: tuple[Event, ...] = ()
+    must_land: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A query and its parameters."""
+
+    query: Query
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """Whether the database takes writes; if not, why, in words for the operator (readiness, ``tes doctor``)."""
+
+    is_healthy: bool
+    reason: str | None = None
+
+
+class Database(Protocol):
+    """A durable store with one order of writes."""
+
+    async def start(self) -> None:
+        """Open the database and bring its schema up to date.
+
+        Raises:
+            StoreUnavailable: it can't be opened, or its schema is newer than this program.
+        """
+        ...
+
+    def follow(self, on_committed: OnCommitted) -> None:
+        """Tell ``on_committed`` of each commit that has events."""
+        ...
+
+    async def close(self) -> None:
+        """Write what is queued, then close. Takes bounded time even when the database takes no writes."""
+        ...
+
+    def enqueue(self, unit: Unit) -> Landing:
+        """Queue ``unit`` behind everything queued before; the future is done when it is durable.
+
+        The future raises StoreConflict when the unit found other rows than it expected (nothing of it was written),
+        StoreUnavailable when the database did not take it (not so for ``must_land``), and InvariantBroken when the
+        database does not understand it.
+
+        Raises:
+            StoreUnavailable: not started, closing, or too much is waiting already.
+            InvariantBroken, TypeError, ValueError: a parameter is missing, unknown or of the wrong type.
+        """
+        ...
+
+    async def commit(self, unit: Unit) -> tuple[RecordedEvent, ...]:
+        """Enqueue ``unit`` and wait until it is durable; raises what the future raises."""
+        ...
+
+    async def fetch(self, query: Query, parameters: Mapping[str, Any]) -> list[Row]:
+        """The rows of ``query``, seeing every unit whose future is done.
+
+        Raises:
+            StoreUnavailable: the database did not answer.
+        """
+        ...
+
+    async def snapshot(self, *reads: Read) -> list[list[Row]]:
+        """The rows of several queries, all as of one moment; otherwise like ``fetch``."""
+        ...
+
+    @property
+    def health(self) -> Health:
+        """Whether writes are taken at the moment."""
+        ...
