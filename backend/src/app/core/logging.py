@@ -1,0 +1,92 @@
+"""Logs: constant dotted event names with ids, for people on a terminal and as JSON elsewhere.
+
+Whatever is named like a key, a token, a secret or a signature is replaced before it is written, and so is what looks
+like one inside a text. Records of other libraries go through the same door.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from collections.abc import MutableMapping
+from typing import Any, Literal, TextIO
+
+import structlog
+from structlog.types import Processor
+
+_HIDDEN = "[hidden]"
+_NAMES = re.compile(r"key|token|secret|signature|password|passphrase|authorization|credential|cookie", re.IGNORECASE)
+_IN_TEXT = re.compile(
+    r"(?P<name>(?:signature|token|secret|password|listenkey|api_?key|private_?key)[\"']?\s*[=:]\s*[\"']?|bearer\s+)"
+    r"[^\s&\"',;)}\]]+",
+    re.IGNORECASE,
+)
+_NOISY = ("asyncio", "aiohttp.access", "uvicorn.access", "apprise")
+
+
+def redact(value: Any, name: str = "") -> Any:
+    """Return ``value`` without secrets, judged by ``name`` and by what texts inside it look like."""
+    if name and _NAMES.search(name) and value is not None and not isinstance(value, bool):
+        return _HIDDEN
+    if isinstance(value, str):
+        return _IN_TEXT.sub(rf"\g<name>{_HIDDEN}", value)
+    if isinstance(value, dict):
+        return {key: redact(item, str(key)) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [redact(item) for item in value]
+    return value
+
+
+def _redactor(_logger: Any, _method: str, fields: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    for name in fields:
+        if not name.startswith("_"):
+            fields[name] = redact(fields[name], name)
+    return fields
+
+
+def configure_logging(
+    style: Literal["console", "json"] | None = None, level: str = "INFO", stream: TextIO | None = None
+) -> None:
+    """Send every log line of the process to ``stream``.
+
+    Args:
+        style: ``console`` or ``json``; None chooses console on a terminal and JSON elsewhere.
+        level: a level name of the standard library.
+        stream: standard error unless given.
+    """
+    output = stream or sys.stderr
+    is_console = style == "console" or (style is None and output.isatty())
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    renderer: Processor = structlog.processors.JSONRenderer(default=str)
+    if is_console:
+        renderer = structlog.dev.ConsoleRenderer(colors=output.isatty())
+    tail: list[Processor] = [
+        structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+        structlog.processors.format_exc_info,  # before the redactor: a traceback's text is looked through as well
+        _redactor,
+        renderer,
+    ]
+    handler = logging.StreamHandler(output)
+    handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=tail))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+    for name in _NOISY:
+        logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLevelName(level)))
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.processors.StackInfoRenderer(),
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=False,
+    )
