@@ -121,16 +121,15 @@ def _names(parameters: Iterable[Parameter]) -> frozenset[str]:
 
 
 def _compile(clause: Any, dialect: Dialect) -> tuple[str, tuple[Parameter, ...]]:
-    compiled: SQLCompiler = clause.compile(dialect=dialect, compile_kwargs={"render_postcompile": True})
-    constants = compiled.params
+    compiled: SQLCompiler = clause.compile(dialect=dialect)
     parameters = []
     for name in compiled.positiontup or ():
-        bind = compiled.binds.get(name)
-        encode = None if bind is None else bind.type.dialect_impl(dialect).bind_processor(dialect)
-        if bind is not None and bind.required:
+        bind = compiled.binds[name]
+        encode = bind.type.dialect_impl(dialect).bind_processor(dialect)
+        if bind.required:
             parameters.append(Parameter(name, encode))
         else:
-            constant = constants[name]
+            constant = bind.effective_value
             parameters.append(
                 Parameter(name, None, is_constant=True, constant=encode(constant) if encode else constant)
             )

@@ -65,7 +65,6 @@ legs = Table(
     Column("working_type", Name(WorkingType), nullable=False),
     Column("attempts", Whole, nullable=False),
     Column("retry_at", UtcDateTime),
-    Column("confirmed", Flag, nullable=False),
     UniqueConstraint("trade_id", "role"),
     sqlite_strict=True,
 )

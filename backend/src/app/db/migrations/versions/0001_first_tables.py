@@ -133,7 +133,6 @@ def _create_trades() -> None:
         sa.Column("working_type", sa.Text(), nullable=False),
         sa.Column("attempts", Whole, nullable=False),
         sa.Column("retry_at", UtcDateTime, nullable=True),
-        sa.Column("confirmed", Flag, nullable=False),
         sa.ForeignKeyConstraint(["trade_id"], ["trades.id"], name="fk_legs_trade_id"),
         sa.PrimaryKeyConstraint("number", name="pk_legs"),
         sa.UniqueConstraint("trade_id", "role", name="uq_legs_trade_id_role"),

@@ -1,0 +1,58 @@
+"""Online backup: a consistent copy of a database that is in use (``tes db backup``)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import apsw
+
+from app.db.sqlite_files import explain, open_connection, prepare_file
+from app.db.urls import parse_database_url
+from app.domain.errors import ConfigurationError, StoreUnavailable
+
+_BUSY_TIMEOUT_MS = 5000
+_PAGES_PER_STEP = 1000
+
+
+def backup(database_url: str, file: Path) -> int:
+    """Copy the database into a new ``file`` of mode 0600, check the copy, and return its size in bytes.
+
+    The copy appears under its name only when it is whole. The service may go on writing meanwhile.
+
+    Raises:
+        ConfigurationError: there is no database at the URL, or ``file`` exists already.
+        StoreUnavailable: the database can't be read, or the copy can't be written.
+    """
+    source_path = parse_database_url(database_url).path
+    if source_path is None or not source_path.exists():
+        raise ConfigurationError(f"TES_DATABASE_URL: there is no database at {source_path or 'a temporary place'}")
+    if file.exists():
+        raise ConfigurationError(f"backup {file}: the file exists already: name a new one")
+    partial = file.with_name(file.name + ".partial")
+    partial.unlink(missing_ok=True)
+    prepare_file(partial)
+    try:
+        _copy(source_path, partial)
+        return partial.rename(file).stat().st_size
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _copy(source_path: Path, target_path: Path) -> None:
+    source = open_connection(source_path, busy_timeout_ms=_BUSY_TIMEOUT_MS, is_reader=True)
+    try:
+        target = apsw.Connection(str(target_path))
+        try:
+            with target.backup("main", source, "main") as copying:
+                while not copying.done:
+                    copying.step(_PAGES_PER_STEP)
+            target.pragma("journal_mode", "delete")
+            verdict = target.pragma("quick_check")
+        finally:
+            target.close()
+    except apsw.Error as error:
+        raise StoreUnavailable(explain(target_path, error)) from None
+    finally:
+        source.close()
+    if verdict != "ok":
+        raise StoreUnavailable(f"backup of {source_path}: the copy is damaged: check the disk and the database")

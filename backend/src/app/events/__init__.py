@@ -1,0 +1,1 @@
+"""What becomes of committed events: whoever follows them live, and alerts to people."""

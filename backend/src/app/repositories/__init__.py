@@ -1,0 +1,1 @@
+"""What is kept, in the words of the domain: methods name a fact. Values go in and come out, never rows."""

@@ -1,0 +1,123 @@
+"""Trades with their legs, orders and fills. Each change of a trade is one unit, together with the events it causes."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+
+from sqlalchemy import bindparam, func, select
+
+from app.db.port import Database, Landing, Read, Unit
+from app.db.statements import Query
+from app.domain.events import Event
+from app.domain.orders import Order, OrderState
+from app.domain.trades import Trade, TradeStatus
+from app.models.trades import trades
+from app.repositories import trade_rows
+from app.repositories.pages import Page, make_page, page_parameters
+from app.repositories.trade_queries import ALL_OPEN, ONE_TRADE, orders_page_query, trades_page_queries
+from app.repositories.trade_writes import additions, changes
+
+_LAST_ACTIVITY = Query(
+    select(
+        trades.c.asset,
+        func.max(trades.c.first_fill_at).label("first_fill_at"),
+        func.max(trades.c.filled_at).label("filled_at"),
+        func.max(trades.c.closed_at).label("closed_at"),
+    )
+    .where(trades.c.account_id == bindparam("account"), trades.c.first_fill_at.is_not(None))
+    .group_by(trades.c.asset)
+)
+
+
+class TradeRepository:
+    """Trades of all accounts. Futures are done when the fact is durable."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def record_intent(self, trade: Trade, events: Sequence[Event]) -> Landing:
+        """Record a new trade with everything planned in it; await it before the entry is sent.
+
+        The future raises StoreConflict when the trade is known already, StoreUnavailable when nothing was recorded.
+        """
+        return self._database.enqueue(Unit(tuple(additions(trade)), tuple(events)))
+
+    def record_progress(self, before: Trade | None, after: Trade, events: Sequence[Event]) -> Landing:
+        """Record what differs between two states of a trade; it happened, so it must land. None before: all of it.
+
+        Raises:
+            InvariantBroken: the two are not one trade, or an order or a fill has vanished.
+        """
+        writes = additions(after) if before is None else changes(before, after)
+        return self._database.enqueue(Unit(tuple(writes), tuple(events), must_land=True))
+
+    def record_events(self, events: Sequence[Event]) -> Landing:
+        """Record events that tell of no change of ours. They must land."""
+        return self._database.enqueue(Unit((), tuple(events), must_land=True))
+
+    async def open_trades(self, account_id: str) -> list[Trade]:
+        """Every trade of the account that has not ended, oldest first.
+
+        Raises:
+            StoreUnavailable: the database did not answer.
+        """
+        rows = await self._database.snapshot(*(Read(query, {"account": account_id}) for query in ALL_OPEN))
+        return trade_rows.read_trades(*rows)
+
+    async def get(self, trade_id: str) -> Trade | None:
+        """The trade with that id.
+
+        Raises:
+            StoreUnavailable: the database did not answer.
+        """
+        rows = await self._database.snapshot(*(Read(query, {"id": trade_id}) for query in ONE_TRADE))
+        found = trade_rows.read_trades(*rows)
+        return found[0] if found else None
+
+    async def page(
+        self,
+        status: TradeStatus | Collection[TradeStatus] | None = None,
+        asset: str | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> Page[Trade]:
+        """At most ``limit`` trades, newest first; with ``status`` only those in it, or in one of several.
+
+        Raises:
+            InvalidCursor: ``cursor`` is not one that an earlier page gave.
+            StoreUnavailable: the database did not answer.
+        """
+        statuses = frozenset([status]) if isinstance(status, TradeStatus) else frozenset(status or ())
+        queries = trades_page_queries(statuses, by_asset=asset is not None, by_cursor=cursor is not None)
+        parameters = page_parameters(limit, cursor) | ({} if asset is None else {"asset": asset})
+        rows = await self._database.snapshot(*(Read(query, parameters) for query in queries))
+        return make_page(trade_rows.read_trades(*rows), [row["number"] for row in rows[0]], limit)
+
+    async def orders_page(
+        self,
+        status: OrderState | Collection[OrderState] | None = None,
+        asset: str | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> Page[Order]:
+        """At most ``limit`` orders, the latest recorded first; otherwise like ``page``."""
+        states = frozenset([status]) if isinstance(status, OrderState) else frozenset(status or ())
+        query = orders_page_query(states, by_asset=asset is not None, by_cursor=cursor is not None)
+        parameters = page_parameters(limit, cursor) | ({} if asset is None else {"asset": asset})
+        rows = await self._database.fetch(query, parameters)
+        return make_page([trade_rows.read_order(row) for row in rows], [row["number"] for row in rows], limit)
+
+    async def last_activity(self, account_id: str) -> dict[str, datetime]:
+        """Per asset the later of the last executed entry and the last exit, for the cooldown (contract, section 3).
+
+        Raises:
+            StoreUnavailable: the database did not answer.
+        """
+        rows = await self._database.fetch(_LAST_ACTIVITY, {"account": account_id})
+        return {
+            row["asset"]: max(
+                moment for moment in (row["first_fill_at"], row["filled_at"], row["closed_at"]) if moment is not None
+            )
+            for row in rows
+        }
