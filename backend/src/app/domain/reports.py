@@ -203,6 +203,19 @@ class BalanceReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AccountReport:
+    """The account's totals, in US dollars; ``can_trade`` is the exchange's own flag."""
+
+    wallet_balance: Decimal
+    unrealised_pnl: Decimal
+    margin_balance: Decimal
+    initial_margin: Decimal
+    maintenance_margin: Decimal
+    available_balance: Decimal
+    can_trade: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MarkPrice:
     """Mark and index price of a symbol; ``funding_rate`` is a fraction per interval."""
 

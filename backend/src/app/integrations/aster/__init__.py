@@ -1,0 +1,1 @@
+"""The typed door to AsterDEX: ``client.AsterClient`` and ``streams.UserStream``."""

@@ -1,0 +1,360 @@
+"""One request at a time: budget, stamp, signature, transport, verdict. Everything typed is built on this.
+
+A mutation is transmitted once and comes back as what is known of it. Only a refused clock (-4225, -1021) is answered by
+one more attempt with a fresh stamp, because it proves that the first was not executed (scenario L2). Reads are retried,
+with growing waits, and raise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NoReturn, TypeVar
+
+import msgspec
+import structlog
+
+from app.domain.errors import (
+    AuthRefused,
+    NotSent,
+    OutcomeUnknown,
+    RateLimited,
+    Refusal,
+    RefusedByExchange,
+    Unavailable,
+    Verdict,
+)
+from app.domain.ports import Clock, Randomness
+from app.domain.reports import NeverSent, Refused, RequestStamp, Unknown
+from app.integrations.aster import endpoints, wire
+from app.integrations.aster.auth import Authenticator
+from app.integrations.aster.budget import OrderWindows, Priority, RequestBudget
+from app.integrations.aster.endpoints import Endpoint, Security
+from app.integrations.aster.errors import Failure, classify
+from app.integrations.aster.exchange_clock import ExchangeClock, ms_from_datetime
+from app.integrations.aster.transport import Response, Transport, TransportNotSent, TransportOutcomeUnknown
+
+_log = structlog.get_logger(__name__)
+_T = TypeVar("_T")
+_NO_HEADERS: Mapping[str, str] = {}
+_REFRESH_PAUSE_S = 5.0
+_decode_time = msgspec.json.Decoder(wire.ServerTime).decode
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The exchange acted and said ``body``; ``stamp`` is that of the request it answered."""
+
+    body: bytes
+    stamp: RequestStamp
+
+
+Mutation = Answer | Refused | NeverSent | Unknown
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadPolicy:
+    """How often a failed read is tried, and the wait before attempt n: base · 2ⁿ · U(0.5, 1) seconds."""
+
+    attempts: int = 3
+    base_delay_s: float = 0.2
+
+
+class Gateway:
+    """See the module. ``timeout_s`` holds for each single request."""
+
+    def __init__(
+        self,
+        *,
+        transport: Transport,
+        auth: Authenticator,
+        exchange_clock: ExchangeClock,
+        clock: Clock,
+        randomness: Randomness,
+        budget: RequestBudget,
+        order_windows: OrderWindows,
+        timeout_s: float,
+        read_policy: ReadPolicy,
+    ) -> None:
+        self._transport = transport
+        self.auth = auth
+        self.exchange_clock = exchange_clock
+        self._clock = clock
+        self._randomness = randomness
+        self.budget = budget
+        self.order_windows = order_windows
+        self._timeout_s = timeout_s
+        self._read_policy = read_policy
+        self._next_refresh_at = 0.0
+        self._paths = {
+            endpoint: endpoint.path(is_v3=auth.is_v3)
+            for endpoint in vars(endpoints).values()
+            if isinstance(endpoint, Endpoint)
+        }
+
+    # --- mutations
+
+    async def mutate(
+        self,
+        endpoint: Endpoint,
+        form: str,
+        *,
+        priority: Priority,
+        stamp: RequestStamp | None = None,
+        orders: int = 0,
+    ) -> Mutation:
+        """Transmit once. Never raises for what the exchange or the network does.
+
+        Args:
+            endpoint: which.
+            form: its parameters, escaped, without stamp and signature.
+            priority: its place in the budget.
+            stamp: taken earlier; then it is not replaced, and a stamp past its window is ``NeverSent``.
+            orders: how many orders the exchange will count.
+        """
+        if not self.exchange_clock.is_synchronised:
+            return NeverSent(reason="the exchange's time is not known yet")
+        if stamp is not None and not self.auth.is_alive(stamp):
+            return NeverSent(reason="the stamp was past its window before it was sent")
+        used = stamp if stamp is not None else self.auth.stamp()
+        outcome = await self._transmit(endpoint, form, used, priority, orders)
+        if stamp is None and isinstance(outcome, Refused) and outcome.family is Refusal.CLOCK:
+            try:
+                await self.resynchronise()
+            except (Unavailable, RefusedByExchange):
+                return outcome
+            outcome = await self._transmit(endpoint, form, self.auth.stamp(), priority, orders)
+        return outcome
+
+    async def _transmit(
+        self, endpoint: Endpoint, form: str, stamp: RequestStamp, priority: Priority, orders: int
+    ) -> Mutation:
+        wait = self._admit(endpoint.weight, priority, orders)
+        if wait is not None:
+            return NeverSent(reason="the exchange's rate limit leaves no room", retry_after_s=wait)
+        try:
+            response = await self._send(endpoint, form, stamp, endpoint.weight, orders)
+        except TransportNotSent as error:
+            return NeverSent(reason=str(error))
+        except TransportOutcomeUnknown as error:
+            return Unknown(reason=str(error), stamp=stamp)
+        failure = classify(response.status, response.body, response.headers, is_mutation=True)
+        if failure is None:
+            self.budget.welcomed()
+            return Answer(response.body, stamp)
+        if failure.verdict in (Verdict.UNKNOWN, Verdict.UNAVAILABLE):
+            return Unknown(reason=f"HTTP {failure.http_status}: {failure.message}", stamp=stamp)
+        return Refused(
+            family=failure.family,
+            code=failure.code,
+            message=failure.message,
+            retry_after_s=self._note_rate_limit(failure),
+        )
+
+    # --- reads
+
+    async def read(
+        self,
+        endpoint: Endpoint,
+        form: str,
+        decode: Callable[[bytes], _T],
+        *,
+        priority: Priority = Priority.QUERY,
+        weight: int | None = None,
+    ) -> _T:
+        """Ask, and ask again after a bounded wait when the connection or the exchange failed.
+
+        Raises:
+            Unavailable: no readable answer. It proves nothing (scenario U4).
+            RateLimited: the exchange wants silence, or our budget is used up.
+            AuthRefused: key, signature or agent.
+            RefusedByExchange: any other refusal, with its family and code.
+        """
+        if self._is_signed(endpoint):
+            await self._keep_time_fresh()
+        cost = endpoint.weight if weight is None else weight
+        return await self._patiently(lambda: self._read_once(endpoint, form, decode, priority, cost))
+
+    async def _patiently(self, ask: Callable[[], Awaitable[_T]]) -> _T:
+        may_resign = True
+        attempt = 0
+        while True:
+            try:
+                return await ask()
+            except RefusedByExchange as error:
+                if error.family is not Refusal.CLOCK or not may_resign:
+                    raise
+                may_resign = False
+                await self.resynchronise()
+            except Unavailable as error:
+                attempt += 1
+                if attempt >= self._read_policy.attempts or not _is_passing(error):
+                    raise
+                delay = self._read_policy.base_delay_s * 2.0**attempt * self._randomness.uniform(0.5, 1.0)
+                _log.info("aster.read_retried", attempt=attempt, delay_s=round(delay, 3), reason=error.message)
+                await self._clock.sleep(delay)
+
+    async def _read_once(
+        self, endpoint: Endpoint, form: str, decode: Callable[[bytes], _T], priority: Priority, weight: int
+    ) -> _T:
+        wait = self._admit(weight, priority, 0)
+        if wait is not None:
+            raise RateLimited("the exchange's rate limit leaves no room", retry_after_s=wait)
+        stamp = self._stamp_for_read(endpoint, weight)
+        try:
+            response = await self._send(endpoint, form, stamp, weight, 0)
+        except (TransportNotSent, TransportOutcomeUnknown) as error:
+            raise Unavailable(str(error)) from error
+        failure = classify(response.status, response.body, response.headers, is_mutation=False)
+        if failure is not None:
+            self._raise_for_read(failure)
+        self.budget.welcomed()
+        try:
+            return decode(response.body)
+        except (ValueError, OverflowError) as error:
+            raise Unavailable(
+                f"the exchange's answer can't be read ({type(error).__name__})", http_status=200
+            ) from error
+
+    def _stamp_for_read(self, endpoint: Endpoint, weight: int) -> RequestStamp | None:
+        if not self._is_signed(endpoint):
+            return None
+        try:
+            return self.auth.stamp()
+        except NotSent as error:
+            self.budget.settle(weight, None)
+            raise Unavailable(error.message) from error
+
+    def _raise_for_read(self, failure: Failure) -> NoReturn:
+        code, status, text = failure.code, failure.http_status, failure.message
+        match failure.verdict:
+            case Verdict.RATE_LIMITED:
+                raise RateLimited(
+                    text, retry_after_s=self._note_rate_limit(failure) or 0.0, code=code, http_status=status
+                )
+            case Verdict.UNAVAILABLE | Verdict.UNKNOWN:
+                raise Unavailable(text, code=code, http_status=status)
+            case Verdict.AUTH:
+                raise AuthRefused(text, code=code, http_status=status)
+            case _:
+                raise RefusedByExchange(text, family=failure.family, code=code, http_status=status)
+
+    # --- one request
+
+    def _is_signed(self, endpoint: Endpoint) -> bool:
+        return endpoint.security is Security.SIGNED or (
+            endpoint.security is Security.KEY_ONLY_IN_V1 and self.auth.is_v3
+        )
+
+    def _admit(self, weight: int, priority: Priority, orders: int) -> float | None:
+        wait = self.budget.admit(weight, priority)
+        if wait is None and orders:
+            wait = self.order_windows.admit(orders, priority)
+            if wait is not None:
+                self.budget.settle(weight, None)
+        return wait
+
+    async def _send(
+        self, endpoint: Endpoint, form: str, stamp: RequestStamp | None, weight: int, orders: int
+    ) -> Response:
+        text = self.auth.sign(form, stamp) if stamp is not None else form
+        query, body = (text, "") if endpoint.method == "GET" else ("", text)
+        headers = _NO_HEADERS if endpoint.security is Security.PUBLIC else self.auth.headers
+        seen: Mapping[str, str] | None = _NO_HEADERS
+        try:
+            response = await self._transport.request(
+                endpoint.method, self._paths[endpoint], query, body, headers, self._timeout_s
+            )
+            seen = response.headers
+        except TransportNotSent:
+            seen = None
+            raise
+        finally:
+            self.budget.settle(weight, seen)
+            if orders:
+                self.order_windows.settle(orders, seen)
+        return response
+
+    def _note_rate_limit(self, failure: Failure) -> float | None:
+        if failure.verdict is not Verdict.RATE_LIMITED:
+            return None
+        wait = failure.retry_after_s
+        if wait is None and failure.banned_until_ms is not None and self.exchange_clock.is_synchronised:
+            wait = max(1.0, (failure.banned_until_ms - ms_from_datetime(self.exchange_clock.now())) / 1000)
+        if failure.code == -1015 and failure.http_status not in (429, 418):
+            wait = self.order_windows.refused(wait)
+        else:
+            wait = self.budget.refused(failure.http_status, wait)
+        _log.warning(
+            "aster.rate_limited", http_status=failure.http_status, code=failure.code, retry_after_s=round(wait, 3)
+        )
+        return wait
+
+    # --- time
+
+    async def synchronise(self, samples: int) -> None:
+        """Ask for the exchange's time ``samples`` times, one after the other. Raises as :meth:`read` does."""
+        for _ in range(samples):
+            await self._patiently(self._sample_time)
+
+    async def exchange_now(self) -> datetime:
+        """The exchange's time, asked for first when it was never heard. Raises as :meth:`read` does."""
+        if not self.exchange_clock.is_synchronised:
+            await self.synchronise(1)
+        return self.exchange_clock.now()
+
+    async def resynchronise(self) -> None:
+        """Replace a time that the exchange has refused. Raises as :meth:`read` does, without retries."""
+        self.exchange_clock.forget()
+        _log.warning("aster.clock_refused")
+        await self._sample_time()
+
+    async def _sample_time(self) -> None:
+        sent_at = self._clock.monotonic()
+        server_ms = await self._read_once(endpoints.TIME, "", _server_time, Priority.CLOSE, endpoints.TIME.weight)
+        if not self.exchange_clock.observe(server_ms, sent_at, self._clock.monotonic()):
+            raise Unavailable("the exchange took too long to tell its time")
+
+    async def _keep_time_fresh(self) -> None:
+        """Sample when the last sample is old. A failure is only noted: the old estimate still serves."""
+        now = self._clock.monotonic()
+        if not self.exchange_clock.wants_sample or now < self._next_refresh_at:
+            return
+        self._next_refresh_at = now + _REFRESH_PAUSE_S
+        try:
+            await self._sample_time()
+        except (Unavailable, RefusedByExchange) as error:
+            _log.warning("aster.clock_not_refreshed", reason=error.message)
+
+
+def answer_of(mutation: Mutation) -> Answer:
+    """The answer of a mutation whose outcome is no placement.
+
+    Raises:
+        NotSent: nothing left this machine.
+        OutcomeUnknown: it left, and nobody knows.
+        RateLimited, AuthRefused, RefusedByExchange: the exchange did not act.
+    """
+    match mutation:
+        case Answer():
+            return mutation
+        case NeverSent(reason=reason):
+            raise NotSent(reason)
+        case Unknown(reason=reason):
+            raise OutcomeUnknown(reason)
+        case Refused(family=Refusal.RATE_LIMIT, code=code, message=message, retry_after_s=wait):
+            raise RateLimited(message, retry_after_s=wait or 0.0, code=code)
+        case Refused(family=Refusal.AUTH, code=code, message=message):
+            raise AuthRefused(message, code=code)
+        case Refused(family=family, code=code, message=message):
+            raise RefusedByExchange(message, family=family, code=code)
+
+
+def _server_time(body: bytes) -> int:
+    return _decode_time(body).server_time
+
+
+def _is_passing(error: Unavailable) -> bool:
+    """Whether asking again may help: no answer at all, or the exchange's own trouble."""
+    return error.http_status is None or error.http_status >= 500

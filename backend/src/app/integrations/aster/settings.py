@@ -1,0 +1,23 @@
+"""What may be tuned about the client. The defaults suit AsterDEX."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from app.integrations.aster.gateway import ReadPolicy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AsterSettings:
+    """Times in the unit of their name.
+
+    ``fence_window_s`` is the exchange's nonce window (fact sheet, section 2), ``fence_margin_s`` what is added to it,
+    or to ``recv_window_ms`` in v1, before a request counts as dead. ``request_timeout_s`` holds for each request.
+    """
+
+    fence_window_s: float = 60.0
+    fence_margin_s: float = 5.0
+    recv_window_ms: int = 5000
+    request_timeout_s: float = 10.0
+    time_samples: int = 3
+    read_policy: ReadPolicy = field(default_factory=ReadPolicy)
