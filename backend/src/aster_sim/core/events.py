@@ -1,0 +1,104 @@
+"""User-stream frames (asterdex-facts.md section 7): names, key order and string-or-number as recorded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aster_sim.core.account import Account, Position
+from aster_sim.core.market import Market
+from aster_sim.core.numbers import money, plain, trimmed
+from aster_sim.core.orders import TRAILING, Order, Trade
+
+MARGIN_ASSET = "USDT"
+
+
+def _position_row(account: Account, position: Position, market: Market) -> dict[str, Any]:
+    isolated = position.symbol in account.isolated
+    return {
+        "s": position.symbol,
+        "pa": plain(position.amount) if position.amount else "0",
+        "ep": trimmed(position.entry_price),
+        "cr": money(position.realised),
+        "up": money(position.unrealised(market.prices.mark)) if position.amount else "0",
+        "mt": "isolated" if isolated else "cross",
+        "iw": money(position.isolated_wallet) if isolated else "0",
+        "ps": position.side,
+        "ma": MARGIN_ASSET,
+    }
+
+
+def account_update(account: Account, position: Position, market: Market, reason: str, at_ms: int) -> dict[str, Any]:
+    """ACCOUNT_UPDATE after a change of one position; ``reason`` is ``m``, e.g. ORDER."""
+    cross = account.wallet - sum(row.isolated_wallet for row in account.positions.values())
+    return {
+        "e": "ACCOUNT_UPDATE",
+        "E": at_ms,
+        "T": at_ms,
+        "a": {
+            "m": reason,
+            "B": [{"a": MARGIN_ASSET, "wb": money(account.wallet), "cw": money(cross), "bc": "0"}],
+            "P": [_position_row(account, position, market)],
+        },
+    }
+
+
+def order_update(
+    order: Order, market: Market, execution: str, at_ms: int, *, trade: Trade | None = None, shown: str = ""
+) -> dict[str, Any]:
+    """ORDER_TRADE_UPDATE; ``execution`` is ``x``, ``shown`` replaces the order's own status in ``X``.
+
+    ``N``/``n`` are absent when the fill cost no commission; ``AP``/``cr`` only stand on trailing stops.
+    """
+    body: dict[str, Any] = {
+        "s": order.symbol,
+        "c": order.client_order_id,
+        "S": order.side,
+        "o": order.type,
+        "f": order.time_in_force,
+        "q": plain(order.quantity),
+        "p": plain(order.price),
+        "ap": plain(order.average_price(market.instrument.price_decimals)),
+        "sp": plain(order.stop_price),
+        "x": execution,
+        "X": shown or order.status,
+        "i": order.order_id,
+        "l": plain(trade.quantity) if trade else "0",
+        "z": plain(order.executed),
+        "L": plain(trade.price) if trade else "0",
+    }
+    if trade is not None and trade.commission:
+        body["n"] = money(trade.commission)
+        body["N"] = trade.commission_asset
+    body.update(
+        T=at_ms,
+        t=trade.trade_id if trade else 0,
+        b="0",
+        a="0",
+        m=trade.maker if trade else False,
+        R=order.reduce_only,
+        wt=order.working_type,
+        ot=order.orig_type,
+        ps=order.position_side,
+        cp=order.close_position,
+    )
+    if order.orig_type == TRAILING:
+        body["AP"] = plain(order.activation_price)
+        body["cr"] = plain(order.callback_rate)
+    body.update(
+        rp=money(trade.realised_pnl) if trade and trade.realised_pnl else "0",
+        pP=order.price_protect,
+        si=0,
+        ss=0,
+    )
+    return {"e": "ORDER_TRADE_UPDATE", "E": at_ms, "T": at_ms, "o": body}
+
+
+def leverage_update(symbol: str, leverage: int, at_ms: int) -> dict[str, Any]:
+    """ACCOUNT_CONFIG_UPDATE after a change of leverage."""
+    return {"e": "ACCOUNT_CONFIG_UPDATE", "E": at_ms, "T": at_ms, "ac": {"s": symbol, "l": leverage}}
+
+
+def mode_update(account: Account, at_ms: int) -> dict[str, Any]:
+    """ACCOUNT_CONFIG_UPDATE after a change of multi-assets or hedge mode."""
+    modes = {"j": account.multi_assets, "f": False, "d": account.dual_side}
+    return {"e": "ACCOUNT_CONFIG_UPDATE", "E": at_ms, "T": at_ms, "ai": modes}

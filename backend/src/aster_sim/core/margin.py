@@ -1,0 +1,90 @@
+"""Margin of an account, Binance style (asterdex-facts.md section 12): initial, maintenance, available.
+
+Cross margin only moves one wallet. An isolated position earmarks its initial margin out of it; its
+profits and losses go through the common wallet until issue 3 gives it one of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+
+from aster_sim.core.account import Account, Position
+from aster_sim.core.brackets import bracket_at, maintenance_margin
+from aster_sim.core.market import Market
+from aster_sim.core.numbers import ZERO
+
+
+@dataclass(frozen=True, slots=True)
+class MarginSummary:
+    """Totals over the account, in USDT."""
+
+    position_initial: Decimal
+    order_initial: Decimal
+    maintenance: Decimal
+    unrealised: Decimal
+    cross_wallet: Decimal
+    cross_unrealised: Decimal
+    available: Decimal
+
+
+def position_initial_margin(account: Account, position: Position, market: Market) -> Decimal:
+    """|notional at mark| / leverage."""
+    leverage = account.leverage_of(position.symbol, market.max_leverage)
+    return abs(position.amount) * market.prices.mark / leverage
+
+
+def position_maintenance(position: Position, market: Market) -> Decimal:
+    """Maintenance margin at the mark price."""
+    return maintenance_margin(market.brackets, abs(position.amount) * market.prices.mark)
+
+
+def summarise(account: Account, markets: Mapping[str, Market]) -> MarginSummary:
+    """The account's margin now; costs one pass over its positions that are not flat."""
+    initial = maintenance = unrealised = cross_unrealised = cross_initial = isolated_wallets = ZERO
+    for position in account.positions.values():
+        if not position.amount:
+            continue
+        market = markets[position.symbol]
+        margin = position_initial_margin(account, position, market)
+        profit = position.unrealised(market.prices.mark)
+        initial += margin
+        maintenance += position_maintenance(position, market)
+        unrealised += profit
+        if position.symbol in account.isolated:
+            isolated_wallets += position.isolated_wallet
+        else:
+            cross_initial += margin
+            cross_unrealised += profit
+    orders = sum(account.order_margin.values(), ZERO)
+    cross_wallet = account.wallet - isolated_wallets
+    available = max(ZERO, cross_wallet + cross_unrealised - cross_initial - orders)
+    return MarginSummary(initial, orders, maintenance, unrealised, cross_wallet, cross_unrealised, available)
+
+
+def liquidation_price(
+    account: Account, position: Position, markets: Mapping[str, Market], summary: MarginSummary
+) -> Decimal:
+    """The mark price at which margin equals maintenance, other symbols unchanged; zero when there is none.
+
+    Solves wallet + unrealised(p) = |amount|·p·ratio − cum (+ the others' maintenance) for p, in the tier of the
+    current notional.
+    """
+    if not position.amount:
+        return ZERO
+    market = markets[position.symbol]
+    mark = market.prices.mark
+    size = abs(position.amount)
+    tier = bracket_at(market.brackets, size * mark)
+    if position.symbol in account.isolated:
+        backing = position.isolated_wallet
+    else:
+        others_profit = summary.cross_unrealised - position.unrealised(mark)
+        others_maintenance = summary.maintenance - position_maintenance(position, market)
+        backing = summary.cross_wallet + others_profit - others_maintenance
+    slope = size * tier.maint_ratio - position.amount
+    if not slope:
+        return ZERO
+    price = (backing + tier.cum - position.cost) / slope
+    return max(price, ZERO)

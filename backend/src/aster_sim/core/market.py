@@ -1,0 +1,61 @@
+"""One symbol's market: its rules, prices, brackets, synthetic liquidity, client book and triggers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from aster_sim.core.book import ClientBook
+from aster_sim.core.brackets import Bracket
+from aster_sim.core.catalogue import Instrument
+from aster_sim.core.liquidity import Liquidity
+from aster_sim.core.numbers import ZERO
+from aster_sim.core.prices import Prices
+from aster_sim.core.triggers import TriggerIndex
+
+
+@dataclass(slots=True)
+class Market:
+    """All that one symbol needs; ``prices.mark`` is zero as long as no price is known."""
+
+    instrument: Instrument
+    brackets: tuple[Bracket, ...]
+    liquidity: Liquidity
+    prices: Prices
+    book: ClientBook = field(default_factory=ClientBook)
+    triggers: TriggerIndex = field(default_factory=TriggerIndex)
+
+    @property
+    def max_leverage(self) -> int:
+        """The highest leverage of any tier."""
+        return self.brackets[0].max_leverage
+
+    @property
+    def priced(self) -> bool:
+        """Whether a price is known."""
+        return self.prices.mark > ZERO
+
+    def best(self, *, asks: bool) -> tuple[Decimal, Decimal]:
+        """Best price and its quantity over synthetic and client orders; zeros when nothing is offered."""
+        price, quantity = self.liquidity.best(self.prices.mark, asks=asks) if self.priced else (ZERO, ZERO)
+        client = self.book.best(asks=asks)
+        if client is None:
+            return price, quantity
+        better = not price or (client.price < price if asks else client.price > price)
+        if not better and client.price != price:
+            return price, quantity
+        own = ZERO
+        for order in self.book.orders(asks=asks):
+            if order.price != client.price:
+                break
+            own += order.remaining
+        return client.price, own if better else own + quantity
+
+    def depth(self, limit: int, *, asks: bool) -> list[tuple[Decimal, Decimal]]:
+        """Up to ``limit`` levels of one side, best first."""
+        levels: dict[Decimal, Decimal] = {}
+        if self.priced:
+            levels.update(self.liquidity.levels(self.prices.mark, asks=asks))
+        for order in self.book.orders(asks=asks):
+            levels[order.price] = levels.get(order.price, ZERO) + order.remaining
+        return sorted(levels.items(), reverse=not asks)[:limit]

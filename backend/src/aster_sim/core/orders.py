@@ -1,0 +1,153 @@
+"""Orders: what was asked for, and what has become of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+from aster_sim.core.numbers import ZERO, display_half_even
+
+BUY, SELL = "BUY", "SELL"
+BOTH, LONG, SHORT = "BOTH", "LONG", "SHORT"
+NEW, PARTIALLY_FILLED, FILLED = "NEW", "PARTIALLY_FILLED", "FILLED"
+CANCELED, EXPIRED = "CANCELED", "EXPIRED"
+LIMIT, MARKET = "LIMIT", "MARKET"
+STOP, STOP_MARKET = "STOP", "STOP_MARKET"
+TAKE_PROFIT, TAKE_PROFIT_MARKET = "TAKE_PROFIT", "TAKE_PROFIT_MARKET"
+TRAILING = "TRAILING_STOP_MARKET"
+MARK_PRICE, CONTRACT_PRICE = "MARK_PRICE", "CONTRACT_PRICE"
+GTE_GTC = "GTE_GTC"
+
+OPEN_STATUSES = frozenset({NEW, PARTIALLY_FILLED})
+STOP_TYPES = frozenset({STOP, STOP_MARKET, TAKE_PROFIT, TAKE_PROFIT_MARKET})
+CONDITIONAL_TYPES = STOP_TYPES | {TRAILING}
+LIMIT_PRICED_TYPES = frozenset({LIMIT, STOP, TAKE_PROFIT})
+TRIGGERS_INTO_LIMIT = frozenset({STOP, TAKE_PROFIT})
+
+
+@dataclass(frozen=True, slots=True)
+class OrderRequest:
+    """A well-formed order as a client asked for it; quantity and prices are zero where not sent."""
+
+    symbol: str
+    side: str
+    type: str
+    position_side: str
+    time_in_force: str
+    quantity: Decimal
+    price: Decimal
+    stop_price: Decimal
+    reduce_only: bool
+    close_position: bool
+    working_type: str
+    price_protect: bool
+    activation_price: Decimal
+    callback_rate: Decimal
+    client_order_id: str
+    wants_result: bool
+
+
+@dataclass(slots=True)
+class Order:
+    """One order of one account; ``type`` changes when a conditional order triggers, ``orig_type`` never.
+
+    ``quantity`` is the whole quantity, executed part included (zero for closePosition until it triggers);
+    times are milliseconds.
+    """
+
+    order_id: int
+    account: str
+    symbol: str
+    client_order_id: str
+    side: str
+    position_side: str
+    type: str
+    orig_type: str
+    time_in_force: str
+    quantity: Decimal
+    price: Decimal
+    stop_price: Decimal
+    reduce_only: bool
+    close_position: bool
+    working_type: str
+    price_protect: bool
+    activation_price: Decimal
+    callback_rate: Decimal
+    created_ms: int
+    updated_ms: int
+    status: str = NEW
+    executed: Decimal = ZERO
+    cum_quote: Decimal = ZERO
+    amendments: int = 0
+    book_seq: int = 0
+    trail_extreme: Decimal = ZERO
+
+    @property
+    def open(self) -> bool:
+        """Whether the order can still be executed."""
+        return self.status in OPEN_STATUSES
+
+    @property
+    def waiting(self) -> bool:
+        """Whether it is a conditional order that has not triggered."""
+        return self.type in CONDITIONAL_TYPES
+
+    @property
+    def remaining(self) -> Decimal:
+        """What is left to execute."""
+        return self.quantity - self.executed
+
+    @property
+    def buys(self) -> bool:
+        """Whether it adds to the signed position."""
+        return self.side == BUY
+
+    @property
+    def closes_only(self) -> bool:
+        """Whether it can never open or add exposure, by flag or by hedge-mode side."""
+        if self.reduce_only or self.close_position:
+            return True
+        return (self.position_side == LONG and self.side == SELL) or (self.position_side == SHORT and self.side == BUY)
+
+    def average_price(self, price_decimals: int) -> Decimal:
+        """Quote over quantity for display, half to even at two decimals more than the tick, at least 5."""
+        if not self.executed:
+            return ZERO
+        return display_half_even(self.cum_quote / self.executed, max(5, price_decimals + 2))
+
+
+@dataclass(frozen=True, slots=True)
+class Trade:
+    """One fill of one account's order; money in the margin asset, time in milliseconds."""
+
+    trade_id: int
+    order_id: int
+    account: str
+    symbol: str
+    side: str
+    position_side: str
+    price: Decimal
+    quantity: Decimal
+    quote: Decimal
+    realised_pnl: Decimal
+    commission: Decimal
+    commission_asset: str
+    maker: bool
+    time_ms: int
+    position_after: Decimal
+    wallet_after: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Income:
+    """One row of the account's money history: what moved the wallet, by how much."""
+
+    tran_id: int
+    account: str
+    symbol: str
+    income_type: str
+    income: Decimal
+    asset: str
+    info: str
+    time_ms: int
+    trade_id: str

@@ -1,0 +1,70 @@
+"""The exchange's memory: markets, accounts, counters, and what changed since somebody last asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+from aster_sim.core.account import Account
+from aster_sim.core.catalogue import Catalogue
+from aster_sim.core.market import Market
+from aster_sim.core.orders import Income, Order, Trade
+
+TAKER_RATE = Decimal("0.0004")
+MAKER_RATE = Decimal(0)
+
+
+class UserEvent(NamedTuple):
+    """One user-stream frame and the account that it is for."""
+
+    account: str
+    payload: dict[str, Any]
+
+
+@dataclass(slots=True)
+class Counters:
+    """The next free id of each kind; ids rise by one and are never used twice, restarts included."""
+
+    order_id: int = 10_000_000_001
+    trade_id: int = 100_000_001
+    tran_id: int = 1_000_000_000_001
+    update_id: int = 1
+
+
+@dataclass(slots=True)
+class Changes:
+    """Entities that changed and have not been journaled yet."""
+
+    orders: dict[int, Order] = field(default_factory=dict)
+    accounts: dict[str, Account] = field(default_factory=dict)
+    trades: list[Trade] = field(default_factory=list)
+    incomes: list[Income] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.orders or self.accounts or self.trades or self.incomes)
+
+
+@dataclass(slots=True)
+class State:
+    """Everything mutable in the venue's core; ``now_us`` is the injected clock, microseconds since 1970."""
+
+    now_us: Callable[[], int]
+    catalogue: Catalogue
+    markets: Mapping[str, Market]
+    taker_rate: Decimal = TAKER_RATE
+    maker_rate: Decimal = MAKER_RATE
+    accounts: dict[str, Account] = field(default_factory=dict)
+    counters: Counters = field(default_factory=Counters)
+    events: list[UserEvent] = field(default_factory=list)
+    changes: Changes = field(default_factory=Changes)
+    fills: int = 0
+
+    def now_ms(self) -> int:
+        """Milliseconds since 1970 by the venue's clock."""
+        return self.now_us() // 1000
+
+    def emit(self, account: str, payload: dict[str, Any]) -> None:
+        """Queue a user-stream event for after the change is durable."""
+        self.events.append(UserEvent(account, payload))

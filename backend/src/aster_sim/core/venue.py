@@ -1,0 +1,350 @@
+"""The exchange as one object: accounts, orders, prices. Deterministic: seed and inputs decide everything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from aster_sim.core import errors
+from aster_sim.core.account import Account
+from aster_sim.core.brackets import brackets_for
+from aster_sim.core.catalogue import Catalogue, Instrument
+from aster_sim.core.execution import Engine
+from aster_sim.core.filters import check_order, check_percent_price, check_price, check_quantity
+from aster_sim.core.intake import parse_order
+from aster_sim.core.ledger import Ledger
+from aster_sim.core.liquidity import Liquidity
+from aster_sim.core.margin_checks import margin_suffices, within_leverage_cap
+from aster_sim.core.market import Market
+from aster_sim.core.matching import crosses
+from aster_sim.core.numbers import ONE, ZERO
+from aster_sim.core.orders import (
+    BOTH,
+    CONDITIONAL_TYPES,
+    CONTRACT_PRICE,
+    LIMIT,
+    STOP_TYPES,
+    TRAILING,
+    Income,
+    Order,
+    OrderRequest,
+)
+from aster_sim.core.prices import Prices, on_tick
+from aster_sim.core.settings import Settings
+from aster_sim.core.state import MAKER_RATE, TAKER_RATE, Changes, State, UserEvent
+from aster_sim.core.triggers import reached
+
+if TYPE_CHECKING:
+    from random import Random
+
+MAX_AMENDMENTS = 10_000
+KEPT_UNFILLED_MS = 7 * 24 * 3600 * 1000
+
+
+class Venue:
+    """The facade of the core. Mutations queue user events and changes; the caller drains both."""
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        rng: Random,
+        now_us: Callable[[], int],
+        *,
+        depth: Decimal = ONE,
+        taker_rate: Decimal = TAKER_RATE,
+        maker_rate: Decimal = MAKER_RATE,
+    ) -> None:
+        """Build the markets; ``depth`` scales the synthetic liquidity (1 is normal)."""
+        now_ms = now_us() // 1000
+        markets = {
+            symbol: _market(instrument, rng, depth, catalogue.start_prices.get(symbol, ZERO), now_ms)
+            for symbol, instrument in catalogue.instruments.items()
+        }
+        self.state = State(now_us, catalogue, markets, taker_rate, maker_rate)
+        self.engine = Engine(self.state)
+        self.settings = Settings(self.state, self.engine)
+        self.ledger = Ledger()
+        self.price_listener: Callable[[str], None] | None = None
+
+    # -- accounts -------------------------------------------------------------------------------
+
+    def open_account(self, name: str, balance: Decimal) -> Account:
+        """Create an account with a deposit in USDT; an existing one is returned as it is."""
+        existing = self.state.accounts.get(name)
+        if existing is not None:
+            return existing
+        now = self.state.now_ms()
+        account = Account(name=name, wallet=balance, deposited=balance, updated_ms=now)
+        self.state.accounts[name] = account
+        deposit = Income(
+            tran_id=self.state.counters.tran_id,
+            account=name,
+            symbol="",
+            income_type="TRANSFER",
+            income=balance,
+            asset="USDT",
+            info="TRANSFER",
+            time_ms=now,
+            trade_id="",
+        )
+        self.state.counters.tran_id += 1
+        account.incomes.append(deposit)
+        self.state.changes.accounts[name] = account
+        self.state.changes.incomes.append(deposit)
+        return account
+
+    def market(self, symbol: str | None) -> Market:
+        """A symbol's market.  Raises -1102 without a symbol, -1121 for an unknown one."""
+        if not symbol:
+            raise errors.MISSING.error(name="symbol")
+        market = self.state.markets.get(symbol)
+        if market is None:
+            raise errors.BAD_SYMBOL.error()
+        return market
+
+    # -- orders ---------------------------------------------------------------------------------
+
+    def place(self, account: Account, params: Mapping[str, str]) -> Order:
+        """Check and take a new order; the order comes back in its state after it ran.
+
+        Checks run in the order of asterdex-facts.md section 12. Raises VenueError, and then did nothing.
+        """
+        request = parse_order(params)
+        market = self._tradable(request.symbol, request)
+        check_order(market.instrument, request, market.prices.mark)
+        self._check_unique_and_counted(account, market, request)
+        self._check_mode(account, request)
+        order = self._draft(account, market, request)
+        self._check_reduce_only(account, order)
+        self._check_trigger(market, order)
+        if not margin_suffices(self.state, account, market, order):
+            raise errors.MARGIN_INSUFFICIENT.error()
+        if not within_leverage_cap(account, market, order):
+            raise errors.MAX_POSITION_AT_LEVERAGE.error()
+        self.state.counters.order_id += 1
+        self.engine.admit(order)
+        return order
+
+    def cancel(self, account: Account, symbol: str, order_id: int | None, client_order_id: str | None) -> Order:
+        """Cancel one open order.  Raises -2011 when there is none."""
+        order = account.find(symbol, order_id, client_order_id)
+        if order is None or not order.open:
+            raise errors.UNKNOWN_ORDER.error()
+        self.engine.cancel(order)
+        return order
+
+    def cancel_all(self, account: Account, symbol: str) -> list[Order]:
+        """Cancel all open orders of a symbol; those that were canceled."""
+        orders = list(account.open_orders.get(symbol, {}).values())
+        for order in orders:
+            self.engine.cancel(order)
+        return orders
+
+    def amend(
+        self,
+        account: Account,
+        symbol: str,
+        order_id: int | None,
+        client_order_id: str | None,
+        quantity: Decimal,
+        price: Decimal,
+    ) -> Order:
+        """Change quantity (executed part included) and price of a resting LIMIT order.
+
+        Raises -2013, -5025, -5026, the filters' codes, -5022 (post-only would take), -2019; the order then
+        stays as it was. A quantity not above the executed part cancels the order, as in the lineage.
+        """
+        market = self.market(symbol)
+        order = account.find(symbol, order_id, client_order_id)
+        if order is None or not order.open:
+            raise errors.NO_SUCH_ORDER.error()
+        if order.type != LIMIT or order.orig_type != LIMIT:
+            raise errors.AMEND_UNSUPPORTED.error()
+        if order.amendments >= MAX_AMENDMENTS:
+            raise errors.AMEND_LIMIT.error()
+        check_price(market.instrument, price)
+        check_quantity(market.instrument, quantity, market=False)
+        check_percent_price(market.instrument, order.side, price, market.prices.mark)
+        if not order.reduce_only and price * quantity < market.instrument.min_notional:
+            raise errors.MIN_NOTIONAL.error(limit=market.instrument.min_notional)
+        if quantity <= order.executed:
+            self.engine.cancel(order)
+            return order
+        self._check_amended(account, market, order, quantity, price)
+        self.engine.amend(order, quantity, price)
+        return order
+
+    def query(self, account: Account, symbol: str, order_id: int | None, client_order_id: str | None) -> Order:
+        """One order, open or final.
+
+        Raises -2013; also for orders that ended without a fill and are older than seven days.
+        """
+        order = account.find(symbol, order_id, client_order_id)
+        if order is None or self.forgotten(order):
+            raise errors.NO_SUCH_ORDER.error()
+        return order
+
+    def forgotten(self, order: Order) -> bool:
+        """Whether the exchange no longer tells about an order (facts section 4, "Not found later")."""
+        if order.open or order.executed:
+            return False
+        return self.state.now_ms() - order.created_ms > KEPT_UNFILLED_MS
+
+    # -- prices ---------------------------------------------------------------------------------
+
+    def jump(self, symbol: str, mark: Decimal, last: Decimal | None = None) -> None:
+        """Put a symbol's price at a value at once (a gap), then fill and trigger what it reaches."""
+        market = self.market(symbol)
+        tick = market.instrument.tick
+        price = on_tick(mark, tick)
+        market.prices.move(price, on_tick(last, tick) if last is not None else price, self.state.now_ms())
+        self.engine.price_moved(symbol)
+        self.state.counters.update_id += 1
+        if self.price_listener is not None:
+            self.price_listener(symbol)
+
+    def glide(self, symbol: str, price: Decimal) -> None:
+        """Move a symbol's price along a continuous path: each stop on the way fires at its own price."""
+        market = self.market(symbol)
+        target = on_tick(price, market.instrument.tick)
+        while market.priced:
+            stop = market.triggers.next_stop(market.prices.mark, target)
+            if stop is None:
+                break
+            self.jump(symbol, stop)
+        self.jump(symbol, target)
+
+    # -- outputs --------------------------------------------------------------------------------
+
+    def take_events(self) -> list[UserEvent]:
+        """The user events since the last call."""
+        taken, self.state.events = self.state.events, []
+        return taken
+
+    def take_changes(self) -> Changes:
+        """The changed entities since the last call."""
+        taken, self.state.changes = self.state.changes, Changes()
+        return taken
+
+    # -- checks ---------------------------------------------------------------------------------
+
+    def _tradable(self, symbol: str, request: OrderRequest) -> Market:
+        market = self.market(symbol)
+        if not market.instrument.trading:
+            raise errors.NOT_TRADING.error(why=f"its status is {market.instrument.status}")
+        if not market.priced:
+            raise errors.NOT_TRADING.error(why="it has no price yet")
+        if request.type not in market.instrument.order_types:
+            raise errors.BAD_ORDER_TYPE.error()
+        return market
+
+    @staticmethod
+    def _check_unique_and_counted(account: Account, market: Market, request: OrderRequest) -> None:
+        if request.client_order_id in account.open_client_ids:
+            raise errors.DUPLICATE_CLIENT_ID.error()
+        open_orders = account.open_orders.get(request.symbol, {})
+        if len(open_orders) >= market.instrument.max_orders:
+            raise errors.MAX_OPEN_ORDERS.error()
+        if request.type in CONDITIONAL_TYPES:
+            waiting = sum(1 for order in open_orders.values() if order.waiting)
+            if waiting >= market.instrument.max_algo_orders:
+                raise errors.MAX_STOP_ORDERS.error()
+
+    @staticmethod
+    def _check_mode(account: Account, request: OrderRequest) -> None:
+        if account.dual_side == (request.position_side == BOTH):
+            raise errors.POSITION_SIDE_MISMATCH.error()
+        if account.dual_side and request.reduce_only:
+            raise errors.NOT_REQUIRED.error(name="reduceOnly")
+        if account.dual_side and request.close_position:
+            opens = (request.position_side == "LONG") == (request.side == "BUY")
+            if opens:
+                raise errors.REDUCE_ONLY_REJECTED.error()
+
+    def _draft(self, account: Account, market: Market, request: OrderRequest) -> Order:
+        instrument = market.instrument
+        now = self.state.now_ms()
+        order_id = self.state.counters.order_id
+        return Order(
+            order_id=order_id,
+            account=account.name,
+            symbol=request.symbol,
+            client_order_id=request.client_order_id or f"sim_{order_id}",
+            side=request.side,
+            position_side=request.position_side,
+            type=request.type,
+            orig_type=request.type,
+            time_in_force=request.time_in_force,
+            quantity=_padded(request.quantity, instrument.quantity_decimals),
+            price=_padded(request.price, instrument.price_decimals),
+            stop_price=_padded(request.stop_price, instrument.price_decimals),
+            reduce_only=request.reduce_only,
+            close_position=request.close_position,
+            working_type=request.working_type,
+            price_protect=request.price_protect,
+            activation_price=_padded(request.activation_price, instrument.price_decimals),
+            callback_rate=request.callback_rate,
+            created_ms=now,
+            updated_ms=now,
+        )
+
+    @staticmethod
+    def _check_reduce_only(account: Account, order: Order) -> None:
+        """-2022: nothing to close, or resting closing orders already cover the position.
+
+        closePosition orders are taken without a position too: they look for one when they trigger.
+        """
+        if order.close_position or not order.closes_only:
+            return
+        free = account.closable(order)
+        if not order.waiting:
+            for other in account.open_orders.get(order.symbol, {}).values():
+                if other.type == LIMIT and other.closes_only and other.side == order.side:
+                    free -= other.remaining
+        if free <= ZERO:
+            raise errors.REDUCE_ONLY_REJECTED.error()
+
+    @staticmethod
+    def _check_trigger(market: Market, order: Order) -> None:
+        prices = market.prices
+        price = prices.last if order.working_type == CONTRACT_PRICE else prices.mark
+        if order.type in STOP_TYPES:
+            if reached(order.type, order.side, order.stop_price, price):
+                raise errors.IMMEDIATE_TRIGGER.error()
+        elif order.type == TRAILING and order.activation_price:
+            wrong = order.activation_price >= price if order.buys else order.activation_price <= price
+            if wrong:
+                raise errors.IMMEDIATE_TRIGGER.error()
+
+    def _check_amended(self, account: Account, market: Market, order: Order, quantity: Decimal, price: Decimal) -> None:
+        """Margin and post-only with the new values; the order's own margin is free meanwhile."""
+        old = (order.quantity, order.price)
+        market.book.remove(order)
+        order.price, order.quantity = price, order.executed
+        self.engine.refresh_order_margin(account, market)
+        order.quantity = quantity
+        affordable = margin_suffices(self.state, account, market, order)
+        takes = order.time_in_force == "GTX" and crosses(market, order)
+        order.quantity, order.price = old
+        market.book.add(order)
+        self.engine.refresh_order_margin(account, market)
+        if takes:
+            raise errors.GTX_WOULD_TAKE.error()
+        if not affordable:
+            raise errors.MARGIN_INSUFFICIENT.error()
+
+
+def _market(instrument: Instrument, rng: Random, depth: Decimal, price: Decimal, now_ms: int) -> Market:
+    start = on_tick(price, instrument.tick) if price else ZERO
+    return Market(
+        instrument=instrument,
+        brackets=brackets_for(instrument.base_asset),
+        liquidity=Liquidity(instrument, rng, depth),
+        prices=Prices(start, start, start, now_ms),
+    )
+
+
+def _padded(value: Decimal, decimals: int) -> Decimal:
+    """The same value written with the instrument's decimals; zero stays a bare zero."""
+    return value.quantize(ONE.scaleb(-decimals)) if value else ZERO

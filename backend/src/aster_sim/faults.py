@@ -1,0 +1,199 @@
+"""Faults on purpose: which requests and frames go wrong, how often, and how.
+
+A fault is a JSON object::
+
+    {"match": {"method": "POST", "path": "/order", "params": {"type": "STOP_MARKET"}, "account": "alice"},
+     "count": 2, "skip": 1, "probability": 0.5,
+     "action": {"type": "error", "status": 503, "code": -1007, "msg": "…", "executed": true}}
+
+Actions on requests: ``delay_before`` and ``delay_after`` (``seconds``), ``drop_before`` (not executed) and
+``drop_after`` (executed; no answer), ``error`` (``status``, ``code``, ``msg``, ``body``, ``content_type``,
+``headers``, ``executed``). Actions on user-stream frames, matched by ``account`` and ``event`` (its ``e``):
+``drop_events``, ``duplicate_events``, ``disconnect``. ``count`` 0 means always; the default is once.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+if TYPE_CHECKING:
+    from random import Random
+
+REQUEST_ACTIONS = frozenset({"delay_before", "delay_after", "drop_before", "drop_after", "error"})
+STREAM_ACTIONS = frozenset({"drop_events", "duplicate_events", "disconnect"})
+
+
+class FaultError(ValueError):
+    """A fault that cannot be understood; the message names the field."""
+
+
+class Match(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """What a fault applies to; everything that is named must agree."""
+
+    method: str | None = None
+    path: str | None = None
+    params: dict[str, str] = {}
+    account: str | None = None
+    event: str | None = None
+
+
+class Action(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """What happens; see the module's docstring."""
+
+    type: str
+    seconds: float = 0.0
+    status: int = 503
+    code: int = -1001
+    msg: str = "Internal error; unable to process your request. Please try again."
+    body: str | None = None
+    content_type: str | None = None
+    headers: dict[str, str] = {}
+    executed: bool = False
+
+
+class Fault(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """One fault as it is written."""
+
+    action: Action
+    match: Match = msgspec.field(default_factory=Match)
+    count: int = 1
+    skip: int = 0
+    probability: float = 1.0
+
+
+@dataclass(slots=True)
+class ActiveFault:
+    """A fault in the plan with what is left of it."""
+
+    number: int
+    fault: Fault
+    skipped: int = 0
+    used: int = 0
+
+    @property
+    def spent(self) -> bool:
+        """Whether it will never act again."""
+        return bool(self.fault.count) and self.used >= self.fault.count
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fault as the control API shows it."""
+        shown: dict[str, Any] = msgspec.to_builtins(self.fault)
+        return {"id": self.number, **shown, "used": self.used, "spent": self.spent}
+
+
+@dataclass(slots=True)
+class RequestFaults:
+    """What is to go wrong with one request; at most one of the endings."""
+
+    delay_before_s: float = 0.0
+    delay_after_s: float = 0.0
+    ending: Action | None = None
+    names: list[str] = field(default_factory=list)
+
+
+class FaultPlan:
+    """The faults in force, in the order in which they were added."""
+
+    def __init__(self, rng: Random) -> None:
+        self._rng = rng
+        self._faults: list[ActiveFault] = []
+        self._numbers = 0
+
+    def add(self, rows: Any) -> list[dict[str, Any]]:
+        """Add one fault or a list of them, as parsed JSON.  Raises FaultError; then none was added."""
+        faults = [_parse(row) for row in (rows if isinstance(rows, list) else [rows])]
+        added: list[ActiveFault] = []
+        for fault in faults:
+            self._numbers += 1
+            added.append(ActiveFault(self._numbers, fault))
+        self._faults += added
+        return [row.as_dict() for row in added]
+
+    def load(self, path: Path) -> None:
+        """Add the faults of a file.  Raises FaultError."""
+        try:
+            rows = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise FaultError(f"faults file {path.name}: cannot be read as JSON: {error}") from error
+        self.add(rows)
+
+    def clear(self, number: int | None = None) -> None:
+        """Remove one fault, or all."""
+        self._faults = [row for row in self._faults if number is not None and row.number != number]
+
+    def listing(self) -> list[dict[str, Any]]:
+        """All faults with their use."""
+        return [row.as_dict() for row in self._faults]
+
+    def for_request(self, method: str, path: str, params: Mapping[str, str], account: str) -> RequestFaults | None:
+        """What goes wrong with a request; None when nothing does. Each fault that acts is used once."""
+        if not self._faults:
+            return None
+        plan = RequestFaults()
+        for row in self._faults:
+            action = row.fault.action
+            if action.type not in REQUEST_ACTIONS or not _matches(row.fault.match, method, path, params, account):
+                continue
+            ends = not action.type.startswith("delay_")
+            if (ends and plan.ending is not None) or not self._acts(row):
+                continue
+            plan.names.append(f"{row.number}:{action.type}")
+            if action.type == "delay_before":
+                plan.delay_before_s += action.seconds
+            elif action.type == "delay_after":
+                plan.delay_after_s += action.seconds
+            else:
+                plan.ending = action
+        return plan if plan.names else None
+
+    def for_event(self, account: str, event: str) -> str | None:
+        """The action on a user-stream frame; None when it passes."""
+        for row in self._faults:
+            match = row.fault.match
+            if row.fault.action.type not in STREAM_ACTIONS:
+                continue
+            if match.account not in {None, account} or match.event not in {None, event}:
+                continue
+            if self._acts(row):
+                return row.fault.action.type
+        return None
+
+    def _acts(self, row: ActiveFault) -> bool:
+        if row.spent:
+            return False
+        if row.skipped < row.fault.skip:
+            row.skipped += 1
+            return False
+        if row.fault.probability < 1.0 and self._rng.random() >= row.fault.probability:
+            return False
+        row.used += 1
+        return True
+
+
+def _matches(match: Match, method: str, path: str, params: Mapping[str, str], account: str) -> bool:
+    if match.method is not None and match.method.upper() != method:
+        return False
+    if match.path is not None and not path.endswith("/" + match.path.strip("/")):
+        return False
+    if match.account is not None and match.account != account:
+        return False
+    return all(params.get(name) == value for name, value in match.params.items())
+
+
+def _parse(row: Any) -> Fault:
+    try:
+        fault = msgspec.convert(row, Fault)
+    except msgspec.ValidationError as error:
+        raise FaultError(f"fault: {error}") from error
+    if fault.action.type not in REQUEST_ACTIONS | STREAM_ACTIONS:
+        known: Iterable[str] = sorted(REQUEST_ACTIONS | STREAM_ACTIONS)
+        raise FaultError(f"fault: action.type {fault.action.type!r} is none of {', '.join(known)}")
+    if fault.count < 0 or fault.skip < 0 or fault.action.seconds < 0 or not 0 <= fault.probability <= 1:
+        raise FaultError("fault: count, skip and seconds must not be negative, probability within 0 and 1")
+    return fault

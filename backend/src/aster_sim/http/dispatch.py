@@ -1,0 +1,179 @@
+"""From an HTTP request to its answer: limits, faults, authentication, handler, durability, reply."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from aster_sim.core import errors
+from aster_sim.core.errors import VenueError
+from aster_sim.core.ledger import RequestRecord
+from aster_sim.faults import Action, RequestFaults
+from aster_sim.http.account_routes import ACCOUNT_ROUTES, V1_ROUTES, V3_ROUTES
+from aster_sim.http.calls import Call, Route, Security, parse_params
+from aster_sim.http.order_routes import AMEND_ROUTE, ORDER_ROUTES, batch_size
+from aster_sim.http.public_routes import PUBLIC_ROUTES
+from aster_sim.runtime import Runtime
+
+_ENCODER = msgspec.json.Encoder()
+_JSON = "application/json"
+WEIGHT_HEADER = "X-MBX-USED-WEIGHT-1M"
+ORDERS_MINUTE_HEADER = "X-MBX-ORDER-COUNT-1M"
+ORDERS_BURST_HEADER = "X-MBX-ORDER-COUNT-10S"
+
+
+class DropConnection(Exception):
+    """Close the connection without an answer."""
+
+
+def all_routes() -> dict[tuple[str, str], tuple[Route, bool]]:
+    """(method, path) → (route, whether it is of the v3 family)."""
+    table: dict[tuple[str, str], tuple[Route, bool]] = {}
+    for routes in (PUBLIC_ROUTES, ORDER_ROUTES, ACCOUNT_ROUTES):
+        for (method, name), route in routes.items():
+            table[method, f"/fapi/v3/{name}"] = (route, True)
+            table[method, f"/fapi/v1/{name}"] = (route, False)
+    table["PUT", "/fapi/v3/order"] = (AMEND_ROUTE, True)
+    table.update({key: (route, True) for key, route in V3_ROUTES.items()})
+    table.update({key: (route, False) for key, route in V1_ROUTES.items()})
+    return table
+
+
+def json_response(payload: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
+    """A JSON answer."""
+    return web.Response(body=_ENCODER.encode(payload), status=status, content_type=_JSON, headers=headers)
+
+
+class Dispatcher:
+    """Serves REST calls."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._routes = all_routes()
+
+    async def handle(self, request: web.BaseRequest) -> web.Response:
+        """Answer one REST call.  Raises DropConnection when a fault says so."""
+        raw_path, _, query = request.raw_path.partition("?")
+        found = self._routes.get((request.method, raw_path))
+        if found is None:
+            return self._unknown(request.method, raw_path)
+        body = (await request.read()).decode("latin-1") if request.can_read_body else ""
+        headers: dict[str, str] = {}
+        try:
+            return await self._serve(request, found, raw_path, query, body, headers)
+        except VenueError as refusal:
+            headers.update(refusal.headers)
+            return json_response(refusal.body(), refusal.status, headers)
+
+    async def _serve(
+        self,
+        request: web.BaseRequest,
+        found: tuple[Route, bool],
+        path: str,
+        query: str,
+        body: str,
+        headers: dict[str, str],
+    ) -> web.Response:
+        runtime = self._runtime
+        route, v3 = found
+        params = parse_params(query, body)
+        ip = request.remote or "local"
+        used = runtime.limits.spend_weight(ip, route.weight(params), runtime.clock.now_us())
+        headers[WEIGHT_HEADER] = str(used)
+        api_key = None if v3 else request.headers.get("X-MBX-APIKEY")
+        claimed = "" if route.security is Security.NONE else runtime.auth.claimed_account(params, api_key)
+        record: RequestRecord | None = None
+        if route.ledgered:
+            origin = "v3" if v3 else "v1"
+            record = runtime.venue.ledger.open(runtime.clock.now_us(), claimed, origin, request.method, path, params)
+        faults = runtime.faults.for_request(request.method, path, params, claimed)
+        if faults is not None:
+            answer = await self._before(faults, record)
+            if answer is not None:
+                return answer
+        call = Call(runtime, request.method, path, params, v3, record=record)
+        try:
+            self._authenticate(route, call, query, body, api_key)
+            self._count_orders(route, call, headers)
+            payload = route.handler(call)
+        except VenueError as refusal:
+            if record is not None:
+                record.outcome, record.code, record.msg = "refused", refusal.code, refusal.msg
+            if faults is None:
+                raise
+            headers.update(refusal.headers)
+            answer = json_response(refusal.body(), refusal.status, headers)
+        else:
+            runtime.settle()
+            if record is not None:
+                record.outcome = "executed"
+            answer = json_response(payload, headers=headers)
+        return answer if faults is None else await self._after(faults, record, answer)
+
+    def _authenticate(self, route: Route, call: Call, query: str, body: str, api_key: str | None) -> None:
+        runtime = self._runtime
+        if route.security is Security.NONE:
+            return
+        if call.v3:
+            joined = f"{query}&{body}" if query and body else query or body
+            call.account_name = runtime.auth.verify_v3(joined.encode("latin-1"), call.params, runtime.clock.now_us())
+        elif route.security is Security.KEY:
+            call.account_name = runtime.auth.verify_key(api_key).account
+        else:
+            call.account_name = runtime.auth.verify_v1(
+                (query + body).encode("latin-1"), call.params, api_key, runtime.clock.now_us() // 1000
+            )
+
+    def _count_orders(self, route: Route, call: Call, headers: dict[str, str]) -> None:
+        if not route.places:
+            return
+        orders = batch_size(call.params) if call.path.endswith("/batchOrders") else 1
+        minute, burst = self._runtime.limits.spend_orders(call.account_name, orders, self._runtime.clock.now_us())
+        headers[ORDERS_MINUTE_HEADER], headers[ORDERS_BURST_HEADER] = str(minute), str(burst)
+
+    async def _before(self, faults: RequestFaults, record: RequestRecord | None) -> web.Response | None:
+        """Faults that act before the venue sees the request; an answer when it never will."""
+        if record is not None:
+            record.fault = ",".join(faults.names)
+        if faults.delay_before_s:
+            await self._runtime.clock.sleep(faults.delay_before_s)
+        ending = faults.ending
+        if ending is None or ending.type == "drop_after" or (ending.type == "error" and ending.executed):
+            return None
+        if record is not None:
+            record.outcome, record.delivered = "fault", False
+        if ending.type == "drop_before":
+            raise DropConnection
+        return _fault_response(ending)
+
+    async def _after(self, faults: RequestFaults, record: RequestRecord | None, answer: web.Response) -> web.Response:
+        """Faults that act when the venue has done its work."""
+        if faults.delay_after_s:
+            await self._runtime.clock.sleep(faults.delay_after_s)
+        ending = faults.ending
+        if ending is None:
+            return answer
+        if record is not None:
+            record.delivered = False
+        if ending.type == "drop_after":
+            raise DropConnection
+        return _fault_response(ending)
+
+    @staticmethod
+    def _unknown(method: str, path: str) -> web.Response:
+        refusal = errors.NOT_SIMULATED.error(what=f"{method} {path}")
+        return json_response(refusal.body(), refusal.status)
+
+
+def _fault_response(action: Action) -> web.Response:
+    if action.body is not None:
+        return web.Response(
+            text=action.body,
+            status=action.status,
+            content_type=action.content_type or "text/html",
+            headers=action.headers,
+        )
+    return json_response({"code": action.code, "msg": action.msg}, action.status, action.headers)

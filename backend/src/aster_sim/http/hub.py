@@ -1,0 +1,165 @@
+"""Streams: listen keys, subscriptions, and the sockets that frames go to.
+
+A listen key is a stream name like any other, so it works on ``/ws/<listenKey>`` and on combined sockets.
+A dead or bogus key still connects and stays silent (asterdex-facts.md section 7).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from aster_sim.faults import FaultPlan
+
+LISTEN_KEY_US = 60 * 60 * 1_000_000
+QUEUE_FRAMES = 10_000
+_ENCODER = msgspec.json.Encoder()
+
+
+@dataclass(slots=True)
+class ListenKey:
+    """An account's user stream until ``expires_us``."""
+
+    key: str
+    account: str
+    expires_us: int
+
+
+@dataclass(eq=False, slots=True)
+class Subscriber:
+    """One socket: its streams and the frames that wait to be written; None tells the writer to hang up."""
+
+    combined: bool
+    streams: set[str] = field(default_factory=set)
+    frames: asyncio.Queue[bytes | None] = field(default_factory=lambda: asyncio.Queue(QUEUE_FRAMES))
+    opened_us: int = 0
+    last_pong_us: int = 0
+
+    def send(self, frame: bytes) -> None:
+        """Queue a frame; a reader that is 10,000 frames behind is hung up."""
+        try:
+            self.frames.put_nowait(frame)
+        except asyncio.QueueFull:
+            self.hang_up()
+
+    def hang_up(self) -> None:
+        """Drop what waits and close."""
+        while not self.frames.empty():
+            self.frames.get_nowait()
+        self.frames.put_nowait(None)
+
+
+class Hub:
+    """Knows which socket listens to what."""
+
+    def __init__(self, faults: FaultPlan, entropy: Callable[[int], str]) -> None:
+        self._faults = faults
+        self._entropy = entropy
+        self._streams: dict[str, set[Subscriber]] = {}
+        self._subscribers: set[Subscriber] = set()
+        self._keys: dict[str, ListenKey] = {}
+
+    # -- listen keys ----------------------------------------------------------------------------
+
+    def open_key(self, account: str, now_us: int) -> str:
+        """The account's listen key, made on first use; either way good for 60 minutes more."""
+        entry = self._keys.get(account)
+        if entry is None:
+            entry = self._keys[account] = ListenKey(self._entropy(32), account, 0)
+        entry.expires_us = now_us + LISTEN_KEY_US
+        return entry.key
+
+    def renew_key(self, account: str, now_us: int) -> bool:
+        """Re-arm the account's key for 60 minutes; False when it has none."""
+        entry = self._keys.get(account)
+        if entry is None:
+            return False
+        entry.expires_us = now_us + LISTEN_KEY_US
+        return True
+
+    def close_key(self, account: str) -> None:
+        """Kill the account's key: its sockets stay open and fall silent."""
+        self._keys.pop(account, None)
+
+    def expire_keys(self, now_us: int) -> None:
+        """Kill keys whose time is up, saying so on their streams."""
+        for entry in [row for row in self._keys.values() if row.expires_us <= now_us]:
+            self._publish(entry.key, {"e": "listenKeyExpired", "E": now_us // 1000})
+            del self._keys[entry.account]
+
+    # -- sockets --------------------------------------------------------------------------------
+
+    def add(self, subscriber: Subscriber) -> None:
+        """Take a new socket in."""
+        self._subscribers.add(subscriber)
+
+    def remove(self, subscriber: Subscriber) -> None:
+        """Forget a closed socket."""
+        self.unsubscribe(subscriber, list(subscriber.streams))
+        self._subscribers.discard(subscriber)
+
+    def subscribe(self, subscriber: Subscriber, streams: Iterable[str]) -> None:
+        """Let a socket listen to streams."""
+        for stream in streams:
+            subscriber.streams.add(stream)
+            self._streams.setdefault(stream, set()).add(subscriber)
+
+    def unsubscribe(self, subscriber: Subscriber, streams: Iterable[str]) -> None:
+        """Let a socket no longer listen to streams."""
+        for stream in streams:
+            subscriber.streams.discard(stream)
+            listeners = self._streams.get(stream)
+            if listeners is not None:
+                listeners.discard(subscriber)
+                if not listeners:
+                    del self._streams[stream]
+
+    def subscribers(self) -> list[Subscriber]:
+        """All sockets."""
+        return list(self._subscribers)
+
+    def listened(self, stream: str) -> bool:
+        """Whether anybody listens to a stream."""
+        return stream in self._streams
+
+    def hang_up_all(self) -> None:
+        """Close every socket."""
+        for subscriber in self._subscribers:
+            subscriber.hang_up()
+
+    # -- frames ---------------------------------------------------------------------------------
+
+    def publish_user(self, account: str, payload: dict[str, Any]) -> None:
+        """Send a user event to whoever listens to the account's key, unless a fault is in the way."""
+        entry = self._keys.get(account)
+        if entry is None or not self.listened(entry.key):
+            return
+        action = self._faults.for_event(account, payload["e"])
+        if action == "drop_events":
+            return
+        if action == "disconnect":
+            for subscriber in list(self._streams[entry.key]):
+                subscriber.hang_up()
+            return
+        self._publish(entry.key, payload)
+        if action == "duplicate_events":
+            self._publish(entry.key, payload)
+
+    def publish_market(self, stream: str, payload: Any) -> None:
+        """Send a market frame to whoever listens."""
+        self._publish(stream, payload)
+
+    def _publish(self, stream: str, payload: Any) -> None:
+        listeners = self._streams.get(stream)
+        if not listeners:
+            return
+        plain = _ENCODER.encode(payload)
+        wrapped = b""
+        for subscriber in listeners:
+            if subscriber.combined and not wrapped:
+                wrapped = b'{"stream":' + _ENCODER.encode(stream) + b',"data":' + plain + b"}"
+            subscriber.send(wrapped if subscriber.combined else plain)

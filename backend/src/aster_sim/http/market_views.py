@@ -1,0 +1,78 @@
+"""REST bodies of the public side (asterdex-facts.md section 4)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aster_sim.core.market import Market
+from aster_sim.core.numbers import money, plain
+from aster_sim.core.state import State
+from aster_sim.http.limits import LimitRules
+
+FUNDING_INTERVAL_MS = 8 * 3600 * 1000
+FUNDING_RATE = "0.00000000"
+INTEREST_RATE = "0.00010000"
+
+
+def next_funding_ms(now_ms: int) -> int:
+    """The next funding time on the 8-hour grid. Funding is not applied yet, so its rate is zero."""
+    return (now_ms // FUNDING_INTERVAL_MS + 1) * FUNDING_INTERVAL_MS
+
+
+def exchange_info(state: State, rules: LimitRules) -> dict[str, Any]:
+    """``exchangeInfo``: instruments as they were loaded, limits as they are enforced here."""
+    return {
+        "timezone": "UTC",
+        "serverTime": state.now_ms(),
+        "futuresType": "U_MARGINED",
+        "rateLimits": rules.as_rows(),
+        "exchangeFilters": [],
+        "assets": list(state.catalogue.assets),
+        "symbols": [market.instrument.raw for market in state.markets.values()],
+    }
+
+
+def premium_index(market: Market, now_ms: int) -> dict[str, Any]:
+    """A row of ``premiumIndex``."""
+    prices = market.prices
+    return {
+        "symbol": market.instrument.symbol,
+        "markPrice": money(prices.mark),
+        "indexPrice": money(prices.index),
+        "estimatedSettlePrice": money(prices.mark),
+        "lastFundingRate": FUNDING_RATE,
+        "interestRate": INTEREST_RATE,
+        "nextFundingTime": next_funding_ms(now_ms),
+        "time": now_ms,
+    }
+
+
+def ticker_price(market: Market) -> dict[str, Any]:
+    """A row of ``ticker/price``."""
+    prices = market.prices
+    return {"symbol": market.instrument.symbol, "price": plain(prices.last), "time": prices.changed_ms}
+
+
+def book_ticker(market: Market) -> dict[str, Any]:
+    """A row of ``ticker/bookTicker``."""
+    bid, bid_qty = market.best(asks=False)
+    ask, ask_qty = market.best(asks=True)
+    return {
+        "symbol": market.instrument.symbol,
+        "bidPrice": plain(bid),
+        "bidQty": plain(bid_qty),
+        "askPrice": plain(ask),
+        "askQty": plain(ask_qty),
+        "time": market.prices.changed_ms,
+    }
+
+
+def depth(market: Market, limit: int, update_id: int, now_ms: int) -> dict[str, Any]:
+    """``depth``: the levels that exist, at most ``limit`` on each side."""
+    return {
+        "lastUpdateId": update_id,
+        "E": now_ms,
+        "T": market.prices.changed_ms,
+        "bids": [[plain(price), plain(qty)] for price, qty in market.depth(limit, asks=False)],
+        "asks": [[plain(price), plain(qty)] for price, qty in market.depth(limit, asks=True)],
+    }
