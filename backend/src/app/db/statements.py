@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeAlias
 
 from sqlalchemy import Delete, Dialect, Insert, Select, Update
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from app.domain.errors import InvariantBroken
 
@@ -109,11 +111,23 @@ class Query:
         if known is None:
             text, parameters = _compile(self.clause, dialect)
             columns = tuple(
-                (name, column.type.dialect_impl(dialect).result_processor(dialect, None))
-                for name, column in self.clause.selected_columns.items()
+                (name, _decoder(column.type, dialect)) for name, column in self.clause.selected_columns.items()
             )
             known = self._compiled[dialect.name] = CompiledQuery(text, parameters, _names(parameters), columns)
         return known
+
+
+def _encoder(column_type: TypeEngine[Any], dialect: Dialect) -> Converter | None:
+    """Only our own types convert: what the drivers take and give is plain already."""
+    if isinstance(column_type, TypeDecorator):
+        return partial(column_type.process_bind_param, dialect=dialect)
+    return None
+
+
+def _decoder(column_type: TypeEngine[Any], dialect: Dialect) -> Converter | None:
+    if isinstance(column_type, TypeDecorator):
+        return partial(column_type.process_result_value, dialect=dialect)
+    return None
 
 
 def _names(parameters: Iterable[Parameter]) -> frozenset[str]:
@@ -125,7 +139,7 @@ def _compile(clause: Any, dialect: Dialect) -> tuple[str, tuple[Parameter, ...]]
     parameters = []
     for name in compiled.positiontup or ():
         bind = compiled.binds[name]
-        encode = bind.type.dialect_impl(dialect).bind_processor(dialect)
+        encode = _encoder(bind.type, dialect)
         if bind.required:
             parameters.append(Parameter(name, encode))
         else:
