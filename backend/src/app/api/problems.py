@@ -1,0 +1,164 @@
+"""Errors on the wire: ``application/problem+json`` (RFC 9457) with the contract's ``code``."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from app.domain.errors import (
+    DecisionRefused,
+    ErrorCode,
+    NotSent,
+    OutcomeUnknown,
+    RateLimited,
+    RefusedByExchange,
+    StoreUnavailable,
+    TesError,
+    Unavailable,
+)
+from app.repositories.pages import InvalidCursor
+
+_LOG = structlog.get_logger(__name__)
+
+_STATUS_OF_CODE: Mapping[ErrorCode, HTTPStatus] = {
+    ErrorCode.VALIDATION_ERROR: HTTPStatus.UNPROCESSABLE_ENTITY,
+    ErrorCode.DECISION_CONFLICT: HTTPStatus.CONFLICT,
+    ErrorCode.ACCOUNT_UNKNOWN: HTTPStatus.UNPROCESSABLE_ENTITY,
+    ErrorCode.ASSET_UNKNOWN: HTTPStatus.NOT_FOUND,
+    ErrorCode.POSITION_ABSENT: HTTPStatus.NOT_FOUND,
+    ErrorCode.NOT_READY: HTTPStatus.SERVICE_UNAVAILABLE,
+    ErrorCode.EXCHANGE_UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
+    ErrorCode.EXCHANGE_REJECTED: HTTPStatus.BAD_GATEWAY,
+    ErrorCode.OUTCOME_UNKNOWN: HTTPStatus.BAD_GATEWAY,
+    ErrorCode.INTERNAL_ERROR: HTTPStatus.INTERNAL_SERVER_ERROR,
+}
+
+_CODE_OF_STATUS: Mapping[int, str] = {
+    HTTPStatus.UNAUTHORIZED: "unauthorized",
+    HTTPStatus.NOT_FOUND: "not_found",
+    HTTPStatus.METHOD_NOT_ALLOWED: "method_not_allowed",
+}
+
+
+class ProblemResponse(JSONResponse):
+    """A problem document."""
+
+    media_type = "application/problem+json"
+
+
+class Problem(Exception):
+    """Ends a request with a problem document."""
+
+    def __init__(
+        self, status: int, code: str, detail: str, *, headers: Mapping[str, str] | None = None, **extra: Any
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.code = code
+        self.detail = detail
+        self.headers = dict(headers or {})
+        self.extra = extra
+
+    def response(self) -> ProblemResponse:
+        """The document, with ``type`` about:blank: the code says more than a page could."""
+        body = {
+            "type": "about:blank",
+            "title": HTTPStatus(self.status).phrase,
+            "status": self.status,
+            "detail": self.detail,
+            "code": self.code,
+            **self.extra,
+        }
+        return ProblemResponse(body, status_code=self.status, headers=self.headers)
+
+
+def not_found(what: str) -> Problem:
+    """A 404 for something that was asked for by name."""
+    return Problem(HTTPStatus.NOT_FOUND, "not_found", f"there is no {what}")
+
+
+def unauthorized() -> Problem:
+    """A 401 that tells how to do better, and nothing else."""
+    return Problem(
+        HTTPStatus.UNAUTHORIZED,
+        "unauthorized",
+        "a valid token is needed: send the header 'Authorization: Bearer TOKEN'",
+        headers={"WWW-Authenticate": "Bearer"},
+    )
+
+
+def problem_of(error: TesError) -> Problem:
+    """The problem document of one of our own errors."""
+    if isinstance(error, DecisionRefused):
+        return _problem(error.code, error.message, error.retry_after_s)
+    if isinstance(error, InvalidCursor):
+        return _problem(ErrorCode.VALIDATION_ERROR, str(error))
+    if isinstance(error, StoreUnavailable):
+        return _problem(ErrorCode.NOT_READY, str(error))
+    if isinstance(error, RateLimited):
+        return _problem(ErrorCode.EXCHANGE_UNAVAILABLE, error.message, error.retry_after_s)
+    if isinstance(error, RefusedByExchange):
+        return _problem(ErrorCode.EXCHANGE_REJECTED, error.message, exchange_code=error.code)
+    if isinstance(error, Unavailable | NotSent):
+        return _problem(ErrorCode.EXCHANGE_UNAVAILABLE, error.message)
+    if isinstance(error, OutcomeUnknown):
+        return _problem(ErrorCode.OUTCOME_UNKNOWN, error.message)
+    return _problem(ErrorCode.INTERNAL_ERROR, "the service contradicted itself; its log says where")
+
+
+def _problem(
+    code: ErrorCode, detail: str, retry_after_s: float | None = None, *, exchange_code: int | None = None
+) -> Problem:
+    status = _STATUS_OF_CODE.get(code, HTTPStatus.CONFLICT)
+    headers: dict[str, str] = {}
+    extra: dict[str, Any] = {}
+    if retry_after_s is not None:
+        extra["retry_after_seconds"] = retry_after_s
+        headers["Retry-After"] = str(math.ceil(retry_after_s))
+    elif status is HTTPStatus.SERVICE_UNAVAILABLE:
+        headers["Retry-After"] = "1"
+    if exchange_code is not None:
+        extra["exchange_code"] = exchange_code
+    return Problem(status, code.value, detail, headers=headers, **extra)
+
+
+def install_problem_handlers(app: FastAPI) -> None:
+    """Let every error leave as a problem document."""
+
+    @app.exception_handler(Problem)
+    async def _on_problem(_request: Request, error: Problem) -> ProblemResponse:
+        return error.response()
+
+    @app.exception_handler(TesError)
+    async def _on_own_error(request: Request, error: TesError) -> ProblemResponse:
+        problem = problem_of(error)
+        if problem.status == HTTPStatus.INTERNAL_SERVER_ERROR:
+            _LOG.error("api.failed", path=request.url.path, error=repr(error), exc_info=error)
+        return problem.response()
+
+    @app.exception_handler(RequestValidationError)
+    async def _on_bad_parameter(_request: Request, error: RequestValidationError) -> ProblemResponse:
+        return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, ErrorCode.VALIDATION_ERROR, _sentences(error)).response()
+
+    @app.exception_handler(HTTPException)
+    async def _on_http_error(request: Request, error: HTTPException) -> ProblemResponse:
+        code = _CODE_OF_STATUS.get(error.status_code, "http_error")
+        detail = f"{request.method} {request.url.path}: {error.detail}"
+        return Problem(error.status_code, code, detail, headers=error.headers).response()
+
+    @app.exception_handler(Exception)
+    async def _on_bug(_request: Request, _error: Exception) -> ProblemResponse:
+        return _problem(ErrorCode.INTERNAL_ERROR, "the service failed; its log says where").response()
+
+
+def _sentences(error: RequestValidationError) -> str:
+    """One sentence for each wrong parameter, without repeating what was sent."""
+    return "; ".join(f"{'.'.join(map(str, item['loc'][1:]))}: {item['msg']}" for item in error.errors())

@@ -1,0 +1,132 @@
+"""Lists of what we know: trades, orders, positions, accounts and events."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any, TypeVar
+
+from fastapi import APIRouter, Query, Request
+
+from app.api.access import TOKEN, application_of
+from app.api.decisions import Cursor, Limit
+from app.api.problems import not_found
+from app.domain.errors import DecisionRefused, ErrorCode
+from app.domain.orders import OrderState
+from app.domain.trades import TradeStatus
+from app.schemas.events import event_document
+from app.schemas.records import (
+    AccountDocument,
+    ListDocument,
+    OrderDocument,
+    PositionDocument,
+    ProjectionDocument,
+    TradeDocument,
+    order_document,
+    trade_document,
+)
+
+router = APIRouter(prefix="/v1", dependencies=TOKEN)
+_LARGEST_SEQ = 2**63 - 1
+Asset = Annotated[str | None, Query(max_length=40, description="only this asset, such as BTCUSDT")]
+Statuses = Annotated[str | None, Query(max_length=400, description="only these statuses, comma separated")]
+StatusT = TypeVar("StatusT", bound=StrEnum)
+
+
+@router.get("/trades", tags=["records"])
+async def list_trades(
+    request: Request, status: Statuses = None, asset: Asset = None, limit: Limit = 50, cursor: Cursor = None
+) -> ListDocument[TradeDocument]:
+    """Trades with their orders and fills, newest first."""
+    page = await application_of(request).trades.page(read_statuses(TradeStatus, status), asset, limit, cursor)
+    return ListDocument(items=tuple(map(trade_document, page.items)), next_cursor=page.next_cursor)
+
+
+@router.get("/trades/{trade_id}", tags=["records"], responses={404: {"description": "no such trade"}})
+async def get_trade(request: Request, trade_id: str) -> TradeDocument:
+    """One trade with its orders and fills."""
+    trade = await application_of(request).trades.get(trade_id)
+    if trade is None:
+        raise not_found(f"trade {trade_id}")
+    return trade_document(trade)
+
+
+@router.get("/orders", tags=["records"])
+async def list_orders(
+    request: Request, status: Statuses = None, asset: Asset = None, limit: Limit = 50, cursor: Cursor = None
+) -> ProjectionDocument[OrderDocument]:
+    """Our orders, the latest recorded first."""
+    application = application_of(request)
+    page = await application.trades.orders_page(read_statuses(OrderState, status), asset, limit, cursor)
+    known = [service.positions().as_of for service in application.services.values()]
+    return ProjectionDocument(
+        items=tuple(map(order_document, page.items)),
+        next_cursor=page.next_cursor,
+        as_of=min((moment for moment in known if moment is not None), default=None),
+    )
+
+
+@router.get("/positions", tags=["records"])
+async def list_positions(request: Request, asset: Asset = None) -> ProjectionDocument[PositionDocument]:
+    """Open positions of all accounts. `as_of` is that of the account that was heard of least recently."""
+    items: list[PositionDocument] = []
+    moments = []
+    for account_id, service in application_of(request).services.items():
+        view = service.positions()
+        moments.append(view.as_of)
+        items += [
+            PositionDocument(
+                account_id=account_id,
+                asset=position.asset,
+                side=position.side,
+                quantity=position.quantity,
+                entry_price=position.entry_price,
+                mark_price=position.mark_price,
+                leverage=position.leverage,
+                unrealised_pnl=position.unrealised_pnl,
+                trade_id=position.trade_id,
+            )
+            for position in view.items
+            if asset is None or position.asset == asset
+        ]
+    return ProjectionDocument(
+        items=tuple(items), as_of=min((moment for moment in moments if moment is not None), default=None)
+    )
+
+
+@router.get("/accounts", tags=["records"])
+async def list_accounts(request: Request) -> ListDocument[AccountDocument]:
+    """Every account with its balances and whether it may trade."""
+    views = [service.account_view() for service in application_of(request).services.values()]
+    return ListDocument(items=tuple(AccountDocument.model_validate(view) for view in views))
+
+
+@router.get("/events", tags=["events"])
+async def list_events(
+    request: Request,
+    after: Annotated[int, Query(ge=0, le=_LARGEST_SEQ, description="only events behind this seq")] = 0,
+    limit: Limit = 100,
+) -> dict[str, Any]:
+    """The event log, oldest first. Pass `next_cursor`, the seq of the last item, as `after` to read on."""
+    events = await application_of(request).events.after(after, limit + 1)
+    shown = events[:limit]
+    cursor = str(shown[-1].seq) if len(events) > limit else None
+    return {"items": [event_document(event) for event in shown], "next_cursor": cursor}
+
+
+def read_statuses(kind: type[StatusT], text: str | None) -> frozenset[StatusT] | None:
+    """Read a comma-separated filter, whatever its case; None stands for all.
+
+    Raises:
+        DecisionRefused: ``validation_error``; names the statuses that exist.
+    """
+    if text is None or not text.strip(", "):
+        return None
+    known = {member.value.lower(): member for member in kind}
+    chosen = [part.strip().lower() for part in text.split(",") if part.strip()]
+    unknown = [part for part in chosen if part not in known]
+    if unknown:
+        raise DecisionRefused(
+            ErrorCode.VALIDATION_ERROR,
+            f"status: {unknown[0]!r} is not one of {', '.join(member.value for member in kind)}",
+        )
+    return frozenset(known[part] for part in chosen)
