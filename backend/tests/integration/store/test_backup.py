@@ -1,0 +1,64 @@
+"""Online backup: whole, private, never over something else."""
+
+from __future__ import annotations
+
+import asyncio
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from app.db.backup import backup
+from app.db.executors import ThreadExecutor
+from app.db.port import Unit
+from app.db.sqlite import SqliteDatabase
+from app.domain.errors import ConfigurationError, StoreUnavailable
+from app.domain.events import Event
+from app.repositories.events import EventRepository
+
+MakeEvent = Callable[..., Event]
+
+
+def names_in(folder: Path) -> set[str]:
+    return {file.name for file in folder.iterdir()}
+
+
+async def test_a_backup_of_a_database_in_use_holds_everything_committed(
+    database: SqliteDatabase, path: Path, tmp_path: Path, make_event: MakeEvent
+) -> None:
+    """The service goes on writing; what was acknowledged before is in the copy, without gaps."""
+    for _ in range(50):
+        await database.commit(Unit((), (make_event(),)))
+    copying = asyncio.create_task(asyncio.to_thread(backup, f"sqlite:///{path}", tmp_path / "copy.db"))
+    while not copying.done():
+        await database.commit(Unit((), (make_event(),)))
+    assert await copying == (tmp_path / "copy.db").stat().st_size
+    assert stat.S_IMODE((tmp_path / "copy.db").stat().st_mode) == 0o600
+    assert names_in(tmp_path) == {"tes.db", "tes.db-wal", "tes.db-shm", "copy.db"}
+
+    copy = SqliteDatabase(f"sqlite:///{tmp_path / 'copy.db'}", ThreadExecutor())
+    await copy.start()
+    log = await EventRepository(copy).after(0, 100_000)
+    assert len(log) >= 50
+    assert [recorded.seq for recorded in log] == list(range(1, len(log) + 1))
+    await copy.close()
+
+
+async def test_a_backup_never_replaces_a_file(database: SqliteDatabase, path: Path, tmp_path: Path) -> None:
+    """Yesterday's backup stays."""
+    (tmp_path / "copy.db").write_text("yesterday")
+    with pytest.raises(ConfigurationError, match="exists already"):
+        backup(f"sqlite:///{path}", tmp_path / "copy.db")
+    assert (tmp_path / "copy.db").read_text() == "yesterday"
+
+
+def test_there_must_be_a_database(path: Path, tmp_path: Path) -> None:
+    """A misspelt URL makes no empty backup."""
+    with pytest.raises(ConfigurationError, match="there is no database"):
+        backup(f"sqlite:///{path}", tmp_path / "copy.db")
+    path.write_bytes(b"something else entirely" * 100)
+    with pytest.raises(StoreUnavailable, match="no SQLite database"):
+        backup(f"sqlite:///{path}", tmp_path / "copy.db")
+    assert not (tmp_path / "copy.db").exists()
+    assert not (tmp_path / "copy.db.partial").exists()

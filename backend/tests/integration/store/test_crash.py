@@ -1,0 +1,59 @@
+"""Killed at any instant (scenario C1): everything acknowledged is there, and nothing half."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import apsw
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+WRITER = Path(__file__).with_name("crash_writer.py")
+
+
+def acknowledged_before_kill(url: str, acknowledgements: int, delay_s: float) -> list[str]:
+    """Run the writer, kill it some time after so many acknowledgements, and return all of them."""
+    process = subprocess.Popen([sys.executable, str(WRITER), url], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    lines: list[str] = []
+    for line in process.stdout:
+        lines.append(line)
+        if len(lines) > acknowledgements:
+            break
+    killer = threading.Timer(delay_s, process.kill)
+    killer.start()
+    lines.extend(process.stdout)
+    killer.join()
+    process.wait()
+    process.stdout.close()
+    assert lines[0] == "ready\n"
+    return [line for line in lines[1:] if line.endswith("\n")]
+
+
+@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(acknowledgements=st.integers(0, 300), delay_s=st.floats(0, 0.02))
+def test_what_was_acknowledged_survives_a_kill(tmp_path: Path, acknowledgements: int, delay_s: float) -> None:
+    """Rows and events of each acknowledged unit are there, each unit is whole, and ``seq`` has no gap."""
+    path = tmp_path / "killed.db"
+    for file in tmp_path.glob("killed.db*"):
+        file.unlink()
+    lines = acknowledged_before_kill(f"sqlite:///{path}", acknowledgements, delay_s)
+    assert len(lines) >= acknowledgements
+
+    with contextlib.closing(apsw.Connection(str(path))) as connection:
+        rows = {row[0] for row in connection.execute("SELECT key FROM flags")}
+        log = connection.execute("SELECT seq, id, trade_id FROM events ORDER BY seq").fetchall()
+        counter = connection.execute("SELECT value FROM counters WHERE name = 'events'").get
+        assert connection.pragma("integrity_check") == "ok"
+    assert [row[0] for row in log] == list(range(1, len(log) + 1))
+    assert counter == len(log)
+    by_seq = {seq: event_id for seq, event_id, _ in log}
+    for line in lines:
+        key, seq = line.split()
+        assert key in rows
+        assert by_seq[int(seq)] == f"{key}-1"
+    assert sorted(event_id for _, event_id, _ in log) == sorted(f"{key}-{n}" for key in rows for n in range(2))
