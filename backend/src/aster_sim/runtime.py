@@ -36,13 +36,20 @@ class Runtime:
         return self.venue.state.accounts[name]
 
     def settle(self) -> None:
-        """Make what changed durable, then tell the user streams."""
+        """Make what changed durable, then tell the user streams.
+
+        Raises JournalError when the disk refuses; then nobody was told, and the next call tries again.
+        """
         changes = self.venue.take_changes()
         if self.journal is not None:
             now = self.clock.now_us()
             stale = now - self.prices_journaled_us >= PRICE_JOURNAL_INTERVAL_US
             if changes or stale:
-                self.journal.commit(self.venue, changes, with_prices=True)
+                try:
+                    self.journal.commit(self.venue, changes, with_prices=True)
+                except OSError:
+                    self.venue.state.changes = changes
+                    raise
                 self.prices_journaled_us = now
         for event in self.venue.take_events():
             self.hub.publish_user(event.account, event.payload)

@@ -8,12 +8,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urlencode
 
 import aiohttp
 from eth_account import Account
 from eth_account.messages import encode_typed_data
+from yarl import URL
 
 _TYPES = {
     "EIP712Domain": [
@@ -67,7 +68,7 @@ class SimClient:
         self._http = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
         self._last_nonce = 0
 
-    async def __aenter__(self) -> SimClient:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(
@@ -97,8 +98,6 @@ class SimClient:
         self, method: str, path: str, *, query: str = "", body: str = "", headers: Mapping[str, str] | None = None
     ) -> Answer:
         """One request exactly as given."""
-        from yarl import URL
-
         url = URL(f"{self._venue.rest_url}{path}" + (f"?{query}" if query else ""), encoded=True)
         sent = dict(headers or {})
         if body:
