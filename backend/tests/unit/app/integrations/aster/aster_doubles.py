@@ -170,7 +170,9 @@ class Bench:
         return self.transport.sent
 
 
-async def started_bench(credentials: V3Credentials | V1Credentials = V3, settings: AsterSettings | None = None) -> Bench:
+async def started_bench(
+    credentials: V3Credentials | V1Credentials = V3, settings: AsterSettings | None = None
+) -> Bench:
     clock = LeapingClock()
     transport = ScriptedTransport(clock)
     client = AsterClient(transport, credentials, clock, MiddlingRandomness(), settings=settings)

@@ -17,7 +17,7 @@ def _used(weight: int) -> dict[str, str]:
 def test_exits_still_pass_when_entries_and_reads_do_not() -> None:
     """Scenario L1: a reserve of weight for exits."""
     budget = RequestBudget(LeapingClock(), weight_limit_1m=100)
-    admitted = {priority: 0 for priority in Priority}
+    admitted = dict.fromkeys(Priority, 0)
     for priority in sorted(Priority, reverse=True):
         while budget.admit(1, priority) is None:
             admitted[priority] += 1

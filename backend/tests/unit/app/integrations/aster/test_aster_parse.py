@@ -213,7 +213,9 @@ def test_order_update_with_a_senseless_field_is_kept_not_raised(field: str, valu
     assert isinstance(user_event(json.dumps(frame)), UnrecognisedEvent)
 
 
-@pytest.mark.parametrize(("field", "value"), [("x", "AMENDMENT"), ("x", "NEW_ADL"), ("X", "NEW_INSURANCE"), ("f", "RPI")])
+@pytest.mark.parametrize(
+    ("field", "value"), [("x", "AMENDMENT"), ("x", "NEW_ADL"), ("X", "NEW_INSURANCE"), ("f", "RPI")]
+)
 def test_new_enumeration_value_does_not_hide_the_order(field: str, value: str) -> None:
     """Scenario W5."""
     frame = json.loads(_frames("single_stop_market_fill")[0])

@@ -15,18 +15,24 @@ from app.integrations.aster.signing import V1Signer, V3Signer, address_of
 VECTORS = [
     (
         1666,
-        "symbol=ASTERUSDT&type=LIMIT&side=BUY&timeInForce=GTC&quantity=20&price=0.5&nonce=1748310859508867"
-        "&user=0x63DD5aCC6b1aa0f563956C0e534DD30B6dcF7C4e&signer=0x21cF8Ae13Bb72632562c6Fff438652Ba1a151bb0",
+        (
+            "symbol=ASTERUSDT&type=LIMIT&side=BUY&timeInForce=GTC&quantity=20&price=0.5&nonce=1748310859508867"
+            "&user=0x63DD5aCC6b1aa0f563956C0e534DD30B6dcF7C4e&signer=0x21cF8Ae13Bb72632562c6Fff438652Ba1a151bb0"
+        ),
         "214122039b686e20a15baab91d368d354cf8c88067cb8b0e96e9018d8b08a625",
-        "0a56c5923ebf3524475c5f631940ec4c0e41dbd300ad28198d1915d8f3ca49ce"
-        "26fd1aeb8b0c3079133595da0de38322ae7e860e0c76d032c4a491d27c1430b01c",
+        (
+            "0a56c5923ebf3524475c5f631940ec4c0e41dbd300ad28198d1915d8f3ca49ce"
+            "26fd1aeb8b0c3079133595da0de38322ae7e860e0c76d032c4a491d27c1430b01c"
+        ),
     ),
     (
         714,
         "nonce=1748310859508867&signer=0x21cF8Ae13Bb72632562c6Fff438652Ba1a151bb0",
         "82a021bbc2deda6682bad987800125e5688e4d9425474d4ef401fa9d4aaa41dd",
-        "2579c8dbfb5b908736407164cbb6bc270af2fcde07b5253c8908656c0720537f"
-        "0dca80577799f22fd3fc9696787154a76c1bcacf215cb12ce9413396185ba1661b",
+        (
+            "2579c8dbfb5b908736407164cbb6bc270af2fcde07b5253c8908656c0720537f"
+            "0dca80577799f22fd3fc9696787154a76c1bcacf215cb12ce9413396185ba1661b"
+        ),
     ),
 ]
 
