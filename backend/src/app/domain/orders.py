@@ -262,7 +262,7 @@ class Order:
         if trigger in (OrderTrigger.SUBMIT, OrderTrigger.RESUBMIT):
             order = replace(order, transmissions=order.transmissions + 1, submitted_at=order.submitted_at or at)
         if order.acknowledged_at is None and trigger in _SEEN:
-            order = replace(order, acknowledged_at=at)
+            order = replace(order, acknowledged_at=at, refusal=None, refusal_code=None, refusal_message=None)
         if order.is_final and order.finished_at is None:
             order = replace(order, finished_at=at)
         return order

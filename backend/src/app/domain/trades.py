@@ -160,8 +160,6 @@ class Leg:
     working_type: WorkingType = WorkingType.MARK_PRICE
     attempts: int = 0
     retry_at: datetime | None = None
-    confirmed: bool = False
-    """The exchange has shown an order of this leg at least once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,6 +31,11 @@ def _any_of(column: Column[Any], values: Iterable[Any]) -> Any:
 
 
 ONE_TRADE = _whole(select(trades).where(trades.c.id == bindparam("id")))
+OF_DECISION = _whole(
+    select(trades)
+    .where(trades.c.account_id == bindparam("account"), trades.c.decision_id == bindparam("decision"))
+    .order_by(trades.c.number)
+)
 ALL_OPEN = _whole(
     select(trades)
     .where(trades.c.account_id == bindparam("account"), _any_of(trades.c.status, set(TradeStatus) - ENDED))

@@ -15,7 +15,7 @@ from app.domain.trades import Trade, TradeStatus
 from app.models.trades import trades
 from app.repositories import trade_rows
 from app.repositories.pages import Page, make_page, page_parameters
-from app.repositories.trade_queries import ALL_OPEN, ONE_TRADE, orders_page_query, trades_page_queries
+from app.repositories.trade_queries import ALL_OPEN, OF_DECISION, ONE_TRADE, orders_page_query, trades_page_queries
 from app.repositories.trade_writes import additions, changes
 
 _LAST_ACTIVITY = Query(
@@ -74,6 +74,16 @@ class TradeRepository:
         rows = await self._database.snapshot(*(Read(query, {"id": trade_id}) for query in ONE_TRADE))
         found = trade_rows.read_trades(*rows)
         return found[0] if found else None
+
+    async def of_decision(self, account_id: str, decision_id: str) -> list[Trade]:
+        """Every trade that a decision led to, one for each asset at the most.
+
+        Raises:
+            StoreUnavailable: the database did not answer.
+        """
+        parameters = {"account": account_id, "decision": decision_id}
+        rows = await self._database.snapshot(*(Read(query, parameters) for query in OF_DECISION))
+        return trade_rows.read_trades(*rows)
 
     async def page(
         self,

@@ -1,0 +1,264 @@
+"""The only wiring: settings become a running application, and everything is stopped in the reverse order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+import structlog
+
+from app.core.clock import SystemClock
+from app.core.randomness import SystemRandomness
+from app.core.settings import AccountSettings, AuthScheme, Settings, VenueAddress
+from app.db.executors import ThreadExecutor
+from app.db.sqlite import SqliteDatabase
+from app.db.urls import parse_database_url
+from app.domain.errors import ConfigurationError, DecisionRefused, ErrorCode
+from app.domain.ids import IdSource
+from app.domain.policy import AccountPolicy, ExistingPositionPolicy, ExternalPositionPolicy
+from app.domain.ports import Clock, Randomness
+from app.domain.reports import MarkPrice, UserEvent
+from app.events.alerts import Alerter, open_channels
+from app.events.dispatcher import EventDispatcher
+from app.integrations.aster.aiohttp_transport import AiohttpStreamConnector, AiohttpTransport
+from app.integrations.aster.auth import Credentials, V1Credentials, V3Credentials
+from app.integrations.aster.budget import RequestBudget
+from app.integrations.aster.client import AsterClient
+from app.integrations.aster.market_stream import MarketStream
+from app.integrations.aster.streams import UserStream
+from app.repositories.decisions import DecisionRepository
+from app.repositories.events import EventRepository
+from app.repositories.trades import TradeRepository
+from app.services.execution.narration import Narrator
+from app.services.execution.service import ExecutionService
+
+log = structlog.get_logger(__name__)
+
+_PAPER_STATE = "paper-venue.journal"
+_TOKEN_BITS = 192
+
+
+@dataclass(frozen=True, kw_only=True)
+class Application:
+    """Everything that the faces need."""
+
+    settings: Settings
+    is_paper: bool
+    services: Mapping[str, ExecutionService]
+    decisions: DecisionRepository
+    trades: TradeRepository
+    events: EventRepository
+    dispatcher: EventDispatcher
+    api_token: str
+    clock: Clock
+    ids: IdSource
+
+    def service(self, account_id: str) -> ExecutionService:
+        """The service that acts for an account.
+
+        Raises:
+            DecisionRefused: ``account_unknown``.
+        """
+        service = self.services.get(account_id)
+        if service is None:
+            known = ", ".join(sorted(self.services))
+            text = f"account_id: there is no account {account_id!r}; configured are: {known}"
+            raise DecisionRefused(ErrorCode.ACCOUNT_UNKNOWN, text)
+        return service
+
+
+@dataclass(frozen=True, slots=True)
+class _Door:
+    """Where an account's exchange is, and who we are there."""
+
+    address: VenueAddress
+    credentials: Credentials
+
+
+@asynccontextmanager
+async def running(settings: Settings, *, is_ephemeral: bool = False) -> AsyncIterator[Application]:
+    """Start everything that ``settings`` ask for; stop it at the end.
+
+    Args:
+        settings: the configuration.
+        is_ephemeral: keep nothing: a temporary database, and in paper mode a venue that forgets.
+
+    Raises:
+        ConfigurationError: a setting can't work.
+        StoreUnavailable: the database can't be opened.
+    """
+    clock, randomness = SystemClock(), SystemRandomness()
+    accounts = settings.account_settings()
+    for account in accounts.values():
+        _require_supported(account.policy)
+    database = SqliteDatabase("sqlite:///:memory:" if is_ephemeral else settings.database_url, ThreadExecutor())
+    events = EventRepository(database)
+    dispatcher = EventDispatcher(events)
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(database.close)
+        await database.start()
+        database.follow(dispatcher.publish)
+        stack.callback(dispatcher.close)
+        await stack.enter_async_context(_alerting(settings, events, dispatcher))
+        doors = await _doors(settings, accounts, stack, is_ephemeral=is_ephemeral)
+        trades, decisions = TradeRepository(database), DecisionRepository(database)
+        ids = IdSource(clock, randomness)
+        budgets: dict[str, RequestBudget] = {}
+        services: dict[str, ExecutionService] = {}
+        for account_id, account in accounts.items():
+            door = doors[account_id]
+            budget = budgets.setdefault(door.address.rest_url, RequestBudget(clock))
+            transport = AiohttpTransport(door.address.rest_url)
+            client = AsterClient(transport, door.credentials, clock, randomness, budget)
+            narrator = Narrator(account_id=account_id, is_paper=account.policy.is_paper, new_id=ids.new, now=clock.now)
+            service = ExecutionService(
+                policy=account.policy,
+                client=client,
+                decisions=decisions,
+                trades=trades,
+                narrator=narrator,
+                ids=ids,
+                clock=clock,
+                randomness=randomness,
+                streams=_streams(client, door.address, clock, randomness, stack),
+                store_health=lambda: database.health.reason,
+            )
+            services[account_id] = service
+        for service in services.values():
+            stack.push_async_callback(service.stop)
+            await service.start()
+        yield Application(
+            settings=settings,
+            is_paper=settings.is_paper,
+            services=services,
+            decisions=decisions,
+            trades=trades,
+            events=events,
+            dispatcher=dispatcher,
+            api_token=_api_token(settings, randomness),
+            clock=clock,
+            ids=ids,
+        )
+
+
+def _require_supported(policy: AccountPolicy) -> None:
+    """Refuse what would be accepted and then not be done."""
+    unsupported = {
+        "TES_RISK_MAX_DAILY_LOSS": policy.risk.maximum_daily_loss is not None,
+        "TES_RISK_ON_EXISTING_POSITION": policy.risk.on_existing_position is not ExistingPositionPolicy.REJECT,
+        "TES_RECONCILE_EXTERNAL_POSITIONS": policy.reconcile.external_positions is not ExternalPositionPolicy.TRACK,
+    }
+    for key, is_wanted in unsupported.items():
+        if is_wanted:
+            raise ConfigurationError(f"{key} (account {policy.account_id}): not available in this version; unset it")
+
+
+async def _doors(
+    settings: Settings, accounts: Mapping[str, AccountSettings], stack: AsyncExitStack, *, is_ephemeral: bool
+) -> dict[str, _Door]:
+    if settings.is_paper:
+        return await _paper_doors(settings, accounts, stack, is_ephemeral=is_ephemeral)
+    return {account_id: _Door(_address(account), _credentials(account)) for account_id, account in accounts.items()}
+
+
+def _address(account: AccountSettings) -> VenueAddress:
+    if account.address is None:
+        raise ConfigurationError(f"account {account.account_id} has no exchange address; set TES_VENUE")
+    return account.address
+
+
+def _credentials(account: AccountSettings) -> Credentials:
+    if account.auth is AuthScheme.V3 and account.user and account.private_key:
+        return V3Credentials(
+            user=account.user,
+            private_key=account.private_key.get_secret_value(),
+            chain_id=_address(account).chain_id,
+            signer=account.signer,
+        )
+    if account.auth is AuthScheme.V1 and account.api_key and account.api_secret:
+        return V1Credentials(
+            api_key=account.api_key.get_secret_value(), api_secret=account.api_secret.get_secret_value()
+        )
+    raise ConfigurationError(f"account {account.account_id} has no credentials for {account.auth.value}")
+
+
+async def _paper_doors(
+    settings: Settings, accounts: Mapping[str, AccountSettings], stack: AsyncExitStack, *, is_ephemeral: bool
+) -> dict[str, _Door]:
+    """Start the embedded venue. Its positions and orders survive a restart, as an exchange's would."""
+    from aster_sim.server import AccountSpec, VenueConfig, start_venue
+
+    location = parse_database_url(settings.database_url)
+    state = None if is_ephemeral or location.path is None else location.path.with_name(_PAPER_STATE)
+    try:
+        venue = await start_venue(
+            VenueConfig(
+                seed=settings.paper_seed,
+                prices=settings.paper_prices,
+                accounts=[AccountSpec(account_id, settings.paper_balance) for account_id in accounts],
+                state=state,
+            )
+        )
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"the paper venue can't start: {error}") from error
+    stack.push_async_callback(venue.stop)
+    address = VenueAddress(venue.rest_url, venue.ws_url, venue.ws_url, venue.chain_id)
+    return {
+        keys.name: _Door(
+            address,
+            V1Credentials(api_key=keys.api_key, api_secret=keys.api_secret)
+            if accounts[keys.name].auth is AuthScheme.V1
+            else V3Credentials(
+                user=keys.user, private_key=keys.private_key, chain_id=venue.chain_id, signer=keys.signer
+            ),
+        )
+        for keys in venue.accounts
+    }
+
+
+_Streams = Callable[[Callable[[UserEvent], None], Callable[[MarkPrice], None]], list[Callable[[], Awaitable[None]]]]
+
+
+def _streams(
+    client: AsterClient, address: VenueAddress, clock: Clock, randomness: Randomness, stack: AsyncExitStack
+) -> _Streams:
+    """Build an account's streams once somebody listens."""
+    user_connector = AiohttpStreamConnector(address.user_stream_url)
+    market_connector = AiohttpStreamConnector(address.market_stream_url)
+    stack.push_async_callback(user_connector.close)
+    stack.push_async_callback(market_connector.close)
+
+    def build(
+        on_event: Callable[[UserEvent], None], on_mark: Callable[[MarkPrice], None]
+    ) -> list[Callable[[], Awaitable[None]]]:
+        return [
+            UserStream(client, user_connector, clock, randomness, on_event).run,
+            MarketStream(market_connector, clock, randomness, on_mark).run,
+        ]
+
+    return build
+
+
+@asynccontextmanager
+async def _alerting(settings: Settings, events: EventRepository, dispatcher: EventDispatcher) -> AsyncIterator[None]:
+    """Send alerts to the configured channels, beginning with those raised from now on."""
+    if not settings.alert_urls:
+        yield
+        return
+    alerter = Alerter(dispatcher, open_channels([url.get_secret_value() for url in settings.alert_urls]))
+    task = asyncio.create_task(alerter.run(await events.last_seq()))
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+def _api_token(settings: Settings, randomness: Randomness) -> str:
+    if settings.api_token is not None:
+        return settings.api_token.get_secret_value()
+    return f"{randomness.token(_TOKEN_BITS):048x}"

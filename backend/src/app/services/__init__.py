@@ -1,0 +1,1 @@
+"""What the program does, apart from how it talks and where it stores."""

@@ -1,0 +1,74 @@
+"""What a trade can ask for. Commands are idempotent wishes: the desk runs each one at most once at a time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from app.domain.orders import Order
+
+
+class Severity(StrEnum):
+    """How loud an alert is."""
+
+    WARNING = "warning"
+    CRITICAL = "critical"
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send this order; its state already says so."""
+
+    order: Order
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """Cancel this order of ours."""
+
+    client_order_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """Read this order from the exchange; ``delay_s`` gives a burst of stream events time to complete."""
+
+    client_order_id: str
+    delay_s: float = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Resolve:
+    """Find out by evidence what became of this order."""
+
+    client_order_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class CheckPosition:
+    """Read the position, then all unfinished orders of the trade."""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Fetch every execution and the funding from the exchange."""
+
+
+@dataclass(frozen=True, slots=True)
+class WakeAt:
+    """Tick the trade at that time."""
+
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """Tell a human. ``code`` is constant; the message says what happened and what to do."""
+
+    severity: Severity
+    code: str
+    message: str
+
+
+Command = Send | Cancel | Query | Resolve | CheckPosition | Account | WakeAt | Alert

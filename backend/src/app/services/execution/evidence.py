@@ -1,0 +1,170 @@
+"""Evidence: reading from the exchange what became of an order, a position, a trade's money.
+
+Nothing here concludes from a failed read, and nothing concludes "never placed" before the fence (scenarios U1-U8).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from app.domain.money import ZERO
+from app.domain.orders import Order
+from app.domain.ports import Clock
+from app.domain.reports import FillReport, OrderReport, PositionSide
+from app.domain.trades import Trade
+from app.integrations.aster.client import AsterClient
+from app.services.execution import facts
+
+_LOOK_BACK = timedelta(minutes=2)
+_SETTLED_AFTER_S = 65.0
+_FUNDING_KIND = "FUNDING_FEE"
+_FIRST_PAUSE_S = 0.2
+_LONGEST_PAUSE_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Reads the truth about one account's orders, patiently."""
+
+    client: AsterClient
+    clock: Clock
+
+    async def order(self, order: Order) -> OrderReport | None:
+        """The order as the exchange shows it now, or None when a query does not find it."""
+        return await self.client.query_order(order.request.symbol, order.client_order_id)
+
+    async def resolve(self, trade: Trade, order: Order) -> facts.OrderQueried | facts.OrderAbsent:
+        """Ask until the order is found, or until it is proven never to have been placed.
+
+        Before the fence, "does not exist" proves nothing. After it, the order, the history of all orders and the user's
+        trades must agree.
+
+        Raises:
+            ExchangeError: a read failed; that proves nothing, ask again.
+        """
+        pause_s = _FIRST_PAUSE_S
+        while True:
+            report = await self.order(order)
+            if report is not None:
+                return facts.OrderQueried(at=self.clock.now(), report=report)
+            left_s = self._until_fence_s(order)
+            if left_s <= 0:
+                verdict = await self._after_fence(trade, order)
+                if verdict is not None:
+                    return verdict
+                left_s = _LONGEST_PAUSE_S
+            await self.clock.sleep(min(pause_s, left_s))
+            pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+
+    def _until_fence_s(self, order: Order) -> float:
+        if order.stamp is not None:
+            return (order.stamp.dead_after - self.client.exchange_time()).total_seconds()
+        if order.submitted_at is None:
+            return 0
+        # acknowledged, yet not found: a busy exchange may need tens of seconds to show what it has (U3)
+        return _SETTLED_AFTER_S - (self.clock.now() - order.submitted_at).total_seconds()
+
+    async def _after_fence(self, trade: Trade, order: Order) -> facts.OrderQueried | facts.OrderAbsent | None:
+        """Look where a plain query may not: among all orders, closed ones included, and all executions.
+
+        None when an execution is there that no known order explains: then nothing is proven yet.
+        """
+        since = self._exchange_time(order.submitted_at or trade.created_at) - _LOOK_BACK
+        listed = await self.client.all_orders(order.request.symbol, since)
+        for report in listed:
+            if report.client_order_id == order.client_order_id:
+                return facts.OrderQueried(at=self.clock.now(), report=report)
+        explained = {report.order_id for report in listed}
+        for fill in await self.client.user_trades(order.request.symbol, since):
+            if fill.order_id not in explained and fill.side is order.request.side:
+                return None
+        return facts.OrderAbsent(at=self.clock.now(), client_order_id=order.client_order_id)
+
+    async def position(self, trade: Trade) -> Decimal:
+        """The exchange's signed quantity on the trade's asset and position side."""
+        rows = await self.client.positions(trade.asset)
+        sides = (trade.position_side, PositionSide.BOTH)
+        quantities = [row.quantity for row in rows if row.position_side in sides]
+        return sum((abs(quantity) * _sign(trade, quantity) for quantity in quantities), start=ZERO)
+
+    async def position_then_orders(self, trade: Trade) -> list[facts.Fact]:
+        """Read the position, then every order of the trade that is not finished, in this order (see PositionShown)."""
+        quantity = await self.position(trade)
+        learned: list[facts.Fact] = []
+        for order in trade.orders:
+            if order.is_final or order.transmissions == 0:
+                continue
+            report = await self.order(order)
+            if report is not None:
+                learned.append(facts.OrderQueried(at=self.clock.now(), report=report))
+        learned.append(facts.PositionShown(at=self.clock.now(), quantity=quantity))
+        return learned
+
+    async def account_for(self, trade: Trade) -> facts.Accounted:
+        """Every execution of the trade as booked, others' that reduced its position included, and its funding.
+
+        Asks again while executions that are known to have happened are still missing from the exchange's history.
+        """
+        since = self._exchange_time(trade.first_fill_at or trade.created_at) - _LOOK_BACK
+        pause_s = _FIRST_PAUSE_S
+        while True:
+            booked = await self.client.user_trades(trade.asset, since)
+            ours = _ours(trade, booked)
+            if _is_complete(trade, ours):
+                break
+            await self.clock.sleep(pause_s)
+            pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+        fills = (*ours, *_taken_by_others(trade, ours, booked))
+        return facts.Accounted(at=self.clock.now(), fills=fills, funding=await self._funding(trade, fills))
+
+    async def _funding(self, trade: Trade, fills: tuple[FillReport, ...]) -> Decimal:
+        """Funding between the first and the last fill; it is booked on full hours, so most trades need no read."""
+        times = [fill.time for fill in fills]
+        if not times or _hour(min(times)) == _hour(max(times)):
+            return ZERO
+        rows = await self.client.income(trade.asset, _FUNDING_KIND, min(times), max(times) + timedelta(minutes=1))
+        return sum((row.amount for row in rows if min(times) < row.time <= max(times)), start=ZERO)
+
+    def _exchange_time(self, host_time: datetime) -> datetime:
+        return host_time + (self.client.exchange_time() - self.clock.now())
+
+
+def _sign(trade: Trade, quantity: Decimal) -> int:
+    """In hedge mode the exchange may show a short's quantity without a sign; the side tells."""
+    if trade.position_side is PositionSide.BOTH:
+        return 1 if quantity > ZERO else -1
+    return trade.side.sign
+
+
+def _hour(time: datetime) -> datetime:
+    return time.replace(minute=0, second=0, microsecond=0)
+
+
+def _ours(trade: Trade, booked: list[FillReport]) -> tuple[FillReport, ...]:
+    order_ids = {order.exchange_order_id for order in trade.orders if order.exchange_order_id is not None}
+    return tuple(fill for fill in booked if fill.order_id in order_ids)
+
+
+def _is_complete(trade: Trade, fills: tuple[FillReport, ...]) -> bool:
+    by_order: dict[int, Decimal] = {}
+    for fill in fills:
+        by_order[fill.order_id] = by_order.get(fill.order_id, ZERO) + fill.quantity
+    return all(by_order.get(order.exchange_order_id or 0, ZERO) >= trade.executed(order) for order in trade.orders)
+
+
+def _taken_by_others(trade: Trade, ours: tuple[FillReport, ...], booked: list[FillReport]) -> tuple[FillReport, ...]:
+    """Executions of others that reduced the position, oldest first, up to what is missing."""
+    missing = trade.externally_reduced
+    if missing <= ZERO or not ours:
+        return ()
+    own_ids = {fill.order_id for fill in ours}
+    start = min(fill.time for fill in ours)
+    taken: list[FillReport] = []
+    for fill in sorted(booked, key=lambda fill: (fill.time, fill.exchange_trade_id)):
+        is_exit = fill.side is trade.side.exit_side and fill.position_side is trade.position_side
+        if missing > ZERO and is_exit and fill.order_id not in own_ids and fill.time >= start:
+            taken.append(fill)
+            missing -= fill.quantity
+    return tuple(taken)

@@ -1,0 +1,110 @@
+"""What a trade can learn. Facts come from replies, the stream, queries, timers and people, in any order.
+
+``at`` is the host's time at which the fact reached us. Every fact may come twice or late: folding it in is harmless.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from app.domain.reports import FillReport, OrderReport, Placement
+from app.domain.trades import CloseReason, TradeError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Fact:
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placed(_Fact):
+    """The attempt to place an order ended in ``placement``; it was handed to the network at ``sent_at``.
+
+    ``error`` tells why we held it back, when it was us.
+    """
+
+    client_order_id: str
+    placement: Placement
+    sent_at: datetime
+    error: TradeError | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CancelAnswered(_Fact):
+    """The attempt to cancel an order ended in ``placement``."""
+
+    client_order_id: str
+    placement: Placement
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrderStreamed(_Fact):
+    """The user stream described one of our orders, with the execution that caused it, if any."""
+
+    report: OrderReport
+    fill: FillReport | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrderQueried(_Fact):
+    """A query described one of our orders as it stands: conclusive, unlike the stream (scenario P8)."""
+
+    report: OrderReport
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrderAbsent(_Fact):
+    """Order, user trades and position agree, after the fence, that an order was never placed (scenario U3)."""
+
+    client_order_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PositionShown(_Fact):
+    """The exchange's position on the asset, read *before* all our unfinished orders were queried and folded in.
+
+    ``quantity`` is signed. Because of that order, whatever is missing was taken by somebody else.
+    """
+
+    quantity: Decimal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CloseAsked(_Fact):
+    """Somebody wants the position closed."""
+
+    reason: CloseReason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accounted(_Fact):
+    """Every execution of the trade as the exchange booked it, and the funding received while it was open."""
+
+    fills: tuple[FillReport, ...]
+    funding: Decimal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ticked(_Fact):
+    """Time has passed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restarted(_Fact):
+    """The process that was handling the trade is gone; what it had in flight is unknown."""
+
+
+Fact = (
+    Placed
+    | CancelAnswered
+    | OrderStreamed
+    | OrderQueried
+    | OrderAbsent
+    | PositionShown
+    | CloseAsked
+    | Accounted
+    | Ticked
+    | Restarted
+)

@@ -1,0 +1,156 @@
+"""Folding: what a fact changes in a trade. Pure; decides nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+from typing import assert_never
+
+from app.domain.errors import Refusal
+from app.domain.money import ZERO
+from app.domain.orders import IN_FLIGHT, Order, OrderTrigger
+from app.domain.reports import (
+    Accepted,
+    ExchangeOrderStatus,
+    FillReport,
+    NeverSent,
+    OrderReport,
+    Placement,
+    Refused,
+    Unknown,
+)
+from app.domain.trades import CloseReason, Trade, TradeSide, TradeStatus
+from app.services.execution import facts
+
+
+def fold(trade: Trade, fact: facts.Fact) -> Trade:
+    """The trade with ``fact`` taken in.
+
+    Raises:
+        IllegalTransition: the fact contradicts what is known of an order.
+    """
+    match fact:
+        case facts.Placed():
+            return _placed(trade, fact)
+        case facts.CancelAnswered():
+            return _cancel_answered(trade, fact)
+        case facts.OrderStreamed():
+            return _streamed(trade, fact)
+        case facts.OrderQueried():
+            return _described(trade, fact.report, fact.at)
+        case facts.OrderAbsent():
+            order = trade.order(fact.client_order_id)
+            return trade if order is None else trade.with_order(order.after(OrderTrigger.ABSENT, fact.at))
+        case facts.PositionShown():
+            return _position_shown(trade, fact)
+        case facts.CloseAsked():
+            return trade if trade.close_reason else replace(trade, close_reason=fact.reason)
+        case facts.Accounted():
+            return replace(_with_fills(trade, fact.fills), funding=fact.funding, is_accounted=True)
+        case facts.Ticked():
+            return trade
+        case facts.Restarted():
+            return _restarted(trade, fact)
+        case _:
+            assert_never(fact)
+
+
+def _placed(trade: Trade, fact: facts.Placed) -> Trade:
+    order = trade.order(fact.client_order_id)
+    if order is None:
+        return trade
+    if order is trade.entry and trade.entry_sent_at is None:
+        trade = replace(trade, entry_sent_at=None if fact.error else fact.sent_at, error=fact.error)
+    return _answered(trade, order, fact.placement, fact.at)
+
+
+def _answered(trade: Trade, order: Order, placement: Placement, at: datetime) -> Trade:
+    match placement:
+        case Accepted(report=report):
+            return _described(trade, report, at)
+        case Refused(family=Refusal.DUPLICATE_ID):
+            # an order with this id is open: the earlier transmission arrived (U2); a query tells the rest
+            return trade.with_order(replace(order.after(OrderTrigger.LOST, at), needs_query=True))
+        case Refused(family=family, code=code, message=message):
+            if order.state not in IN_FLIGHT:
+                return trade  # the stream or a query already told more than this reply
+            return trade.with_order(order.refused(family, code, message, at))
+        case NeverSent(reason=reason):
+            if order.state not in IN_FLIGHT:
+                return trade
+            return trade.with_order(replace(order.after(OrderTrigger.NOT_SENT, at), refusal_message=reason))
+        case Unknown(stamp=stamp):
+            lost = order.after(OrderTrigger.LOST, at)
+            dead_after = max(order.stamp.dead_after, stamp.dead_after) if order.stamp else stamp.dead_after
+            return trade.with_order(replace(lost, stamp=replace(stamp, dead_after=dead_after)))
+        case _:
+            assert_never(placement)
+
+
+def _cancel_answered(trade: Trade, fact: facts.CancelAnswered) -> Trade:
+    order = trade.order(fact.client_order_id)
+    if order is None:
+        return trade
+    if isinstance(fact.placement, Accepted):
+        return _described(trade, fact.placement.report, fact.at)
+    # refused (-2011 may be a fill, O3), not sent or unknown: only a query tells
+    return trade.with_order(replace(order.after(OrderTrigger.CANCEL_FAILED, fact.at), needs_query=True))
+
+
+def _streamed(trade: Trade, fact: facts.OrderStreamed) -> Trade:
+    report = fact.report
+    if fact.fill is not None:
+        trade = _with_fills(trade, (fact.fill,))
+    order = trade.order(report.client_order_id)
+    if order is None:
+        return trade
+    if (
+        report.is_conditional
+        and not report.is_triggered
+        and report.status is ExchangeOrderStatus.EXPIRED
+        and report.executed_quantity == ZERO
+    ):
+        # the first event of a trigger burst, or the end: not final until a query says so (P8)
+        return trade.with_order(replace(order, needs_query=not order.is_final))
+    return _described(trade, report, fact.at, is_conclusive=report.is_triggered)
+
+
+def _described(trade: Trade, report: OrderReport, at: datetime, *, is_conclusive: bool = True) -> Trade:
+    order = trade.order(report.client_order_id)
+    if order is None:
+        return trade
+    if order.acknowledged_at is None and report.original_quantity > ZERO:
+        # what the exchange booked counts, should an earlier transmission have asked for another quantity
+        order = replace(order, request=replace(order.request, quantity=report.original_quantity))
+    seen = order.seen(report, at)
+    if is_conclusive and seen.needs_query and report.status is not ExchangeOrderStatus.UNRECOGNISED:
+        seen = replace(seen, needs_query=False)
+    return trade.with_order(seen)
+
+
+def _with_fills(trade: Trade, fills: tuple[FillReport, ...]) -> Trade:
+    """Merge executions by the exchange's trade id; the later report of one wins (it knows the fee)."""
+    merged = {fill.exchange_trade_id: fill for fill in trade.fills}
+    merged.update({fill.exchange_trade_id: fill for fill in fills})
+    ordered = tuple(sorted(merged.values(), key=lambda fill: (fill.time, fill.exchange_trade_id)))
+    return trade if ordered == trade.fills else replace(trade, fills=ordered)
+
+
+def _position_shown(trade: Trade, fact: facts.PositionShown) -> Trade:
+    is_ours = (fact.quantity > ZERO) is (trade.side is TradeSide.LONG)
+    held = abs(fact.quantity) if is_ours else ZERO
+    if held >= trade.exposure or trade.status is TradeStatus.ENTERING:
+        return trade
+    reduced = trade.externally_reduced + trade.exposure - held
+    reason = trade.close_reason or (CloseReason.MANUAL if held == ZERO else None)
+    return replace(trade, externally_reduced=reduced, close_reason=reason)
+
+
+def _restarted(trade: Trade, fact: facts.Restarted) -> Trade:
+    for order in trade.orders:
+        if order.state in IN_FLIGHT:
+            trade = trade.with_order(order.after(OrderTrigger.LOST, fact.at))
+        elif order.is_live:
+            asked = order.after(OrderTrigger.CANCEL_FAILED, fact.at)  # whoever waited for a cancel is gone
+            trade = trade.with_order(replace(asked, needs_query=True))
+    return trade

@@ -1,0 +1,221 @@
+"""Intake: a decision is taken on exactly once, durably, and answered with one result (scenarios C5, C6)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from weakref import WeakValueDictionary
+
+from app.domain.errors import DecisionRefused, ErrorCode
+from app.domain.events import EventType, RecordedEvent
+from app.domain.ids import IdSource
+from app.domain.ports import Clock
+from app.repositories.decisions import DecisionRepository, StoredDecision
+from app.schemas.decision import TradingDecision
+from app.schemas.result import AssetResult, AssetStatus, ExecutionResult, ResultStatus, whole_status
+from app.services.execution import results
+from app.services.execution.narration import Narrator
+
+_CLOCK_TOLERANCE = timedelta(seconds=5)
+_KEPT_RESULTS = 1_000
+_OPEN_TO_CORRECTION = (AssetStatus.PENDING, AssetStatus.FAILED, AssetStatus.UNPROTECTED)
+"""What may still change: a fill that turns up after ``failed``, and protection that succeeds at last."""
+
+
+@dataclass(slots=True)
+class RunningDecision:
+    """A decision at work, or recently ended."""
+
+    decision_id: str
+    fingerprint: str
+    decision: TradingDecision
+    decided_at: datetime
+    received_at: datetime
+    results: dict[str, AssetResult]
+    landing: asyncio.Future[tuple[RecordedEvent, ...]]
+    """Done when the decision itself is on record."""
+    completed_at: datetime | None = None
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """How a decision was taken on. ``running`` is None when only the stored ``result`` is left."""
+
+    decision_id: str
+    is_replay: bool
+    running: RunningDecision | None
+    stored: ExecutionResult | None = None
+
+
+class Intake:
+    """The only door for decisions of one account."""
+
+    def __init__(
+        self,
+        *,
+        account_id: str,
+        is_paper: bool,
+        decisions: DecisionRepository,
+        narrator: Narrator,
+        ids: IdSource,
+        clock: Clock,
+        require_ready: Callable[[], None],
+    ) -> None:
+        self._account_id = account_id
+        self._is_paper = is_paper
+        self._decisions = decisions
+        self._narrator = narrator
+        self._ids = ids
+        self._clock = clock
+        self._require_ready = require_ready
+        self._known: OrderedDict[str, RunningDecision] = OrderedDict()
+        self._doors: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    async def admit(self, decision: TradingDecision) -> Admission:
+        """Take a decision on, or recognise it. The record is on its way to the disk when this returns.
+
+        Raises:
+            DecisionRefused: ``validation_error`` (its time lies ahead), ``decision_conflict`` (its id is taken), or
+                ``not_ready`` for a new one.
+            StoreUnavailable: the record can't be read or written.
+        """
+        now = self._clock.now()
+        decided_at = decision.timestamp or now
+        if decided_at > now + _CLOCK_TOLERANCE:
+            ahead_s = (decided_at - now).total_seconds()
+            text = f"timestamp: {ahead_s:.1f} s ahead of this host's clock; check the clocks, or leave it out"
+            raise DecisionRefused(ErrorCode.VALIDATION_ERROR, text)
+        decision_id = decision.decision_id or self._ids.new()
+        door = self._doors.setdefault(decision_id, asyncio.Lock())
+        async with door:
+            return await self._admit(decision, decision_id, decided_at, now)
+
+    async def _admit(
+        self, decision: TradingDecision, decision_id: str, decided_at: datetime, now: datetime
+    ) -> Admission:
+        fingerprint = decision.fingerprint()
+        running = self._known.get(decision_id)
+        if running is not None:
+            _require_same(decision_id, running.fingerprint, fingerprint)
+            return Admission(decision_id, is_replay=True, running=running)
+        if decision.decision_id is not None:
+            stored = await self._decisions.find(self._account_id, decision_id)
+            if stored is not None:
+                _require_same(decision_id, stored.body_hash, fingerprint)
+                return Admission(decision_id, is_replay=True, running=None, stored=stored.result)
+        self._require_ready()
+        event = self._narrator.event(
+            EventType.DECISION_RECEIVED,
+            {"assets": [item.asset for item in decision.decisions]},
+            decision_id=decision_id,
+        )
+        landing = self._decisions.accept(decision_id, self._account_id, fingerprint, decision.body(), now, (event,))
+        running = self._remember(decision, decision_id, fingerprint, decided_at, now, landing)
+        return Admission(decision_id, is_replay=False, running=running)
+
+    def resume(self, stored: StoredDecision) -> RunningDecision:
+        """Take up a decision that a dead process left unfinished."""
+        decision = TradingDecision.model_validate(stored.body)
+        landed: asyncio.Future[tuple[RecordedEvent, ...]] = asyncio.get_running_loop().create_future()
+        landed.set_result(())
+        return self._remember(
+            decision,
+            stored.decision_id,
+            stored.body_hash,
+            decision.timestamp or stored.received_at,
+            stored.received_at,
+            landed,
+        )
+
+    def _remember(
+        self,
+        decision: TradingDecision,
+        decision_id: str,
+        fingerprint: str,
+        decided_at: datetime,
+        received_at: datetime,
+        landing: asyncio.Future[tuple[RecordedEvent, ...]],
+    ) -> RunningDecision:
+        running = RunningDecision(
+            decision_id=decision_id,
+            fingerprint=fingerprint,
+            decision=decision,
+            decided_at=decided_at,
+            received_at=received_at,
+            results={item.asset: results.pending(item) for item in decision.decisions},
+            landing=landing,
+        )
+        self._known[decision_id] = running
+        for old_id in [old_id for old_id, old in self._known.items() if old.ended.is_set()]:
+            if len(self._known) <= _KEPT_RESULTS:
+                break
+            del self._known[old_id]
+        return running
+
+    def forget(self, running: RunningDecision) -> None:
+        """Drop a decision whose record was refused: it does not use up its id."""
+        self._known.pop(running.decision_id, None)
+        running.ended.set()
+
+    def running(self, decision_id: str) -> RunningDecision | None:
+        """The decision, when it is in memory."""
+        return self._known.get(decision_id)
+
+    def report(self, decision_id: str, result: AssetResult) -> None:
+        """Take an asset's result as it stands; the last one that ends completes the decision.
+
+        A result that had ended changes only when it turns out to have been wrong (contract, section 9).
+        """
+        running = self._known.get(decision_id)
+        if running is None:
+            return
+        known = running.results[result.asset]
+        if known.status not in _OPEN_TO_CORRECTION or result.status is AssetStatus.PENDING:
+            return
+        if result.status is known.status:
+            return
+        running.results[result.asset] = result
+        if all(one.status is not AssetStatus.PENDING for one in running.results.values()):
+            self._complete(running)
+
+    def _complete(self, running: RunningDecision) -> None:
+        running.completed_at = self._clock.now()
+        outcome = self.result_of(running)
+        is_refused = outcome.status is ResultStatus.REJECTED
+        type_ = EventType.DECISION_REJECTED if is_refused else EventType.DECISION_COMPLETED
+        data = outcome.model_dump(mode="json", include={"status", "success", "results"})
+        event = self._narrator.event(type_, data, decision_id=running.decision_id)
+        self._decisions.complete(
+            self._account_id,
+            running.decision_id,
+            outcome.status,
+            outcome,
+            running.completed_at,
+            (event,),
+        )
+        running.ended.set()
+
+    def result_of(self, running: RunningDecision) -> ExecutionResult:
+        """The whole result as it stands."""
+        ordered = tuple(running.results[item.asset] for item in running.decision.decisions)
+        status = whole_status([one.status for one in ordered])
+        return ExecutionResult(
+            decision_id=running.decision_id,
+            account_id=self._account_id,
+            is_paper=self._is_paper,
+            status=status,
+            success=status is ResultStatus.EXECUTED,
+            received_at=running.received_at,
+            completed_at=running.completed_at,
+            results=ordered,
+        )
+
+
+def _require_same(decision_id: str, known: str, fingerprint: str) -> None:
+    if known != fingerprint:
+        text = f"decision_id {decision_id} was used for another decision; give each decision an id of its own"
+        raise DecisionRefused(ErrorCode.DECISION_CONFLICT, text)

@@ -1,0 +1,129 @@
+"""Market: what planning and submission need to know of instruments, prices and leverage, kept fresh."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from app.domain.errors import ErrorCode, ExchangeError
+from app.domain.instruments import Instrument
+from app.domain.ports import Clock
+from app.domain.reports import AccountConfigUpdate, LeverageSetting, MarginType, MarkPrice, PositionReport
+from app.domain.trades import TradeError
+from app.integrations.aster.client import AsterClient
+from app.services.execution.planning import EntryPlan, MarketView
+
+_MARK_FRESH_S = 3.0
+_INSTRUMENTS_FRESH_S = 3600.0
+
+
+class Market:
+    """The market as one account sees it.
+
+    Mark prices come from the market stream; when it has been silent for three seconds they are read.
+    """
+
+    def __init__(self, client: AsterClient, clock: Clock, margin_type: MarginType | None) -> None:
+        self._client = client
+        self._clock = clock
+        self._margin_type = margin_type
+        self._instruments: dict[str, Instrument] = {}
+        self._instruments_read_at: float | None = None
+        self._marks: dict[str, tuple[MarkPrice, float]] = {}
+        self._leverage: dict[str, LeverageSetting] = {}
+        self._margin_types: dict[str, MarginType] = {}
+        self.is_hedge_mode = False
+
+    async def start(self) -> None:
+        """Read instruments and modes.
+
+        Raises:
+            ExchangeError: the exchange can't be read.
+        """
+        await self._read_instruments()
+        self.is_hedge_mode = await self._client.is_hedge_mode()
+
+    async def refresh(self) -> None:
+        """Read the instruments again when they are an hour old: ticks change (fact sheet, section 5)."""
+        read_at = self._instruments_read_at
+        if read_at is None or self._clock.monotonic() - read_at > _INSTRUMENTS_FRESH_S:
+            await self._read_instruments()
+
+    async def _read_instruments(self) -> None:
+        self._instruments = dict(await self._client.instruments())
+        self._instruments_read_at = self._clock.monotonic()
+
+    @property
+    def instruments(self) -> Mapping[str, Instrument]:
+        """All instruments by symbol."""
+        return self._instruments
+
+    def on_mark(self, mark: MarkPrice) -> None:
+        """Take a price from the market stream."""
+        self._marks[mark.symbol] = (mark, self._clock.monotonic())
+
+    def last_mark(self, asset: str) -> MarkPrice | None:
+        """The newest known mark price, however old."""
+        known = self._marks.get(asset)
+        return known[0] if known else None
+
+    async def view(self, asset: str) -> MarketView | None:
+        """Instrument and fresh mark price, or None when the exchange lists no such asset.
+
+        Raises:
+            ExchangeError: the price could not be read.
+        """
+        instrument = self._instruments.get(asset)
+        if instrument is None:
+            return None
+        known = self._marks.get(asset)
+        if known is None or self._clock.monotonic() - known[1] > _MARK_FRESH_S:
+            self.on_mark(await self._client.mark_price(asset))
+        return MarketView(instrument=instrument, mark=self._marks[asset][0])
+
+    def learn_positions(self, positions: list[PositionReport]) -> None:
+        """Take leverage and margin type of each symbol from the exchange's position rows."""
+        for row in positions:
+            self._margin_types[row.symbol] = row.margin_type
+            self._leverage[row.symbol] = LeverageSetting(
+                symbol=row.symbol, leverage=row.leverage, maximum_notional=row.maximum_notional
+            )
+
+    def on_config(self, update: AccountConfigUpdate) -> None:
+        """Somebody changed a setting: what we knew of it is void (scenario Z6)."""
+        if update.symbol is not None:
+            self._leverage.pop(update.symbol, None)
+        if update.is_hedge_mode is not None:
+            self.is_hedge_mode = update.is_hedge_mode
+
+    async def prepare(self, plan: EntryPlan) -> TradeError | None:
+        """Set margin type and leverage for an entry, and check what the exchange made of it (scenario Z6).
+
+        Returns why the entry must not be sent, or None.
+        """
+        asset = plan.wish.item.asset
+        try:
+            await self._set_margin_type(asset)
+            setting = self._leverage.get(asset)
+            if setting is None or setting.leverage != plan.leverage:
+                self._leverage.pop(asset, None)
+                setting = await self._client.set_leverage(asset, plan.leverage)
+                self._leverage[asset] = setting
+        except ExchangeError as error:
+            text = f"leverage or margin type of {asset} could not be set: {error}"
+            return TradeError(code=ErrorCode.EXCHANGE_REJECTED, message=text, exchange_code=error.code)
+        if setting.leverage != plan.leverage:
+            text = f"{asset} is at {setting.leverage}x on the exchange although {plan.leverage}x was set"
+            return TradeError(code=ErrorCode.LEVERAGE_EXCEEDED, message=text)
+        if setting.maximum_notional and plan.notional > setting.maximum_notional:
+            text = (
+                f"at {plan.leverage}x the exchange allows {setting.maximum_notional} on {asset}, "
+                f"less than the {plan.notional} planned; lower the leverage or the allocation"
+            )
+            return TradeError(code=ErrorCode.EXPOSURE_LIMIT, message=text)
+        return None
+
+    async def _set_margin_type(self, asset: str) -> None:
+        wanted = self._margin_type
+        if wanted is not None and self._margin_types.get(asset) is not wanted:
+            await self._client.set_margin_type(asset, wanted)
+            self._margin_types[asset] = wanted

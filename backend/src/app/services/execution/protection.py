@@ -1,0 +1,226 @@
+"""Protection: from the first fill on, every requested exit rests on the book for exactly what is held. Pure.
+
+It is a deadline, not an attempt: until it has passed, a refused exit is tried again with growing pauses; then the
+failure policy decides. Scenarios P1–P10, Z2, O6.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from app.domain.errors import ErrorCode, Refusal
+from app.domain.ids import ClientOrderId, OrderRole
+from app.domain.money import plain
+from app.domain.orders import IN_FLIGHT, Order, OrderState, OrderTrigger
+from app.domain.policy import ProtectionFailurePolicy, ProtectionPolicy
+from app.domain.reports import OrderRequest, OrderType, PositionSide, TimeInForce
+from app.domain.trades import CloseReason, Leg, Trade, TradeError, TradeTrigger
+from app.services.execution.commands import Alert, Cancel, Command, Query, Resolve, Send, Severity, WakeAt
+
+BURST_GRACE_S = 0.25
+"""A trigger burst (EXPIRED, NEW, TRADE) shares a millisecond; wait this long before asking what it meant (P8)."""
+
+_HIT_REASON = {
+    OrderRole.STOP_LOSS: CloseReason.STOP_LOSS,
+    OrderRole.TAKE_PROFIT: CloseReason.TAKE_PROFIT,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moment:
+    """When a decision is made, and one throw of the dice for its jitter: ``chance`` is in [0, 1)."""
+
+    now: datetime
+    chance: float
+
+
+def exit_request(trade: Trade, leg: Leg, key: ClientOrderId, quantity: Decimal) -> OrderRequest:
+    """The order that realises ``leg`` for ``quantity``."""
+    is_one_way = trade.position_side is PositionSide.BOTH
+    is_limit = leg.order_type is OrderType.LIMIT
+    return OrderRequest(
+        symbol=trade.asset,
+        side=trade.side.exit_side,
+        type=leg.order_type,
+        client_order_id=str(key),
+        quantity=quantity,
+        price=leg.limit_price,
+        stop_price=None if is_limit else leg.trigger_price,
+        time_in_force=TimeInForce.GTC if leg.limit_price is not None else None,
+        position_side=trade.position_side,
+        reduce_only=is_one_way,
+        working_type=None if is_limit else leg.working_type,
+    )
+
+
+def secure(trade: Trade, moment: Moment, policy: ProtectionPolicy) -> tuple[Trade, list[Command]]:
+    """Do what is needed so that every requested exit covers the exposure; give up when it is time to.
+
+    Returns the trade (perhaps ``open``, perhaps ``closing``: the price is already passed, or the failure policy says
+    so) and the commands.
+    """
+    if trade.deadline_at is None and not is_secured(trade):
+        trade = replace(trade, deadline_at=moment.now + timedelta(seconds=policy.deadline_s))
+    commands: list[Command] = []
+    for leg in sorted(trade.legs, key=lambda leg: leg.role is not OrderRole.STOP_LOSS):
+        if trade.close_reason is None:
+            trade, more = _ensure_leg(trade, leg, moment, policy)
+            commands += more
+    if trade.close_reason is None and not trade.protection_failed and _is_overdue(trade, moment):
+        trade, more = _give_up(trade, f"not protected within {policy.deadline_s:g} s", policy)
+        commands += more
+    if trade.close_reason is not None:
+        return trade.after(TradeTrigger.CLOSE), commands
+    if is_secured(trade):
+        protected_at = trade.protected_at or moment.now
+        trade = replace(trade, deadline_at=None, protected_at=protected_at, protection_failed=False, error=None)
+        return trade.after(TradeTrigger.SECURED), commands
+    if trade.deadline_at is not None and not trade.protection_failed:
+        commands.append(WakeAt(trade.deadline_at))
+    return trade.after(TradeTrigger.LAID_BARE), commands
+
+
+def _is_overdue(trade: Trade, moment: Moment) -> bool:
+    return trade.deadline_at is not None and moment.now >= trade.deadline_at and not is_secured(trade)
+
+
+def is_secured(trade: Trade) -> bool:
+    """Whether the exchange shows, for each requested exit, exactly one order and it covers the exposure."""
+    return all(_covering(trade, leg.role) is not None for leg in trade.legs)
+
+
+def _covering(trade: Trade, role: OrderRole) -> Order | None:
+    exposure = trade.exposure
+    for order in reversed(trade.orders_of(role)):
+        if order.state in (OrderState.NEW, OrderState.PARTIALLY_FILLED) and not order.needs_query:
+            if order.request.close_position or order.remaining == exposure:
+                return order
+            if order.state is OrderState.PARTIALLY_FILLED and order.remaining > exposure:
+                return order  # it is executing right now; its rest can't exceed the position (reduce-only)
+    return None
+
+
+def _ensure_leg(trade: Trade, leg: Leg, moment: Moment, policy: ProtectionPolicy) -> tuple[Trade, list[Command]]:
+    covering = _covering(trade, leg.role)
+    if covering is not None:
+        return _retire_others(trade.with_leg(replace(leg, retry_at=None)), leg.role, covering, moment.now)
+    latest = trade.latest(leg.role)
+    if latest is None or latest.state is OrderState.PLANNED:
+        return _place(trade, leg, latest, moment, counts=True)
+    if latest.state in IN_FLIGHT or (latest.state is OrderState.CANCELING and not latest.needs_query):
+        return trade, []
+    if latest.needs_query:
+        return trade, [Query(latest.client_order_id, BURST_GRACE_S)]
+    if latest.is_live:
+        if _is_exit_executing(trade):
+            return trade, []  # the sizes are changing under our hands; wait for the end of it
+        # the new size first; the old order goes when the new one is confirmed (P10)
+        return _place(trade, leg, latest, moment, counts=False)
+    if latest.refusal is Refusal.IMMEDIATE_TRIGGER:
+        # its price is already passed: that is a stop that was hit, or a target that was reached (P1)
+        return replace(trade, close_reason=_HIT_REASON[leg.role]), []
+    return _try_again(trade, leg, latest, moment, policy)
+
+
+def _try_again(
+    trade: Trade, leg: Leg, latest: Order, moment: Moment, policy: ProtectionPolicy
+) -> tuple[Trade, list[Command]]:
+    commands: list[Command] = []
+    if _rested_for_s(latest) >= policy.deadline_s and leg.retry_at is None:
+        text = f"the {_name(leg)} of {trade.asset} disappeared from the book; it is being placed again"
+        commands.append(Alert(Severity.WARNING, "protection_disappeared", text))
+        leg = replace(leg, attempts=0)
+    if leg.attempts >= policy.maximum_attempts and not trade.protection_failed:
+        why = f"the {_name(leg)} was refused {leg.attempts} times, last: {_refusal_text(latest)}"
+        trade, more = _give_up(trade, why, policy)
+        return trade, commands + more
+    is_first_doubt = latest.state is OrderState.UNKNOWN and latest.transmissions == 1
+    if leg.retry_at is None and leg.attempts > 0 and not is_first_doubt:
+        exponent = min(leg.attempts, policy.maximum_attempts) - 1
+        pause_s = policy.base_delay_s * 2**exponent * (0.5 + moment.chance / 2)
+        leg = replace(leg, retry_at=moment.now + timedelta(seconds=pause_s))
+    trade = trade.with_leg(leg)
+    if leg.retry_at is not None and moment.now < leg.retry_at:
+        return trade, [*commands, WakeAt(leg.retry_at)]
+    trade, more = _place(trade, leg, latest, moment, counts=True)
+    return trade, commands + more
+
+
+def _place(
+    trade: Trade, leg: Leg, latest: Order | None, moment: Moment, *, counts: bool
+) -> tuple[Trade, list[Command]]:
+    """Send the leg for the whole exposure: the planned order, the unresolved one again, or the next attempt."""
+    trade = trade.with_leg(replace(leg, retry_at=None, attempts=leg.attempts + 1 if counts else leg.attempts))
+    if latest is not None and latest.state is OrderState.UNKNOWN and latest.quantity == trade.exposure:
+        # same id, same parameters: should the first transmission have arrived, this one is refused as a duplicate
+        return send(trade, latest, OrderTrigger.RESUBMIT, moment.now)
+    if latest is not None and latest.state is OrderState.PLANNED:
+        key = latest.key
+    else:
+        key = ClientOrderId(trade.id, leg.role, latest.key.attempt + 1 if latest else 1)
+    order = Order(key=key, request=exit_request(trade, leg, key, trade.exposure))
+    return send(trade, order, OrderTrigger.SUBMIT, moment.now)
+
+
+def send(trade: Trade, order: Order, trigger: OrderTrigger, now: datetime) -> tuple[Trade, list[Command]]:
+    """Mark ``order`` as on its way, and ask for it to be sent."""
+    sent = order.after(trigger, now)
+    return trade.with_order(sent), [Send(sent)]
+
+
+def _retire_others(trade: Trade, role: OrderRole, keep: Order, now: datetime) -> tuple[Trade, list[Command]]:
+    """Cancel what an earlier size or an earlier attempt left on the book."""
+    commands: list[Command] = []
+    for order in trade.orders_of(role):
+        if order.client_order_id != keep.client_order_id:
+            trade, more = retire(trade, order, now)
+            commands += more
+    return trade, commands
+
+
+def retire(trade: Trade, order: Order, now: datetime) -> tuple[Trade, list[Command]]:
+    """Get an exit that is no longer wanted off the book, whatever state it is in."""
+    if order.state is OrderState.PLANNED:
+        return trade.with_order(order.after(OrderTrigger.NOT_SENT, now)), []
+    if order.is_final or order.state in IN_FLIGHT:
+        return trade, []
+    if order.needs_query:
+        return trade, [Query(order.client_order_id, BURST_GRACE_S)]
+    if order.state is OrderState.CANCELING:
+        return trade, []
+    if order.state is OrderState.UNKNOWN:
+        return trade, [Resolve(order.client_order_id)]
+    return trade.with_order(order.after(OrderTrigger.CANCEL_SENT, now)), [Cancel(order.client_order_id)]
+
+
+def _give_up(trade: Trade, why: str, policy: ProtectionPolicy) -> tuple[Trade, list[Command]]:
+    """Apply the failure policy, and say so."""
+    closes = policy.on_failure is ProtectionFailurePolicy.CLOSE
+    what = "closing it at market" if closes else "it stays open; placing the exits goes on"
+    text = f"{trade.asset}: {plain(trade.exposure)} held without full protection ({why}); {what}"
+    error = TradeError(code=ErrorCode.PROTECTION_FAILED, message=text)
+    reason = CloseReason.EMERGENCY if closes else None
+    trade = replace(trade, protection_failed=True, error=error, close_reason=reason)
+    return trade, [Alert(Severity.CRITICAL, "protection_failed", text)]
+
+
+def _is_exit_executing(trade: Trade) -> bool:
+    return any(order.role.is_exit and order.state is OrderState.PARTIALLY_FILLED for order in trade.orders)
+
+
+def _rested_for_s(order: Order) -> float:
+    """How long a finished order had been on the book."""
+    if order.acknowledged_at is None or order.finished_at is None:
+        return 0
+    return (order.finished_at - order.acknowledged_at).total_seconds()
+
+
+def _name(leg: Leg) -> str:
+    return leg.role.value.replace("_", " ")
+
+
+def _refusal_text(order: Order) -> str:
+    message = order.refusal_message or order.state.value
+    return f"{message} ({order.refusal_code})" if order.refusal_code is not None else message

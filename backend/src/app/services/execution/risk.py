@@ -1,0 +1,192 @@
+"""Risk: a wish goes in with a snapshot of the account, an approval or a refusal comes out. Pure.
+
+The order of the checks is the contract's (section 9); the first that fails answers. Only a :class:`RiskApproved` can be
+submitted, by type.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from app.domain.errors import ErrorCode
+from app.domain.ids import OrderRole
+from app.domain.money import ZERO, plain
+from app.domain.policy import HARD_MAXIMUM_LEVERAGE, AccountPolicy, LeveragePolicy, RiskPolicy
+from app.domain.trades import TradeSide
+from app.services.execution.planning import EntryPlan, EntryWish, MarketView, plan_entry
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exposure:
+    """What the account holds or has on its way at one moment.
+
+    ``notional_by_asset`` counts trades of ours that are not ended and positions of others, in quote units.
+    ``last_activity`` is the later of the last entry and the last exit of the asset in question.
+    """
+
+    has_position: bool = False
+    has_unknown_order: bool = False
+    last_activity: datetime | None = None
+    notional_by_asset: Mapping[str, Decimal]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RiskApproved:
+    """A plan that passed every check."""
+
+    plan: EntryPlan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RiskRefused:
+    """The first check that failed; the message names the number and the limit."""
+
+    code: ErrorCode
+    message: str
+    retry_after_s: float | None = None
+
+
+class _Refusal(Exception):
+    def __init__(self, code: ErrorCode, message: str, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.refused = RiskRefused(code=code, message=message, retry_after_s=retry_after_s)
+
+
+def assess(
+    wish: EntryWish, market: MarketView | None, exposure: Exposure, policy: AccountPolicy, now: datetime
+) -> RiskApproved | RiskRefused:
+    """Check the wish and plan it. ``market`` is None when the exchange lists no such asset."""
+    try:
+        _check_age(wish, policy.risk, now)
+        listed = _check_asset(wish, market)
+        leverage = _leverage(wish, policy.risk)
+        _check_cooldown(wish, exposure, policy.risk, now)
+        _check_existing(wish, exposure)
+        _check_stop_required(wish, policy.risk)
+        plan = plan_entry(wish, listed, leverage, policy)
+        _check_sides(plan)
+        _check_size(plan, listed)
+        _check_exposure(plan, exposure, policy.risk)
+    except _Refusal as refusal:
+        return refusal.refused
+    return RiskApproved(plan=plan)
+
+
+def _check_age(wish: EntryWish, policy: RiskPolicy, now: datetime) -> None:
+    age_s = (now - wish.decided_at).total_seconds()
+    if age_s > policy.maximum_decision_age_s:
+        raise _Refusal(
+            ErrorCode.STALE_DECISION,
+            f"the decision is {age_s:.1f} s old, more than the {policy.maximum_decision_age_s:g} s allowed; "
+            "send a fresh one",
+        )
+
+
+def _check_asset(wish: EntryWish, market: MarketView | None) -> MarketView:
+    asset = wish.item.asset
+    if market is None:
+        hint = f"; did you mean {asset.upper()}?" if asset != asset.upper() else ""
+        raise _Refusal(ErrorCode.ASSET_UNKNOWN, f"the exchange lists no perpetual future {asset}{hint}")
+    if not market.instrument.is_trading:
+        text = f"{asset} is {market.instrument.status} on the exchange; entries need TRADING"
+        raise _Refusal(ErrorCode.ASSET_NOT_TRADING, text)
+    return market
+
+
+def _leverage(wish: EntryWish, policy: RiskPolicy) -> int:
+    maximum = min(policy.maximum_leverage, HARD_MAXIMUM_LEVERAGE)
+    if wish.item.leverage is None:
+        return min(policy.default_leverage, maximum)
+    wanted = int(wish.item.leverage)
+    if wanted > maximum and policy.leverage_policy is LeveragePolicy.REJECT:
+        text = f"leverage {wanted} is above the limit of {maximum}"
+        raise _Refusal(ErrorCode.LEVERAGE_EXCEEDED, text)
+    return min(wanted, maximum)
+
+
+def _check_cooldown(wish: EntryWish, exposure: Exposure, policy: RiskPolicy, now: datetime) -> None:
+    if exposure.last_activity is None or policy.cooldown_s <= 0:
+        return
+    left = exposure.last_activity + timedelta(seconds=policy.cooldown_s) - now
+    if left > timedelta(0):
+        seconds = round(left.total_seconds(), 3)
+        text = f"{wish.item.asset} was traded less than {policy.cooldown_s:g} s ago; wait another {seconds:g} s"
+        raise _Refusal(ErrorCode.COOLDOWN_ACTIVE, text, seconds)
+
+
+def _check_existing(wish: EntryWish, exposure: Exposure) -> None:
+    if exposure.has_unknown_order:
+        text = f"the outcome of an earlier order on {wish.item.asset} is not known yet; no entry until it is"
+        raise _Refusal(ErrorCode.OUTCOME_UNKNOWN, text)
+    if exposure.has_position:
+        text = f"{wish.item.asset} already has a position or an entry on its way; close it first"
+        raise _Refusal(ErrorCode.POSITION_EXISTS, text)
+
+
+def _check_stop_required(wish: EntryWish, policy: RiskPolicy) -> None:
+    if policy.require_stop_loss and wish.item.sl_price is None:
+        text = "sl_price is missing, and this account refuses entries without a stop loss"
+        raise _Refusal(ErrorCode.STOP_LOSS_REQUIRED, text)
+
+
+def _check_sides(plan: EntryPlan) -> None:
+    mark = plan.reference_price
+    is_long = plan.wish.side is TradeSide.LONG
+    for leg in plan.legs:
+        is_stop = leg.role is OrderRole.STOP_LOSS
+        must_be_above = is_long is not is_stop
+        if leg.trigger_price <= ZERO or leg.trigger_price == mark or (leg.trigger_price > mark) is not must_be_above:
+            name = "sl_price" if is_stop else "tp_price"
+            code = ErrorCode.STOP_LOSS_INVALID if is_stop else ErrorCode.TAKE_PROFIT_INVALID
+            side = "above" if must_be_above else "below"
+            text = (
+                f"{name} {plain(leg.trigger_price)} must be {side} the mark price {plain(mark)} "
+                f"for a {plan.wish.side.value} position"
+            )
+            raise _Refusal(code, text)
+
+
+def _check_size(plan: EntryPlan, market: MarketView) -> None:
+    instrument = market.instrument
+    asked = plain(plan.wish.item.allocation_usd or ZERO)
+    if plan.quantity < instrument.market_minimum or plan.quantity <= ZERO:
+        needed = plain(instrument.market_minimum * plan.reference_price)
+        text = (
+            f"allocation_usd {asked} buys {plain(plan.quantity)} {instrument.base_asset}, below the minimum order of "
+            f"{plain(instrument.market_minimum)} (about {needed} {instrument.quote_asset})"
+        )
+        raise _Refusal(ErrorCode.QUANTITY_BELOW_MINIMUM, text)
+    if instrument.market_maximum and plan.quantity > instrument.market_maximum:
+        text = (
+            f"allocation_usd {asked} needs {plain(plan.quantity)} {instrument.base_asset}, above the maximum market "
+            f"order of {plain(instrument.market_maximum)}"
+        )
+        raise _Refusal(ErrorCode.QUANTITY_ABOVE_MAXIMUM, text)
+    if plan.notional < instrument.minimum_notional:
+        text = (
+            f"the order would be worth {plain(plan.notional)} {instrument.quote_asset}, below the minimum of "
+            f"{plain(instrument.minimum_notional)}; raise allocation_usd"
+        )
+        raise _Refusal(ErrorCode.NOTIONAL_BELOW_MINIMUM, text)
+
+
+def _check_exposure(plan: EntryPlan, exposure: Exposure, policy: RiskPolicy) -> None:
+    asset = plan.wish.item.asset
+    held = {name: value for name, value in exposure.notional_by_asset.items() if value}
+    count = len(held.keys() | {asset})
+    if policy.maximum_open_positions is not None and count > policy.maximum_open_positions:
+        text = f"this would be position {count}, above the limit of {policy.maximum_open_positions}"
+        raise _Refusal(ErrorCode.EXPOSURE_LIMIT, text)
+    on_asset = held.get(asset, ZERO) + plan.notional
+    limit = policy.maximum_notional_per_asset
+    if limit is not None and on_asset > limit:
+        text = f"{asset} would carry {plain(on_asset)}, above the limit of {plain(limit)} per asset"
+        raise _Refusal(ErrorCode.EXPOSURE_LIMIT, text)
+    total = sum(held.values(), start=ZERO) + plan.notional
+    limit = policy.maximum_total_notional
+    if limit is not None and total > limit:
+        text = f"all positions together would carry {plain(total)}, above the limit of {plain(limit)}"
+        raise _Refusal(ErrorCode.EXPOSURE_LIMIT, text)

@@ -1,0 +1,93 @@
+"""Routing: each event of the user stream goes to whoever must know (fills are the fast path to protection)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from app.domain.events import EventType
+from app.domain.ids import ClientOrderId, parse_client_order_id
+from app.domain.money import plain
+from app.domain.ports import Clock
+from app.domain.reports import (
+    AccountConfigUpdate,
+    AccountUpdate,
+    MarginCall,
+    OrderUpdate,
+    StreamDown,
+    StreamUp,
+    UnrecognisedEvent,
+    UserEvent,
+)
+from app.repositories.trades import TradeRepository
+from app.services.execution import facts
+from app.services.execution.commands import Alert, Severity
+from app.services.execution.market import Market
+from app.services.execution.narration import Narrator
+from app.services.execution.projection import Projection
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(kw_only=True)
+class StreamRouter:
+    """Takes the user stream's events; :attr:`is_up` tells whether the stream is connected."""
+
+    projection: Projection
+    market: Market
+    narrator: Narrator
+    trades: TradeRepository
+    clock: Clock
+    on_order: Callable[[str, ClientOrderId, facts.Fact], None]
+    request_reconciliation: Callable[[], None]
+    is_up: bool = False
+
+    def take(self, event: UserEvent) -> None:
+        """Hand one event on. Never waits."""
+        match event:
+            case OrderUpdate():
+                self._order(event)
+            case AccountUpdate():
+                self._account(event)
+            case AccountConfigUpdate():
+                self.market.on_config(event)
+            case MarginCall():
+                symbols = ", ".join(event.symbols)
+                text = f"margin call on {symbols}: add margin or reduce the position"
+                self._tell_alert(Alert(Severity.CRITICAL, "margin_call", text))
+            case StreamUp(had_gap=had_gap):
+                self.is_up = True
+                self._tell(EventType.STREAM_CONNECTED, {"had_gap": had_gap})
+                self.request_reconciliation()
+            case StreamDown(reason=reason):
+                self.is_up = False
+                self._tell(EventType.STREAM_LOST, {"reason": reason})
+            case UnrecognisedEvent(kind=kind):
+                log.info("stream.unrecognised_event", kind=kind)
+
+    def _order(self, event: OrderUpdate) -> None:
+        key = parse_client_order_id(event.order.client_order_id)
+        if key is None:
+            return  # somebody else's order
+        fact = facts.OrderStreamed(at=self.clock.now(), report=event.order, fill=event.fill)
+        self.on_order(event.order.symbol, key, fact)
+
+    def _account(self, event: AccountUpdate) -> None:
+        for row in self.projection.apply(event, self.clock.now()):
+            data = {
+                "quantity": plain(row.quantity),
+                "entry_price": plain(row.entry_price),
+                "unrealised_pnl": plain(row.unrealised_pnl),
+                "position_side": row.position_side.value,
+                "reason": event.reason,
+            }
+            self._tell(EventType.POSITION_UPDATED, data, asset=row.symbol)
+
+    def _tell(self, type_: EventType, data: dict[str, Any], asset: str | None = None) -> None:
+        self.trades.record_events((self.narrator.event(type_, data, asset=asset),))
+
+    def _tell_alert(self, alert: Alert) -> None:
+        self.trades.record_events((self.narrator.alert(alert),))

@@ -1,0 +1,601 @@
+"""``ExecutionService``: the path of a decision, from top to bottom.
+
+    submit ── intake ──▶ carry out ──▶ phases: closes ▶ entries
+                                        entry: market ▶ desk ▶ risk ▶ plan ▶ durable intent ▶ send
+                                        desk:  fills ▶ protection ▶ open ▶ exits ▶ closed
+    reconcile ── read the exchange ▶ differences ▶ desks put them right
+
+One service acts for one account. Everything it needs is given to it; nothing inside is global. Each step has a room
+of its own beside this file: intake, planning, risk, desk, folding, transitions, protection, exits, evidence,
+reconciliation.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+import structlog
+
+from app.domain.errors import DecisionRefused, ErrorCode, ExchangeError, StoreConflict, StoreUnavailable
+from app.domain.events import EventType
+from app.domain.ids import ClientOrderId, IdSource
+from app.domain.money import ZERO
+from app.domain.policy import AccountPolicy
+from app.domain.ports import Clock, Randomness
+from app.domain.reports import MarkPrice, UserEvent
+from app.domain.trades import CloseReason, Trade, TradeSide
+from app.integrations.aster.client import AsterClient
+from app.repositories.decisions import DecisionRepository
+from app.repositories.trades import TradeRepository
+from app.schemas.decision import Action, AssetDecision, TradingDecision
+from app.schemas.result import AssetResult, AssetStatus, ExecutionResult
+from app.services.execution import facts, results
+from app.services.execution.commands import Alert, Severity
+from app.services.execution.desk import Desk, DeskTools
+from app.services.execution.evidence import Evidence
+from app.services.execution.intake import Admission, Intake, RunningDecision
+from app.services.execution.mailbox import MailboxFull
+from app.services.execution.market import Market
+from app.services.execution.narration import Narrator
+from app.services.execution.planning import EntryWish
+from app.services.execution.projection import AccountView, PositionsView, Projection
+from app.services.execution.reconciliation import (
+    Difference,
+    DifferenceKind,
+    ExchangeView,
+    ReconciliationReport,
+    confirmed,
+    differences,
+)
+from app.services.execution.risk import RiskRefused
+from app.services.execution.routing import StreamRouter
+
+log = structlog.get_logger(__name__)
+
+_PHASE_PATIENCE_S = 2.0
+_RESTART_PAUSE_S = 1.0
+_CONNECT_PAUSE_S = 0.5
+_LONGEST_CONNECT_PAUSE_S = 15.0
+_STREAM_PATIENCE_S = 5.0
+_CLOSE_PATIENCE_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """Whether entries are accepted; if not, why, in words for the operator."""
+
+    is_ready: bool
+    reasons: tuple[str, ...]
+
+
+class Submission:
+    """A decision that was taken on, and how to follow it."""
+
+    def __init__(self, admission: Admission, result_of: Callable[[RunningDecision], ExecutionResult]) -> None:
+        self.decision_id = admission.decision_id
+        self.is_replay = admission.is_replay
+        self._admission = admission
+        self._result_of = result_of
+
+    @property
+    def result(self) -> ExecutionResult:
+        """The result as it stands."""
+        if self._admission.running is not None:
+            return self._result_of(self._admission.running)
+        if self._admission.stored is None:
+            text = f"decision {self.decision_id} is on record without a result; it is being recovered, ask again"
+            raise DecisionRefused(ErrorCode.NOT_READY, text)
+        return self._admission.stored
+
+    async def wait(self, timeout_s: float | None) -> ExecutionResult:
+        """The result at its end, or as it stands after ``timeout_s`` seconds; None waits as long as it takes."""
+        running = self._admission.running
+        if running is not None and not running.ended.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(running.ended.wait(), timeout_s)
+        return self.result
+
+
+class ExecutionService:
+    """Executes decisions on one AsterDEX account and keeps its record equal to the exchange's.
+
+    Args:
+        client: the account's door to the exchange.
+        decisions, trades: where decisions and trades are recorded, durably and with their events.
+        narrator: makes the events that are published with each change.
+        streams: builds the background streams, given where user events and mark prices go.
+        store_health: None, or why the database takes no writes.
+    """
+
+    def __init__(
+        self,
+        *,
+        policy: AccountPolicy,
+        client: AsterClient,
+        decisions: DecisionRepository,
+        trades: TradeRepository,
+        narrator: Narrator,
+        ids: IdSource,
+        clock: Clock,
+        randomness: Randomness,
+        streams: Callable[
+            [Callable[[UserEvent], None], Callable[[MarkPrice], None]], list[Callable[[], Awaitable[None]]]
+        ],
+        store_health: Callable[[], str | None],
+    ) -> None:
+        self.policy = policy
+        self.account_id = policy.account_id
+        self.is_paper = policy.is_paper
+        self._client = client
+        self._decisions = decisions
+        self._trades = trades
+        self._narrator = narrator
+        self._clock = clock
+        self._store_health = store_health
+        self._market = Market(client, clock, policy.risk.margin_type)
+        self._projection = Projection()
+        self._router = StreamRouter(
+            projection=self._projection,
+            market=self._market,
+            narrator=narrator,
+            trades=trades,
+            clock=clock,
+            on_order=self._on_order,
+            request_reconciliation=self._request_reconciliation,
+        )
+        self._intake = Intake(
+            account_id=self.account_id,
+            is_paper=self.is_paper,
+            decisions=decisions,
+            narrator=narrator,
+            ids=ids,
+            clock=clock,
+            require_ready=self._require_ready,
+        )
+        self._tools = DeskTools(
+            policy=policy,
+            client=client,
+            trades=trades,
+            market=self._market,
+            evidence=Evidence(client, clock),
+            narrator=narrator,
+            ids=ids,
+            clock=clock,
+            randomness=randomness,
+            other_exposure=self._exposure_of_others,
+            has_external_position=lambda asset: bool(self._projection.held(asset)),
+            on_change=self._on_change,
+            on_refused=self._on_refused,
+            refuses_entries=self._refuses_entries,
+        )
+        self._stream_builder = streams
+        self._desks: dict[str, Desk] = {}
+        self._last_activity: dict[str, datetime] = {}
+        self._background: set[asyncio.Task[None]] = set()
+        self._watchers: dict[str, list[asyncio.Event]] = {}
+        self._wants_reconciliation = asyncio.Event()
+        self._reconciling = asyncio.Lock()
+        self._last_report: ReconciliationReport | None = None
+        self._trouble: str | None = "starting"
+
+    # --- 1. a decision comes in -------------------------------------------------------------------------------------
+
+    async def execute(self, decision: TradingDecision) -> ExecutionResult:
+        """Carry a decision out, to its end.
+
+        Raises:
+            DecisionRefused: as :meth:`submit`.
+        """
+        submission = await self.submit(decision)
+        return await submission.wait(None)
+
+    async def submit(self, decision: TradingDecision) -> Submission:
+        """Take a decision on; it is durable when this returns, and being carried out.
+
+        The same decision again, at once or later, returns the first one's result and trades nothing (scenario C5).
+
+        Raises:
+            DecisionRefused: ``validation_error``, ``decision_conflict`` or ``not_ready``; the id is not used up.
+        """
+        try:
+            admission = await self._intake.admit(decision)
+            running = admission.running
+            if running is not None:
+                if not admission.is_replay:
+                    self._in_background(self._carry_out(running))
+                await self._until_recorded(running)
+        except (StoreUnavailable, StoreConflict) as error:
+            raise DecisionRefused(ErrorCode.NOT_READY, f"the decision could not be recorded: {error}") from error
+        return Submission(admission, self._intake.result_of)
+
+    async def _until_recorded(self, running: RunningDecision) -> None:
+        try:
+            await asyncio.shield(running.landing)
+        except (StoreUnavailable, StoreConflict):
+            self._intake.forget(running)
+            raise
+
+    # --- 2. it is carried out: closes first, then entries ----------------------------------------------------------
+
+    async def _carry_out(self, running: RunningDecision) -> None:
+        """Work through the phases; a phase begins when the one before has ended, or after 2 s (contract, section 4)."""
+        pending = [
+            item for item in running.decision.decisions if running.results[item.asset].status is AssetStatus.PENDING
+        ]
+        closes = [item for item in pending if item.action is Action.CLOSE_POSITION]
+        rest = [item for item in pending if item.action is not Action.CLOSE_POSITION]
+        for phase in (closes, rest):
+            tasks = [self._in_background(self._carry_out_asset(running, item)) for item in phase]
+            if tasks and phase is not rest:
+                await asyncio.wait(tasks, timeout=_PHASE_PATIENCE_S)
+
+    async def _carry_out_asset(self, running: RunningDecision, item: AssetDecision) -> None:
+        match item.action:
+            case Action.HOLD:
+                self._intake.report(running.decision_id, results.skipped(item))
+            case Action.BUY | Action.SELL:
+                await self._enter(running, item)
+            case Action.CLOSE_POSITION:
+                result = await self.close_position(item.asset, CloseReason.DECISION, timeout_s=None)
+                self._intake.report(running.decision_id, result)
+            case Action.ADJUST_POSITION | Action.ADJUST_ORDERS:
+                text = f"{item.action.value} is not available in this version; nothing was done"
+                refusal = RiskRefused(code=ErrorCode.VALIDATION_ERROR, message=text)
+                self._intake.report(running.decision_id, results.refused(item, refusal))
+
+    async def _enter(self, running: RunningDecision, item: AssetDecision) -> None:
+        """Look at the market, then queue at the asset's desk, where risk, plan and intent happen in one go."""
+        wish = EntryWish(
+            decision_id=running.decision_id,
+            item=item,
+            decided_at=running.decided_at,
+            received_at=running.received_at,
+        )
+        try:
+            view = await self._market.view(item.asset)
+            self._desk(item.asset).enter(wish, view, running.landing)
+        except ExchangeError as error:
+            text = f"the mark price of {item.asset} could not be read, so nothing was sent: {error}"
+            self._on_refused(wish, RiskRefused(code=ErrorCode.EXCHANGE_UNAVAILABLE, message=text))
+        except MailboxFull:
+            text = f"too many entries are waiting for {item.asset}; send fewer at once"
+            self._on_refused(wish, RiskRefused(code=ErrorCode.NOT_READY, message=text))
+
+    async def close_position(
+        self, asset: str, reason: CloseReason = CloseReason.MANUAL, timeout_s: float | None = _CLOSE_PATIENCE_S
+    ) -> AssetResult:
+        """Close what the service holds on ``asset`` at market and take its exits off the book.
+
+        The result is ``closed``, ``pending`` after ``timeout_s`` seconds, or ``rejected`` with ``position_absent``.
+        """
+        desk = self._desks.get(asset)
+        trade = next((trade for trade in desk.active if trade.entered_quantity > ZERO), None) if desk else None
+        if desk is None or trade is None:
+            item = AssetDecision(asset=asset, action=Action.CLOSE_POSITION)
+            text = f"the service holds no position on {asset}; positions of others are never touched"
+            return results.refused(item, RiskRefused(code=ErrorCode.POSITION_ABSENT, message=text))
+        ended = asyncio.Event()
+        self._watchers.setdefault(trade.id, []).append(ended)
+        desk.learn(trade.id, facts.CloseAsked(at=self._clock.now(), reason=reason))
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(ended.wait(), timeout_s)
+        return results.of_close(desk.trade(trade.id) or trade)
+
+    async def close_all(self) -> list[AssetResult]:
+        """Close everything that the service holds, side by side."""
+        assets = sorted(asset for asset, desk in self._desks.items() if any(trade.exposure for trade in desk.active))
+        return list(await asyncio.gather(*(self.close_position(asset) for asset in assets)))
+
+    # --- 3. what the desks report ----------------------------------------------------------------------------------
+
+    def _on_change(self, trade: Trade) -> None:
+        action = Action.BUY if trade.side is TradeSide.LONG else Action.SELL
+        self._intake.report(trade.decision_id, results.of_trade(trade, action))
+        if trade.is_ended:
+            for watcher in self._watchers.pop(trade.id, []):
+                watcher.set()
+        if trade.has_unknown_order:
+            self._request_reconciliation()
+
+    def _on_refused(self, wish: EntryWish, refusal: RiskRefused) -> None:
+        self._intake.report(wish.decision_id, results.refused(wish.item, refusal))
+
+    def _on_order(self, asset: str, key: ClientOrderId, fact: facts.Fact) -> None:
+        """A stream event about an order of ours; its trade may have ended long ago (scenario U10)."""
+        desk = self._desk(asset)
+        if desk.knows(key.trade_id):
+            desk.learn(key.trade_id, fact)
+        else:
+            self._in_background(self._revive(desk, key.trade_id, fact))
+
+    async def _revive(self, desk: Desk, trade_id: str, fact: facts.Fact) -> None:
+        trade = await self._trades.get(trade_id)
+        if trade is None or trade.account_id != self.account_id:
+            log.warning("service.order_without_record", trade_id=trade_id)
+            return
+        desk.revive(trade)
+        desk.learn(trade_id, fact)
+
+    # --- 4. reconciliation -----------------------------------------------------------------------------------------
+
+    async def reconcile(self) -> ReconciliationReport:
+        """Read positions, orders and balances, compare them with the record, and put right what differs.
+
+        Raises:
+            ExchangeError: a read failed; nothing was concluded.
+        """
+        async with self._reconciling:
+            started_at = self._clock.now()
+            trades_before = self._active_trades()
+            exchange = await self._read_exchange()
+            before = differences(trades_before, exchange)
+            found = confirmed(before, differences(self._active_trades(), exchange))
+            self._tell_open_orders(exchange)
+            for difference in found:
+                await self._put_right(difference)
+            report = ReconciliationReport(
+                account_id=self.account_id,
+                started_at=started_at,
+                completed_at=self._clock.now(),
+                differences=tuple(found),
+                positions=len([row for row in exchange.positions if not row.is_flat]),
+                open_orders=len(exchange.open_orders),
+            )
+            self._announce(report)
+            self._last_report = report
+            return report
+
+    async def _read_exchange(self) -> ExchangeView:
+        positions, orders, balances = await asyncio.gather(
+            self._client.positions(), self._client.open_orders(), self._client.balances()
+        )
+        self._projection.replace_all(positions, balances, self._clock.now())
+        self._market.learn_positions(positions)
+        return ExchangeView(positions=tuple(positions), open_orders=tuple(orders), balances=tuple(balances))
+
+    def _tell_open_orders(self, exchange: ExchangeView) -> None:
+        """Every open order of ours is news for its trade; repeated news is harmless."""
+        by_order = {
+            order.client_order_id: (trade.asset, trade.id) for trade in self._active_trades() for order in trade.orders
+        }
+        for report in exchange.open_orders:
+            owner = by_order.get(report.client_order_id)
+            if owner is not None:
+                fact = facts.OrderQueried(at=self._clock.now(), report=report)
+                self._desk(owner[0]).learn(owner[1], fact)
+
+    async def _put_right(self, difference: Difference) -> None:
+        match difference.kind:
+            case (
+                DifferenceKind.POSITION_GONE
+                | DifferenceKind.POSITION_SMALLER
+                | DifferenceKind.ORDER_NOT_OPEN
+                | DifferenceKind.ORDER_UNRECORDED
+            ):
+                if difference.trade_id is not None:
+                    self._desk(difference.asset).verify(difference.trade_id)
+            case DifferenceKind.ORDER_ORPHANED:
+                await self._cancel_orphan(difference)
+            case DifferenceKind.POSITION_LARGER | DifferenceKind.POSITION_EXTERNAL:
+                pass  # what others hold is shown, never touched (H2)
+
+    async def _cancel_orphan(self, difference: Difference) -> None:
+        if difference.client_order_id is not None:
+            placement = await self._client.cancel_order(difference.asset, difference.client_order_id)
+            log.info("reconcile.orphan_canceled", asset=difference.asset, outcome=type(placement).__name__)
+
+    def _announce(self, report: ReconciliationReport) -> None:
+        events = [
+            self._narrator.event(EventType.DRIFT_FOUND, difference.as_dict(), asset=difference.asset)
+            for difference in report.differences
+            if difference.kind is not DifferenceKind.POSITION_EXTERNAL
+        ]
+        summary = {"differences": len(report.differences), "positions": report.positions}
+        if report.differences or self._last_report is None:
+            events.append(self._narrator.event(EventType.RECONCILIATION_COMPLETED, summary))
+        if events:
+            self._trades.record_events(tuple(events))
+
+    def _request_reconciliation(self) -> None:
+        self._wants_reconciliation.set()
+
+    async def _keep_reconciled(self) -> None:
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wants_reconciliation.wait(), self.policy.reconcile.interval_s)
+            self._wants_reconciliation.clear()
+            try:
+                await self._market.refresh()
+                await self.reconcile()
+                self._trouble = None
+            except ExchangeError as error:
+                self._trouble = f"the exchange can't be read: {error}"
+                log.warning("reconcile.failed", account_id=self.account_id, error=str(error))
+
+    # --- 5. life of the service ------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Take over what the record says is open, and begin to work; readiness follows the first reconciliation.
+
+        Raises:
+            StoreUnavailable: the record can't be read.
+        """
+        self._last_activity = await self._trades.last_activity(self.account_id)
+        for trade in await self._trades.open_trades(self.account_id):
+            self._desk(trade.asset).adopt(trade)
+        self._in_background(self._run())
+
+    async def _run(self) -> None:
+        """Connect, listen, reconcile once, then accept decisions: start-up and recovery are the same path (C3)."""
+        await self._connect()
+        for stream in self._stream_builder(self._router.take, self._market.on_mark):
+            self._in_background(self._supervised(stream))
+        await self._until_stream_is_up()
+        await self._first_reconciliation()
+        await self._resume_decisions()
+        await self._supervised(self._keep_reconciled)
+
+    async def _connect(self) -> None:
+        pause_s = _CONNECT_PAUSE_S
+        while True:
+            try:
+                await self._client.start()
+                await self._market.start()
+            except ExchangeError as error:
+                self._trouble = f"the exchange can't be reached: {error}"
+                log.warning("service.not_connected", account_id=self.account_id, error=str(error))
+            else:
+                return
+            await self._clock.sleep(pause_s)
+            pause_s = min(pause_s * 2, _LONGEST_CONNECT_PAUSE_S)
+
+    async def _until_stream_is_up(self) -> None:
+        waited_s = 0.0
+        while not self._router.is_up and waited_s < _STREAM_PATIENCE_S:
+            await self._clock.sleep(0.02)
+            waited_s += 0.02
+
+    async def _first_reconciliation(self) -> None:
+        pause_s = _CONNECT_PAUSE_S
+        while True:
+            self._wants_reconciliation.clear()
+            try:
+                await self.reconcile()
+            except ExchangeError as error:
+                self._trouble = f"the first reconciliation failed: {error}"
+                log.warning("reconcile.failed", account_id=self.account_id, error=str(error))
+            else:
+                self._trouble = None
+                return
+            await self._clock.sleep(pause_s)
+            pause_s = min(pause_s * 2, _LONGEST_CONNECT_PAUSE_S)
+
+    async def _resume_decisions(self) -> None:
+        """Take up decisions without an end: trades report by themselves; what never got a trade is decided anew."""
+        for stored in await self._decisions.unfinished(self.account_id):
+            if self._intake.running(stored.decision_id) is not None:
+                continue
+            running = self._intake.resume(stored)
+            of_decision = await self._trades.of_decision(self.account_id, stored.decision_id)
+            recorded = {trade.asset: trade for trade in of_decision}
+            for asset, trade in recorded.items():
+                live = self._desk(asset).trade(trade.id) or trade
+                self._on_change(live)
+            untouched = [item for item in running.decision.decisions if item.asset not in recorded]
+            for item in untouched:
+                self._in_background(self._carry_out_asset(running, item))
+
+    async def stop(self) -> None:
+        """Stop everything that runs; what is in flight is found again at the next start (C8)."""
+        self._trouble = "stopping"
+        for task in tuple(self._background):
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
+        await self._client.close()
+
+    def _desk(self, asset: str) -> Desk:
+        desk = self._desks.get(asset)
+        if desk is None:
+            desk = Desk(asset, self._tools, self._last_activity.get(asset))
+            self._desks[asset] = desk
+            self._in_background(self._supervised(desk.run))
+        return desk
+
+    def _in_background(self, work: Awaitable[None]) -> asyncio.Task[None]:
+        task = asyncio.ensure_future(self._reported(work))
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+        return task
+
+    async def _reported(self, work: Awaitable[None]) -> None:
+        try:
+            await work
+        except Exception as error:  # a task supervisor: the service goes on, and a human is told
+            log.exception("service.task_failed", account_id=self.account_id)
+            text = f"an internal step failed unexpectedly ({type(error).__name__}); see the log"
+            self._raise_alert(Alert(Severity.CRITICAL, "internal_error", text))
+
+    async def _supervised(self, work: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            await self._reported(work())
+            await self._clock.sleep(_RESTART_PAUSE_S)
+
+    def _raise_alert(self, alert: Alert) -> None:
+        try:
+            self._trades.record_events((self._narrator.alert(alert),))
+        except StoreUnavailable as error:
+            log.warning("service.alert_not_recorded", code=alert.code, error=str(error))
+
+    # --- 6. what others may ask ------------------------------------------------------------------------------------
+
+    def readiness(self) -> Readiness:
+        """Whether new decisions are accepted (contract, section 6: database, stream, first reconciliation)."""
+        reasons = []
+        store = self._store_health()
+        if store is not None:
+            reasons.append(f"database: {store}")
+        if self._trouble is not None:
+            reasons.append(self._trouble)
+        elif not self._router.is_up:
+            reasons.append("the user stream is not connected")
+        return Readiness(is_ready=not reasons, reasons=tuple(reasons))
+
+    def positions(self) -> PositionsView:
+        """Positions as the exchange last showed them."""
+        trades = {trade.asset: trade for trade in self._active_trades() if trade.exposure}
+        marks = {
+            row.symbol: mark.mark_price
+            for row in self._projection.all_held()
+            if (mark := self._market.last_mark(row.symbol)) is not None
+        }
+        return self._projection.view(trades, marks)
+
+    def account_view(self) -> AccountView:
+        """Money and state of the account."""
+        balance = self._projection.balance("USDT")
+        readiness = self.readiness()
+        return AccountView(
+            account_id=self.account_id,
+            is_paper=self.is_paper,
+            wallet_balance=balance.wallet_balance if balance else None,
+            available_balance=balance.available_balance if balance else None,
+            as_of=self._projection.as_of,
+            is_ready=readiness.is_ready,
+            reasons=readiness.reasons,
+        )
+
+    # --- 7. what the desks must know of each other ------------------------------------------------------------------
+
+    def _active_trades(self) -> list[Trade]:
+        return [trade for desk in self._desks.values() for trade in desk.active]
+
+    def _exposure_of_others(self, asset: str) -> dict[str, Decimal]:
+        held: dict[str, Decimal] = {}
+        for row in self._projection.all_held():
+            held[row.symbol] = held.get(row.symbol, ZERO) + abs(row.quantity) * row.mark_price
+        for name, desk in self._desks.items():
+            if desk.notional:
+                held[name] = desk.notional
+        held.pop(asset, None)
+        return held
+
+    def _require_ready(self) -> None:
+        readiness = self.readiness()
+        if not readiness.is_ready:
+            raise DecisionRefused(ErrorCode.NOT_READY, "not ready: " + "; ".join(readiness.reasons))
+
+    def _refuses_entries(self) -> RiskRefused | None:
+        """Why no entry at all may be sent now: not ready, or a position that could not be protected (P3)."""
+        readiness = self.readiness()
+        if not readiness.is_ready:
+            return RiskRefused(code=ErrorCode.NOT_READY, message="not ready: " + "; ".join(readiness.reasons))
+        for trade in self._active_trades():
+            if trade.protection_failed and trade.exposure > ZERO:
+                text = f"{trade.asset} is held without protection past its deadline; no entry until that is settled"
+                return RiskRefused(code=ErrorCode.NOT_READY, message=text)
+        return None
