@@ -77,6 +77,7 @@ class Journal:
                     _apply(venue, commit, path)
                 _index(venue)
             _compact(path, venue)
+            venue.take_changes()  # compaction has just written them
             handle = os.open(path, os.O_WRONLY | os.O_APPEND)
         except BaseException:
             os.close(lock)
