@@ -34,17 +34,17 @@ def display_half_even(value: Decimal, decimals: int) -> Decimal:
 
 def step_down(value: Decimal, step: Decimal) -> Decimal:
     """The largest multiple of ``step`` not above ``value``."""
-    return (value / step).to_integral_value(ROUND_FLOOR) * step
+    return ((value / step).to_integral_value(ROUND_FLOOR) * step).quantize(step)
 
 
 def step_up(value: Decimal, step: Decimal) -> Decimal:
     """The smallest multiple of ``step`` not below ``value``."""
-    return (value / step).to_integral_value(ROUND_CEILING) * step
+    return ((value / step).to_integral_value(ROUND_CEILING) * step).quantize(step)
 
 
 def step_nearest(value: Decimal, step: Decimal) -> Decimal:
     """The multiple of ``step`` nearest to ``value``, half to even."""
-    return (value / step).to_integral_value(ROUND_HALF_EVEN) * step
+    return ((value / step).to_integral_value(ROUND_HALF_EVEN) * step).quantize(step)
 
 
 def decimals_of(step: Decimal) -> int:

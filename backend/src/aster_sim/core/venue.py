@@ -172,7 +172,12 @@ class Venue:
             self.engine.cancel(order)
             return order
         self._check_amended(account, market, order, quantity, price)
-        self.engine.amend(order, quantity, price)
+        instrument = market.instrument
+        self.engine.amend(
+            order,
+            _padded(quantity, instrument.quantity_decimals),
+            _padded(price, instrument.price_decimals),
+        )
         return order
 
     def query(self, account: Account, symbol: str, order_id: int | None, client_order_id: str | None) -> Order:
