@@ -8,40 +8,35 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from operator import itemgetter
 from typing import Any, TypeAlias
 
 from sqlalchemy import Delete, Dialect, Insert, Select, Update
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.sql.compiler import SQLCompiler
-from sqlalchemy.types import TypeDecorator, TypeEngine
 
+from app.db.types import Converter, StoredType
 from app.domain.errors import InvariantBroken
 
 SQLITE: Dialect = sqlite.dialect(paramstyle="qmark")
 
 SqlValue: TypeAlias = Any
 Row: TypeAlias = Mapping[str, Any]
-Converter: TypeAlias = Callable[[Any], Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Parameter:
-    """One place in the text: a named value that the caller gives, or a constant that the statement brings along."""
-
-    name: str
-    encode: Converter | None
-    is_constant: bool = False
-    constant: SqlValue = None
 
 
 @dataclass(frozen=True, slots=True)
 class Compiled:
-    """A statement in one dialect: positional text and how to fill it."""
+    """A statement in one dialect: positional text and how to fill it.
+
+    ``pick`` takes the values in the order of the text, ``encoders`` convert those at their positions, and
+    ``constants`` are values that the statement brings along, encoded already.
+    """
 
     text: str
-    parameters: tuple[Parameter, ...]
     names: frozenset[str]
+    constants: Mapping[str, SqlValue]
+    pick: Callable[[Mapping[str, Any]], Iterable[Any]]
+    encoders: tuple[tuple[int, Converter], ...]
 
     def bind(self, values: Mapping[str, Any]) -> tuple[SqlValue, ...]:
         """The values in the order of the text, converted.
@@ -53,12 +48,12 @@ class Compiled:
         if values.keys() != self.names:
             odd = ", ".join(sorted(self.names ^ values.keys()))
             raise InvariantBroken(f"a statement was given other parameters than it has: {odd}")
-        return tuple(
-            parameter.constant
-            if parameter.is_constant
-            else (values[parameter.name] if parameter.encode is None else parameter.encode(values[parameter.name]))
-            for parameter in self.parameters
-        )
+        row = list(self.pick({**values, **self.constants} if self.constants else values))
+        for position, encode in self.encoders:
+            value = row[position]
+            if value is not None:
+                row[position] = encode(value)
+        return tuple(row)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +66,7 @@ class CompiledQuery(Compiled):
         """The rows by column name, converted."""
         return [
             {
-                name: value if decode is None else decode(value)
+                name: value if decode is None or value is None else decode(value)
                 for (name, decode), value in zip(self.columns, values, strict=True)
             }
             for values in raw
@@ -91,8 +86,7 @@ class Statement:
         """The statement for ``dialect``; compiled on first use."""
         known = self._compiled.get(dialect.name)
         if known is None:
-            text, parameters = _compile(self.clause, dialect)
-            known = self._compiled[dialect.name] = Compiled(text, parameters, _names(parameters))
+            known = self._compiled[dialect.name] = Compiled(*_compile(self.clause, dialect))
         return known
 
 
@@ -109,42 +103,41 @@ class Query:
         """The query for ``dialect``; compiled on first use."""
         known = self._compiled.get(dialect.name)
         if known is None:
-            text, parameters = _compile(self.clause, dialect)
             columns = tuple(
-                (name, _decoder(column.type, dialect)) for name, column in self.clause.selected_columns.items()
+                (name, column.type.decoder(dialect) if isinstance(column.type, StoredType) else None)
+                for name, column in self.clause.selected_columns.items()
             )
-            known = self._compiled[dialect.name] = CompiledQuery(text, parameters, _names(parameters), columns)
+            known = self._compiled[dialect.name] = CompiledQuery(*_compile(self.clause, dialect), columns)
         return known
 
 
-def _encoder(column_type: TypeEngine[Any], dialect: Dialect) -> Converter | None:
-    """Only our own types convert: what the drivers take and give is plain already."""
-    if isinstance(column_type, TypeDecorator):
-        return partial(column_type.process_bind_param, dialect=dialect)
-    return None
+_Parts: TypeAlias = tuple[
+    str,
+    frozenset[str],
+    dict[str, SqlValue],
+    Callable[[Mapping[str, Any]], Iterable[Any]],
+    tuple[tuple[int, Converter], ...],
+]
 
 
-def _decoder(column_type: TypeEngine[Any], dialect: Dialect) -> Converter | None:
-    if isinstance(column_type, TypeDecorator):
-        return partial(column_type.process_result_value, dialect=dialect)
-    return None
-
-
-def _names(parameters: Iterable[Parameter]) -> frozenset[str]:
-    return frozenset(parameter.name for parameter in parameters if not parameter.is_constant)
-
-
-def _compile(clause: Any, dialect: Dialect) -> tuple[str, tuple[Parameter, ...]]:
+def _compile(clause: Any, dialect: Dialect) -> _Parts:
+    """The fields of ``Compiled``. Only our own types convert: what drivers take and give is plain already."""
     compiled: SQLCompiler = clause.compile(dialect=dialect)
-    parameters = []
-    for name in compiled.positiontup or ():
+    order = tuple(compiled.positiontup or ())
+    constants: dict[str, SqlValue] = {}
+    encoders = []
+    for position, name in enumerate(order):
         bind = compiled.binds[name]
-        encode = _encoder(bind.type, dialect)
-        if bind.required:
-            parameters.append(Parameter(name, encode))
-        else:
-            constant = bind.effective_value
-            parameters.append(
-                Parameter(name, None, is_constant=True, constant=encode(constant) if encode else constant)
-            )
-    return compiled.string, tuple(parameters)
+        encode = bind.type.encoder(dialect) if isinstance(bind.type, StoredType) else None
+        if not bind.required:
+            value = bind.effective_value
+            constants[name] = value if encode is None or value is None else encode(value)
+        elif encode is not None:
+            encoders.append((position, encode))
+    return compiled.string, frozenset(order) - constants.keys(), constants, _picker(order), tuple(encoders)
+
+
+def _picker(order: tuple[str, ...]) -> Callable[[Mapping[str, Any]], Iterable[Any]]:
+    if len(order) > 1:
+        return itemgetter(*order)
+    return lambda values: [values[name] for name in order]
