@@ -48,7 +48,11 @@ class _Given:
 
 
 def load_settings(
-    environ: Mapping[str, str], *, config: Path | None = None, overrides: Mapping[str, Any] | None = None
+    environ: Mapping[str, str],
+    *,
+    config: Path | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    is_service: bool = True,
 ) -> Settings:
     """Read and check the whole configuration.
 
@@ -56,6 +60,7 @@ def load_settings(
         environ: the environment; only ``TES_*`` matters, and an empty value counts as absent.
         config: a TOML file that must exist; without one, ``tes.toml`` is read where present.
         overrides: flat keys from the command line; None values are ignored.
+        is_service: whether a service is to run with them, which needs credentials and tokens.
 
     Raises:
         ConfigurationError: one sentence that names the key and the fix.
@@ -67,7 +72,8 @@ def load_settings(
             given.values[name], given.labels[name] = value, f"--{name.replace('_', '-')}"
     accounts = {account_id: _checked(AccountKeys, _inherit(given, table)) for account_id, table in tables.items()}
     settings = _checked(Settings, given).model_copy(update={"accounts": accounts})
-    require_consistency(settings)
+    if is_service:
+        require_consistency(settings)
     return settings
 
 

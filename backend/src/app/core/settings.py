@@ -295,8 +295,8 @@ class Settings(AccountKeys):
         8000, description="a port number from 0 (any free one) to 65535"
     )
     api_token: _Token | None = Field(None, description="printable characters without spaces")
-    url: Annotated[str, _url(("https", "http"))] | None = Field(
-        None, description="an https:// address; http:// only to this machine"
+    url: Annotated[str, Field(pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$")] | None = Field(
+        None, description="an address like http://127.0.0.1:8000"
     )
     token: _Token | None = Field(None, description="printable characters without spaces")
     alert_urls: Annotated[tuple[SecretStr, ...], BeforeValidator(_urls)] = Field(

@@ -1,0 +1,1 @@
+"""The command line: ``tes`` (contract, section 2)."""

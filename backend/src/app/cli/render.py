@@ -1,0 +1,273 @@
+"""Tables and lines for people. Every function takes the API's own documents."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from rich.console import Console, Group
+from rich.table import Table
+from rich.text import Text
+
+_GOOD = frozenset({"protected", "filled", "closed", "adjusted", "executed", "open", "FILLED", "NEW", "long"})
+_BAD = frozenset({"failed", "rejected", "unprotected", "emergency_closed", "REJECTED", "UNKNOWN", "short"})
+_ALARMING = frozenset({"AlertRaised", "ProtectionFailed", "EmergencyClose", "StreamLost", "DriftFound", "Halted"})
+_PIPE_WIDTH = 160
+Document = Mapping[str, Any]
+
+
+def console(*, is_error: bool = False) -> Console:
+    """Where to print; wide when nobody sets the width, so that nothing is cut in a pipe."""
+    shown = Console(stderr=is_error, highlight=False, soft_wrap=False)
+    if not shown.is_terminal and "COLUMNS" not in shown._environ:  # noqa: SLF001 — what rich itself reads
+        shown.width = _PIPE_WIDTH
+    return shown
+
+
+def show(table: Table, document: Document, nothing: str) -> None:
+    """Print a list's table, and how to see more of it."""
+    shown = console()
+    if not document["items"]:
+        shown.print(f"[dim]{nothing}[/dim]")
+        return
+    shown.print(table)
+    if document.get("next_cursor"):
+        shown.print("[dim]there are more: raise --limit[/dim]")
+
+
+def _status(text: str | None) -> Text:
+    style = "green" if text in _GOOD else "red" if text in _BAD else "yellow"
+    return Text(text or "–", style=style)
+
+
+def _plain(value: Any) -> str:
+    return "–" if value is None else str(value)
+
+
+def _short(text: str | None, digits: int = 8) -> str:
+    """A number with at most so many decimals: enough to read, the JSON output has all."""
+    return "–" if text is None else re.sub(rf"(\.\d{{{digits}}})\d+$", r"\1", text)
+
+
+def _time(text: str | None) -> str:
+    if text is None:
+        return "–"
+    return datetime.fromisoformat(text).astimezone().strftime("%m-%d %H:%M:%S")
+
+
+def _table(title: str | None, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Table:
+    """A table whose columns named with a leading ``#`` are numbers, with ``~`` give way first."""
+    table = Table(title=title, title_justify="left", header_style="bold", expand=False, pad_edge=False)
+    for name in columns:
+        is_soft = name.startswith("~")
+        table.add_column(
+            name.lstrip("#~"),
+            justify="right" if name.startswith("#") else "left",
+            overflow="ellipsis" if is_soft else "fold",
+            no_wrap=not is_soft,
+        )
+    for row in rows:
+        table.add_row(*(cell if isinstance(cell, Text) else _plain(cell) for cell in row))
+    return table
+
+
+def result_table(result: Document) -> Table:
+    """An ``ExecutionResult``, a line for each asset."""
+    kind = "paper" if result["is_paper"] else "real"
+    rows = [
+        (
+            item["asset"],
+            item["action"],
+            _status(item["status"]),
+            item.get("side"),
+            item.get("filled_quantity"),
+            _short(item.get("fill_price")),
+            None if item.get("leverage") is None else f"{item['leverage']}x",
+            _exit(item, "take_profit"),
+            _exit(item, "stop_loss"),
+            _milliseconds(item),
+        )
+        for item in result["results"]
+    ]
+    columns = ("Asset", "Action", "Status", "Side", "#Filled", "#Price", "#Lev", "TP", "SL", "#ms to protected")
+    title = f"decision {result['decision_id']}: {result['status']} ({kind} money)"
+    return _table(title, columns, rows)
+
+
+def result_errors(result: Document) -> list[str]:
+    """Why assets were not done, one line each."""
+    return [
+        f"{item['asset']}: {item['error']['message']} ({item['error']['code']})"
+        for item in result["results"]
+        if item.get("error")
+    ]
+
+
+def _exit(item: Document, role: str) -> str | None:
+    order = (item.get("orders") or {}).get(role)
+    return None if order is None else str(order["status"])
+
+
+def _milliseconds(item: Document) -> str | None:
+    timings = [value for value in (item.get("timings_ms") or {}).values() if value is not None]
+    return f"{sum(timings):.1f}" if timings else None
+
+
+def trades_table(items: Iterable[Document]) -> Table:
+    """Trades, newest first."""
+    rows = [
+        (
+            _time(trade["received_at"]),
+            trade["asset"],
+            trade["side"],
+            _status(trade["status"]),
+            trade["filled_quantity"],
+            _short(trade["entry_price"], 4),
+            trade["take_profit_price"],
+            trade["stop_loss_price"],
+            _short(trade["exit_price"], 4),
+            _short(trade["realised_pnl"], 4),
+            trade["close_reason"],
+            trade["trade_id"],
+        )
+        for trade in items
+    ]
+    columns = ("Received", "Asset", "Side", "Status", "#Filled", "#Entry", "#TP", "#SL", "#Exit", "#PnL", "Closed by")
+    return _table(None, (*columns, "~Trade"), rows)
+
+
+def orders_table(items: Iterable[Document]) -> Table:
+    """Orders, the latest recorded first."""
+    rows = [
+        (
+            _time(order["submitted_at"]),
+            order["asset"],
+            order["role"],
+            order["side"],
+            order["type"],
+            _status(order["status"]),
+            order["quantity"] if order["quantity"] is not None else "all",
+            order["executed_quantity"],
+            order["stop_price"] or order["price"],
+            order["order_id"],
+            order["client_order_id"],
+        )
+        for order in items
+    ]
+    columns = ("Sent", "Asset", "Role", "Side", "Type", "Status", "#Quantity", "#Executed", "#Price", "#Order")
+    return _table(None, (*columns, "~Client order id"), rows)
+
+
+def positions_table(items: Iterable[Document]) -> Table:
+    """Open positions."""
+    rows = [
+        (
+            position["account_id"],
+            position["asset"],
+            _status(position["side"]),
+            position["quantity"],
+            _short(position["entry_price"], 4),
+            position["mark_price"],
+            None if position["leverage"] is None else f"{position['leverage']}x",
+            _short(position["unrealised_pnl"], 4),
+            position["trade_id"] or "external",
+        )
+        for position in items
+    ]
+    columns = ("Account", "Asset", "Side", "#Quantity", "#Entry", "#Mark", "#Lev", "#PnL", "~Trade")
+    return _table(None, columns, rows)
+
+
+def decisions_table(items: Iterable[Document]) -> Table:
+    """Stored decisions."""
+    rows = [
+        (
+            _time(decision["received_at"]),
+            decision["account_id"],
+            _status(decision["status"]),
+            ", ".join(f"{item['asset']} {item['action']} {item['status']}" for item in decision["results"]),
+            decision["decision_id"],
+        )
+        for decision in items
+    ]
+    return _table(None, ("Received", "Account", "Status", "~Assets", "Decision"), rows)
+
+
+def closes_table(items: Iterable[Document]) -> Table:
+    """What became of closes."""
+    rows = [
+        (item["asset"], _status(item["status"]), item.get("filled_quantity"), (item.get("error") or {}).get("message"))
+        for item in items
+    ]
+    return _table(None, ("Asset", "Status", "#Quantity", "~Reason"), rows)
+
+
+def reconciliation(report: Document) -> Group:
+    """A reconciliation's report: a summary, and each difference."""
+    differences = report["differences"]
+    summary = (
+        f"account {report['account_id']}: {report['positions']} positions and {report['open_orders']} open orders "
+        f"at the exchange, {len(differences) or 'no'} difference{'' if len(differences) == 1 else 's'}"
+    )
+    rows = [(item["kind"], item["asset"], item["detail"]) for item in differences]
+    return Group(summary, *([_table(None, ("Difference", "Asset", "~What"), rows)] if rows else []))
+
+
+def event_line(event: Document) -> Text:
+    """An event as one line."""
+    kind = event["type"]
+    line = Text()
+    line.append(f"{event['seq']:>6}  ", "dim")
+    line.append(f"{_clock(event['time'])}  ", "dim")
+    line.append(f"{kind:<24}", "red" if kind in _ALARMING else "cyan")
+    line.append(f"{event['asset'] or '':<14}")
+    line.append(event_words(event))
+    return line
+
+
+def event_words(event: Document) -> str:
+    """The telling values of an event, in words."""
+    data = event["data"]
+    if "client_order_id" in data:
+        return " ".join(_order_words(data))
+    if "entry_price" in data:
+        return " ".join(_trade_words(data))
+    told = {name: value for name, value in data.items() if isinstance(value, str | int)}
+    return "  ".join(f"{name.replace('_', ' ')} {_short(str(value), 4)}" for name, value in told.items())
+
+
+def _order_words(data: Document) -> Iterable[str]:
+    yield from (data["role"].replace("_", " "), data["side"], data["type"], data["quantity"] or "all")
+    if data["stop_price"] or data["price"]:
+        yield f"at {data['stop_price'] or data['price']}"
+    if data["average_price"] not in (None, "0"):
+        yield f"filled at {_short(data['average_price'], 4)}"
+    yield data["status"].lower()
+    if data.get("reason"):
+        yield f"({data['reason']})"
+
+
+def _trade_words(data: Document) -> Iterable[str]:
+    yield from (data["side"], data["filled_quantity"])
+    if data["entry_price"] is not None:
+        yield f"at {_short(data['entry_price'], 4)}"
+    yield f"{data['leverage']}x {data['status']}"
+    if data.get("close_reason"):
+        yield f"by {data['close_reason'].replace('_', ' ')} at {_short(data['exit_price'], 4)}"
+        yield f"PnL {_short(data['realised_pnl'], 4)}"
+    if data.get("error"):
+        yield f"({data['error']['message']})"
+
+
+def _clock(text: str) -> str:
+    return datetime.fromisoformat(text).astimezone().strftime("%H:%M:%S.%f")[:-3]
+
+
+def settings_table(document: Document) -> Table:
+    """The effective configuration."""
+    rows = [(f"TES_{name.upper()}", value) for name, value in document.items() if name != "accounts"]
+    for account_id, keys in document["accounts"].items():
+        rows += [(f"accounts.{account_id}.{name}", value) for name, value in keys.items()]
+    return _table(None, ("Setting", "~Value"), rows)
