@@ -271,6 +271,23 @@ async def test_closing_tells_the_server() -> None:
         await connector.close()
 
 
+async def test_peer_that_stops_answering_pings_is_lost() -> None:
+    """Scenario W2."""
+    gone = asyncio.Event()
+
+    async def talk(socket_: web.WebSocketResponse) -> None:
+        await gone.wait()  # reads nothing, so answers nothing
+
+    async with stream_server(talk) as url:
+        connector = AiohttpStreamConnector(url, heartbeat_s=0.1)
+        connection = await connector.connect("/ws/key")
+        with pytest.raises(StreamLost):
+            await asyncio.wait_for(connection.receive(), 5)
+        await connection.close()
+        await connector.close()
+        gone.set()
+
+
 async def test_stream_that_cannot_be_opened_is_lost_without_showing_its_key() -> None:
     async def talk(socket_: web.WebSocketResponse) -> None:
         raise AssertionError("nobody comes here")

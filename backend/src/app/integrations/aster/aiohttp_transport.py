@@ -148,13 +148,18 @@ class AiohttpStreamConnection:
 
 
 class AiohttpStreamConnector:
-    """:class:`~app.integrations.aster.transport.StreamConnector`: pings every 15 s, so that a dead peer is noticed.
+    """:class:`~app.integrations.aster.transport.StreamConnector` that notices a dead peer.
+
+    Args:
+        ws_url: scheme and host.
+        heartbeat_s: a ping so often; a peer that does not answer within half of it is lost.
 
     Raises:
         ConfigurationError: ``ws_url`` is neither wss nor this machine.
     """
 
-    def __init__(self, ws_url: str) -> None:
+    def __init__(self, ws_url: str, heartbeat_s: float = _HEARTBEAT_S) -> None:
+        self._heartbeat_s = heartbeat_s
         self._base = checked_base_url(ws_url, secure="wss", plain="ws", setting="TES_ASTER_WS_URL")
         self._session = aiohttp.ClientSession(cookie_jar=DummyCookieJar(), timeout=_NO_TIMEOUT, trust_env=False)
 
@@ -164,7 +169,7 @@ class AiohttpStreamConnector:
             async with asyncio.timeout(_OPEN_TIMEOUT_S):
                 socket = await self._session.ws_connect(
                     URL(f"{self._base}{path}", encoded=True),
-                    heartbeat=_HEARTBEAT_S,
+                    heartbeat=self._heartbeat_s,
                     max_msg_size=_LARGEST_FRAME,
                     timeout=_CLOSE_TIMEOUT,
                 )

@@ -146,10 +146,11 @@ class RequestBudget:
     def refused(self, http_status: int, retry_after_s: float | None) -> float:
         """Note a 429 or 418 and return the seconds of silence.
 
-        Without a time from the exchange: a growing wait from one second to a minute, two minutes for a ban (418).
+        Without a time from the exchange, or with zero: a growing wait from one second to a minute, two minutes for
+        a ban (418).
         """
         self._refusals += 1
-        if retry_after_s is None:
+        if not retry_after_s:
             grown = _FIRST_BACK_OFF_S * 2.0 ** min(self._refusals - 1, 10)
             retry_after_s = _BAN_S if http_status == 418 else min(grown, _LONGEST_BACK_OFF_S)
         self._blocked_until = max(self._blocked_until, self._clock.monotonic() + retry_after_s)

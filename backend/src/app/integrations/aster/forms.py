@@ -63,6 +63,14 @@ def order_fields(request: OrderRequest) -> list[tuple[str, str]]:
     return fields
 
 
+def order_form(request: OrderRequest) -> str:
+    """The parameters of an order as text. Only symbol and id are free text, so only they can need escaping."""
+    fields = order_fields(request)
+    if _UNRESERVED.fullmatch(request.symbol) and _UNRESERVED.fullmatch(request.client_order_id):
+        return "&".join([f"{name}={value}" for name, value in fields])
+    return form(fields)
+
+
 def batch_form(requests: Sequence[OrderRequest]) -> str:
     """``batchOrders`` as real JSON, percent-encoded (fact sheet, section 10.3)."""
     text = _encode_json([dict(order_fields(request)) for request in requests]).decode()

@@ -258,7 +258,7 @@ class Gateway:
     async def _send(
         self, endpoint: Endpoint, form: str, stamp: RequestStamp | None, weight: int, orders: int
     ) -> Response:
-        text = self.auth.sign(form, stamp) if stamp is not None else form
+        text = self.auth.sign(form, stamp) if stamp is not None and self._is_signed(endpoint) else form
         query, body = (text, "") if endpoint.method == "GET" else ("", text)
         headers = _NO_HEADERS if endpoint.security is Security.PUBLIC else self.auth.headers
         seen: Mapping[str, str] | None = _NO_HEADERS

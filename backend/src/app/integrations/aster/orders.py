@@ -24,7 +24,7 @@ from app.domain.reports import (
 from app.integrations.aster import endpoints, wire
 from app.integrations.aster.budget import Priority
 from app.integrations.aster.errors import classify_element
-from app.integrations.aster.forms import amendment_form, batch_form, form, order_fields
+from app.integrations.aster.forms import amendment_form, batch_form, form, order_form
 from app.integrations.aster.gateway import Answer, Gateway, Mutation
 from app.integrations.aster.history import PAGE, page_by_id, windows
 from app.integrations.aster.parse import order_report
@@ -117,7 +117,7 @@ class OrderCalls:
         return _placement(
             await self._gateway.mutate(
                 endpoints.ORDER_PLACE,
-                form(order_fields(request)),
+                order_form(request),
                 priority=priority if priority is not None else priority_of(request),
                 stamp=stamp,
                 orders=1,

@@ -108,6 +108,7 @@ def test_unnamed_waits_grow_and_start_small_again_after_a_welcome() -> None:
     budget.welcomed()
     assert budget.refused(429, None) == 1
     assert RequestBudget(clock).refused(418, None) == 120
+    assert RequestBudget(clock).refused(429, 0.0) == 1
 
 
 def test_orders_are_counted_per_ten_seconds_and_per_minute() -> None:

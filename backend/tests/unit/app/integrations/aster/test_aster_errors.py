@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from app.domain.errors import Refusal, Verdict
 from app.integrations.aster.errors import CODES, classify, classify_element, is_no_op
@@ -181,6 +184,32 @@ def test_unlisted_code_is_a_refusal_unless_it_smells_of_server_trouble() -> None
     general = classify(400, _body(-1008), {}, is_mutation=True)
     assert general is not None
     assert general.verdict is Verdict.UNKNOWN
+
+
+@given(
+    st.integers(100, 599),
+    st.one_of(
+        st.binary(max_size=60),
+        st.builds(
+            lambda code, text: json.dumps({"code": code, "msg": text}).encode(),
+            st.one_of(st.integers(), st.text(), st.none(), st.floats(), st.lists(st.none())),
+            st.one_of(st.text(), st.integers(), st.none()),
+        ),
+    ),
+    st.dictionaries(st.just("retry-after"), st.text()),
+)
+def test_no_answer_whatever_it_is_breaks_the_rules(status: int, body: bytes, headers: dict[str, str]) -> None:
+    """Scenarios U1, U4: a mutation is never just unavailable, a read never unknown, a server error no refusal."""
+    mutation = classify(status, body, headers, is_mutation=True)
+    read = classify(status, body, headers, is_mutation=False)
+    assert (mutation is None) == (read is None)
+    if mutation is not None and read is not None:
+        assert mutation.verdict is not Verdict.UNAVAILABLE
+        assert read.verdict is not Verdict.UNKNOWN
+        assert (mutation.verdict is Verdict.UNKNOWN) == (read.verdict is Verdict.UNAVAILABLE)
+    if status >= 500:
+        assert mutation is not None
+        assert mutation.verdict is Verdict.UNKNOWN
 
 
 def test_code_as_text_counts_as_the_number() -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain.reports import OrderRequest, OrderType, PositionSide, Side, TimeInForce, WorkingType
-from app.integrations.aster.forms import batch_form, form, order_fields
+from app.integrations.aster.forms import batch_form, form, order_fields, order_form
 
 MARKET = OrderRequest(
     symbol="BTCUSDT", side=Side.BUY, type=OrderType.MARKET, client_order_id="tes.abc.e1", quantity=Decimal("0.010")
@@ -31,7 +31,7 @@ STOP = OrderRequest(
 
 def test_market_order_asks_for_its_result() -> None:
     """Scenario U6."""
-    assert form(order_fields(MARKET)) == (
+    assert order_form(MARKET) == (
         "symbol=BTCUSDT&side=BUY&type=MARKET&newClientOrderId=tes.abc.e1&newOrderRespType=RESULT&quantity=0.01"
     )
 
@@ -72,6 +72,12 @@ def test_form_reads_back_as_what_was_put_in(fields: list[tuple[str, str]]) -> No
     text = form(fields)
     assert text.isascii()
     assert parse_qsl(text, keep_blank_values=True) == fields
+
+
+@given(st.text(max_size=20), st.text(alphabet="aZ09.:/_-&=%é", max_size=36))
+def test_order_reads_back_whatever_its_symbol_and_id(symbol: str, client_order_id: str) -> None:
+    request = replace(STOP, symbol=symbol, client_order_id=client_order_id)
+    assert parse_qsl(order_form(request), keep_blank_values=True) == order_fields(request)
 
 
 def test_batch_is_real_json_and_percent_encoded() -> None:

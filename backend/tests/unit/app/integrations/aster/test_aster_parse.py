@@ -11,6 +11,8 @@ from typing import Any
 import msgspec
 import pytest
 from aster_doubles import recording
+from hypothesis import given
+from hypothesis import strategies as st
 
 from app.domain.reports import (
     AccountConfigUpdate,
@@ -204,6 +206,21 @@ def test_config_update_and_margin_call_are_read() -> None:
 def test_frame_that_is_not_understood_is_kept_as_it_is(frame: str, kind: str) -> None:
     """Scenario W5."""
     assert user_event(frame) == UnrecognisedEvent(kind=kind, raw=frame)
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8) | st.sampled_from(["BUY", "1.5", "NaN", "BOTH"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("esoaEiXSzPBTptl"), inner, max_size=8),
+    max_leaves=12,
+)
+
+
+@given(st.one_of(st.text(max_size=60), _JSON.map(json.dumps), _JSON.map(lambda data: json.dumps({"data": data}))))
+def test_no_frame_whatever_it_is_kills_the_parser(frame: str) -> None:
+    """Scenario W5."""
+    assert isinstance(
+        user_event(frame), OrderUpdate | AccountUpdate | AccountConfigUpdate | MarginCall | UnrecognisedEvent
+    )
 
 
 @pytest.mark.parametrize(("field", "value"), [("S", "UP"), ("ps", "NORTH"), ("z", "NaN"), ("i", "text"), ("T", 10**18)])

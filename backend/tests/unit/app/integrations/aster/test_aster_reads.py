@@ -133,6 +133,19 @@ async def test_symbol_that_is_not_ascii_is_escaped(bench: Bench) -> None:
     assert bench.sent[0].query.startswith("symbol=%E5%B8%81%E5%AE%89USDT&nonce=")
 
 
+async def test_listen_key_is_signed_in_v3_and_only_named_in_v1() -> None:
+    """Fact sheet, sections 3 and 4."""
+    for credentials, is_signed in ((V3, True), (V1, False)):
+        bench = await started_bench(credentials)
+        bench.will_answer(json_reply('{"listenKey":"k"}'), json_reply("{}"), json_reply("{}"))
+        assert await bench.client.open_listen_key() == "k"
+        await bench.client.renew_listen_key()
+        await bench.client.delete_listen_key()
+        assert [request.method for request in bench.sent] == ["POST", "PUT", "DELETE"]
+        assert all(("signature" in request.fields) is is_signed for request in bench.sent)
+        assert all(("X-MBX-APIKEY" in request.headers) is not is_signed for request in bench.sent)
+
+
 async def test_v1_paths_are_the_old_ones() -> None:
     """Fact sheet, section 4."""
     bench = await started_bench(V1)
