@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import msgspec
+import structlog
 
 from app.domain.instruments import Instrument
 from app.domain.reports import BookTicker, MarkPrice, OrderBook
@@ -11,14 +12,25 @@ from app.integrations.aster.forms import form
 from app.integrations.aster.gateway import Gateway
 from app.integrations.aster.instruments import read_exchange_info
 
+_log = structlog.get_logger(__name__)
+
 _decode_index = msgspec.json.Decoder(wire.PremiumIndex).decode
-_decode_indices = msgspec.json.Decoder(list[wire.PremiumIndex]).decode
+_decode_rows = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _decode_ticker = msgspec.json.Decoder(wire.BookTicker).decode
 _decode_depth = msgspec.json.Decoder(wire.Depth).decode
 
 
 def _mark_prices(body: bytes) -> dict[str, MarkPrice]:
-    return {row.symbol: parse.mark_price(row) for row in _decode_indices(body)}
+    """All prices that can be read: a symbol that is not trading yet must not hide the others."""
+    marks = {}
+    for row in _decode_rows(body):
+        try:
+            mark = parse.mark_price(_decode_index(row))
+        except (ValueError, OverflowError) as error:
+            _log.debug("aster.mark_price_unreadable", reason=type(error).__name__)
+            continue
+        marks[mark.symbol] = mark
+    return marks
 
 
 class MarketCalls:

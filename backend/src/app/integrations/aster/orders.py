@@ -105,7 +105,7 @@ class OrderCalls:
     async def place_order(
         self, request: OrderRequest, stamp: RequestStamp | None = None, priority: Priority | None = None
     ) -> Placement:
-        """Send an order once, asking for its RESULT (scenario U6).
+        """Send an order once, asking for its RESULT (scenario U6). Whoever cancels this call must take it as unknown.
 
         Args:
             request: the order; sent as it is, without further rounding.

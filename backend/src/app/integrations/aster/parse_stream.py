@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import msgspec
+import structlog
 
 from app.domain.money import ZERO, decimal_from_text
 from app.domain.reports import (
@@ -21,6 +22,8 @@ from app.integrations.aster import wire
 from app.integrations.aster.exchange_clock import datetime_from_ms
 from app.integrations.aster.parse import finite, margin_type_of, position_side_of, side_of, status_of
 
+_log = structlog.get_logger(__name__)
+
 LISTEN_KEY_EXPIRED = "listenKeyExpired"
 
 AccountEvent = OrderUpdate | AccountUpdate | AccountConfigUpdate | MarginCall | UnrecognisedEvent
@@ -29,7 +32,7 @@ _RAW_LENGTH = 4096
 _decode_user = msgspec.json.Decoder(wire.UserFrame).decode
 _decode_combined = msgspec.json.Decoder(wire.CombinedFrame).decode
 _decode_mark = msgspec.json.Decoder(wire.MarkPrice).decode
-_decode_marks = msgspec.json.Decoder(list[wire.MarkPrice]).decode
+_decode_rows = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
 def user_event(text: str) -> AccountEvent:
@@ -152,21 +155,30 @@ def _config_update(frame: wire.UserFrame) -> AccountConfigUpdate:
 def mark_prices(text: str) -> list[MarkPrice]:
     """The mark prices in a frame of a combined stream; none when it is an answer to a subscription.
 
+    A row that can't be understood is left out: a symbol that is not trading yet must not hide the others' prices.
+
     Raises:
-        ValueError: the frame can't be understood.
+        ValueError: the frame as a whole can't be understood.
     """
     data = bytes(_decode_combined(text).data)
     if not data:
         return []
-    rows = _decode_marks(data) if data[:1] == b"[" else [_decode_mark(data)]
-    return [
-        MarkPrice(
-            symbol=row.symbol,
-            mark_price=finite(row.mark_price),
-            index_price=finite(row.index_price),
-            funding_rate=decimal_from_text(row.funding_rate) if row.funding_rate else ZERO,
-            next_funding_at=datetime_from_ms(row.next_funding_time) if row.next_funding_time else None,
-            time=datetime_from_ms(row.event_time),
-        )
-        for row in rows
-    ]
+    rows = [bytes(row) for row in _decode_rows(data)] if data[:1] == b"[" else [data]
+    marks = []
+    for row in rows:
+        try:
+            marks.append(_mark_price(_decode_mark(row)))
+        except (ValueError, OverflowError) as error:
+            _log.debug("aster.mark_price_unreadable", reason=type(error).__name__)
+    return marks
+
+
+def _mark_price(row: wire.MarkPrice) -> MarkPrice:
+    return MarkPrice(
+        symbol=row.symbol,
+        mark_price=finite(row.mark_price),
+        index_price=finite(row.index_price),
+        funding_rate=decimal_from_text(row.funding_rate) if row.funding_rate else ZERO,
+        next_funding_at=datetime_from_ms(row.next_funding_time) if row.next_funding_time else None,
+        time=datetime_from_ms(row.event_time),
+    )

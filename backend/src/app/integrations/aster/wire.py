@@ -109,8 +109,8 @@ class PremiumIndex(msgspec.Struct, rename="camel"):
     mark_price: Decimal
     index_price: Decimal
     time: int
-    last_funding_rate: str = ""
-    next_funding_time: int = 0
+    last_funding_rate: str | None = None
+    next_funding_time: int | None = None
 
 
 class BookTicker(msgspec.Struct, rename="camel"):
@@ -334,8 +334,8 @@ class MarkPrice(msgspec.Struct):
     mark_price: Decimal = msgspec.field(name="p")
     event_time: int = msgspec.field(name="E")
     index_price: Decimal = msgspec.field(name="i", default=_ZERO)
-    funding_rate: str = msgspec.field(name="r", default="")
-    next_funding_time: int = msgspec.field(name="T", default=0)
+    funding_rate: str | None = msgspec.field(name="r", default=None)
+    next_funding_time: int | None = msgspec.field(name="T", default=None)
 
 
 class CombinedFrame(msgspec.Struct):

@@ -251,3 +251,11 @@ def test_recorded_mark_prices_are_read_from_array_and_single_frames() -> None:
     single = {"stream": "btcusdt@markPrice@1s", "data": frame["data"][0]}
     assert mark_prices(json.dumps(single)) == [mark]
     assert mark_prices('{"result":null,"id":1}') == []
+
+
+@pytest.mark.parametrize("odd", ['{"s":"NEWUSDT","p":"","E":1}', '{"s":"NEWUSDT","p":"NaN","E":1}', "null", "[]"])
+def test_odd_mark_price_does_not_hide_the_others(odd: str) -> None:
+    """Scenario W5."""
+    good = '{"e":"markPriceUpdate","s":"BTCUSDT","p":"96000.5","E":1,"r":""}'
+    [mark] = mark_prices(f'{{"stream":"x","data":[{odd},{good},{odd}]}}')
+    assert (mark.symbol, mark.mark_price, mark.next_funding_at) == ("BTCUSDT", Decimal("96000.5"), None)

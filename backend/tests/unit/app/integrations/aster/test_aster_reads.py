@@ -127,6 +127,15 @@ async def test_public_reads_are_not_signed(bench: Bench) -> None:
     assert bench.sent[0].query == "symbol=BTCUSDT"
 
 
+async def test_odd_mark_price_does_not_hide_the_others(bench: Bench) -> None:
+    good = '{"symbol":"BTCUSDT","markPrice":"1.5","indexPrice":"1.4","time":5}'
+    odd = '{"symbol":"NEWUSDT","markPrice":"","indexPrice":"","time":5}'
+    bench.will_answer(json_reply(f"[{odd},{good}]"), json_reply("{}"))
+    assert list(await bench.client.mark_prices()) == ["BTCUSDT"]
+    with pytest.raises(Unavailable):
+        await bench.client.mark_prices()
+
+
 async def test_symbol_that_is_not_ascii_is_escaped(bench: Bench) -> None:
     bench.will_answer(json_reply("[]"))
     await bench.client.open_orders("币安USDT")
