@@ -51,7 +51,8 @@ class ThreadExecutor:
 
     def start(self, run_round: Round) -> None:
         """Start the writer thread."""
-        self._writer = threading.Thread(target=self._run, args=(run_round,), name="store-writer")
+        # a daemon: a process that dies without closing the store must not hang on it, and recovers as from a crash
+        self._writer = threading.Thread(target=self._run, args=(run_round,), name="store-writer", daemon=True)
         self._writer.start()
 
     def wake(self) -> None:
@@ -121,6 +122,7 @@ class InlineExecutor:
         run_round, self._run_round = self._run_round, None
         if self._waiting is not None:
             self._waiting.cancel()
+            await asyncio.wait([self._waiting])
             self._waiting = None
         if run_round is None:
             return

@@ -129,6 +129,8 @@ class SqliteDatabase:
             outcomes = writer.commit(jobs) if jobs else []
         except apsw.Error as error:
             return self._queue.failed(jobs, explain(self._path, error))
+        except Exception as error:  # noqa: BLE001 — supervises the writer: a bug must not leave its waiters hanging
+            return self._queue.failed(jobs, f"database {self._path}: internal error: {type(error).__name__}: {error}")
         return self._queue.landed(jobs, outcomes)
 
     def _read(

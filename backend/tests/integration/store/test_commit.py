@@ -141,6 +141,7 @@ async def test_close_writes_what_is_queued(path: Path, make_event: MakeEvent) ->
     assert len(await keys(again)) == 900
     assert await EventRepository(again).last_seq() == 900
     await again.close()
+    await again.close()
 
 
 async def test_wrong_parameters_are_refused_before_they_are_queued(database: SqliteDatabase) -> None:

@@ -13,6 +13,7 @@ import pytest
 from app.db.executors import InlineExecutor, ThreadExecutor
 from app.db.port import Unit
 from app.db.sqlite import SqliteDatabase
+from app.db.sqlite_writer import SqliteWriter
 from app.domain.errors import StoreUnavailable
 from app.domain.events import Event
 from app.repositories.events import EventRepository
@@ -88,6 +89,24 @@ async def test_closing_a_database_that_takes_nothing_ends(path: Path, make_event
             await record
 
 
+async def test_a_bug_in_the_writer_leaves_nobody_hanging(
+    database: SqliteDatabase, make_event: MakeEvent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The writer thread survives, intents are refused, records wait for a better try."""
+
+    def explode(*_: object) -> None:
+        raise RuntimeError("a bug")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SqliteWriter, "commit", explode)
+        record = database.enqueue(Unit((), (make_event(),), must_land=True))
+        with pytest.raises(StoreUnavailable, match="internal error: RuntimeError: a bug"):
+            await database.commit(Unit((), (make_event(),)))
+        assert not database.health.is_healthy
+    assert [recorded.seq for recorded in await record] == [1]
+    assert database.health.is_healthy
+
+
 class VirtualClock:
     """Waits take no real time; what happens meanwhile is up to the test."""
 
@@ -119,3 +138,16 @@ async def test_inline_retries_wait_on_the_injected_clock(path: Path, make_event:
     assert clock.waits == [0.05, 0.1, 0.2]
     other.close()
     await database.close()
+
+
+async def test_closing_during_a_backoff_does_not_wait_for_it(path: Path, make_event: MakeEvent) -> None:
+    """The last tries begin at once; with the lock gone, the record lands."""
+    clock = VirtualClock(lambda: None)
+    database = SqliteDatabase(f"sqlite:///{path}", InlineExecutor(clock), busy_timeout_ms=0)  # type: ignore[arg-type]
+    await database.start()
+    with locked(path):
+        record = database.enqueue(Unit((), (make_event(),), must_land=True))
+        while not clock.waits:  # noqa: ASYNC110 — the clock's waits are what the test is about
+            await asyncio.sleep(0)
+    await database.close()
+    assert [recorded.seq for recorded in await record] == [1]
