@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, disable_created_metrics, generate_latest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.core.version import program_version
@@ -24,6 +24,7 @@ class Metrics:
     """The service's counters and gauges. Counters start at zero with the process."""
 
     def __init__(self) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call] # they double the number of series, and nobody asks for them
         self.registry = CollectorRegistry()
         self._events = Counter("tes_events", "Events written to the log.", ["type", "account"], registry=self.registry)
         self._decisions = Counter(

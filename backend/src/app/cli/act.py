@@ -65,7 +65,9 @@ async def _follow(client: ServiceClient, body: bytes, timeout_s: float, *, is_qu
     from app.core.clock import SystemClock
 
     before = (await client.get("/v1/status"))["last_seq"]
-    result: dict[str, Any] = await client.post("/v1/decisions", body, wait=0)
+    result, is_replay = await client.submit(body)
+    if is_replay and not is_quiet:
+        typer.secho("this decision was sent before; what follows is its first result", err=True, fg="yellow")
     if result["status"] != "pending":
         return result
     decision_id = result["decision_id"]

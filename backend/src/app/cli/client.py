@@ -36,6 +36,14 @@ class ServiceClient:
         """The JSON answer to a POST; raises as :meth:`get`."""
         return await self._request("POST", path, parameters, body)
 
+    async def submit(self, body: bytes) -> tuple[dict[str, Any], bool]:
+        """Send a decision without waiting for its end: the result so far, and whether it was known already.
+
+        Raises as :meth:`get`.
+        """
+        content, headers = await self._exchange("POST", "/v1/decisions", {"wait": 0}, body)
+        return content, headers.get("Idempotent-Replay") == "true"
+
     async def events(self, after: int) -> AsyncIterator[dict[str, Any]]:
         """The live event log behind ``after``, until the service ends the stream.
 
@@ -56,6 +64,11 @@ class ServiceClient:
             raise self._unreachable(error) from None
 
     async def _request(self, method: str, path: str, parameters: Mapping[str, Any], body: bytes | None = None) -> Any:
+        return (await self._exchange(method, path, parameters, body))[0]
+
+    async def _exchange(
+        self, method: str, path: str, parameters: Mapping[str, Any], body: bytes | None
+    ) -> tuple[Any, Mapping[str, str]]:
         query = {name: str(value) for name, value in parameters.items() if value is not None}
         headers = {"Content-Type": "application/json"} if body is not None else {}
         try:
@@ -73,7 +86,7 @@ class ServiceClient:
             raise self._refusal(answer.status, _detail(document))
         if document is None:
             raise ServiceUnreachable(f"{self._url} is no trading execution service: give the right --url")
-        return document
+        return document, answer.headers
 
     def _refusal(self, status: int, detail: str | None) -> ServiceRefused:
         if status == 401:

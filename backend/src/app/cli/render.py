@@ -234,6 +234,8 @@ def event_words(event: Document) -> str:
         return " ".join(_order_words(data))
     if "entry_price" in data:
         return " ".join(_trade_words(data))
+    if event["type"] == "DecisionCompleted":
+        return str(data.get("status", ""))
     told = {name: value for name, value in data.items() if isinstance(value, str | int)}
     return "  ".join(f"{name.replace('_', ' ')} {_short(str(value), 4)}" for name, value in told.items())
 

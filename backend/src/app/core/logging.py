@@ -22,7 +22,7 @@ _IN_TEXT = re.compile(
     r"[^\s&\"',;)}\]]+",
     re.IGNORECASE,
 )
-_NOISY = ("asyncio", "aiohttp.access", "uvicorn.access", "apprise")
+_NOISY = ("asyncio", "aiohttp.access", "alembic", "apprise", "uvicorn")
 
 
 def redact(value: Any, name: str = "") -> Any:

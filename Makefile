@@ -1,0 +1,75 @@
+# Everything runs from the repository's root and keeps to it: .venv/ for the tools, data/ for the service's database.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+SOURCES := src tests benchmarks
+LOCK := --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url
+
+# The first that runs and is 3.11 or newer; versions with wheels for everything in the lock file come first.
+PYTHON ?= $(shell for name in python3.13 python3.12 python3.11 python3; do \
+	"$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$name"; break; }; done)
+
+.PHONY: help run test check bench soak clean lock
+
+help: ## show what can be made
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+run: $(VENV)/.run ## run the service on paper money with a sample decision; ARGS=--once stops after the result
+	@$(BIN)/tes run --paper --submit examples/decision.json $(ARGS)
+
+test: $(VENV)/.dev ## run the whole test suite; ARGS goes to pytest
+	@cd backend && ../$(BIN)/python -m pytest -n 2 $(ARGS)
+
+check: $(VENV)/.dev ## lint, format, types and the direction of imports
+	@cd backend && ../$(BIN)/ruff check $(SOURCES)
+	@cd backend && ../$(BIN)/ruff format --check $(SOURCES)
+	@cd backend && ../$(BIN)/mypy
+	@cd backend && ../$(BIN)/lint-imports
+
+bench: $(VENV)/.dev ## run every benchmark
+	@cd backend && for file in benchmarks/*.py; do echo "== $$file"; ../$(BIN)/python "$$file"; done
+
+soak: $(VENV)/.dev ## run every property test with many more examples, from fresh seeds; ARGS goes to pytest
+	@cd backend && ../$(BIN)/python -m pytest -n 2 -m hypothesis --hypothesis-profile=soak --timeout=3600 $(ARGS)
+
+lock: $(VENV)/.uv ## renew the lock files from backend/pyproject.toml
+	@cd backend && ../$(VENV)/uv/bin/uv pip compile $(LOCK) -o requirements.lock pyproject.toml requirements-build.in
+	@cd backend && ../$(VENV)/uv/bin/uv pip compile $(LOCK) --extra dev -c requirements.lock \
+	  -o requirements-dev.lock pyproject.toml requirements-build.in
+
+clean: ## remove what was built and cached; the database under data/ stays
+	@rm -rf $(VENV) backend/.mypy_cache backend/.ruff_cache backend/.pytest_cache backend/.hypothesis \
+	  backend/.import_linter_cache
+	@find backend -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# --- the environment: hashed lock files, stamped, so that a second run starts at once ---------------------------------
+
+define need_python
+	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is needed and was not found." \
+	  "Install one (Debian: apt install python3 python3-venv), or name one: make $@ PYTHON=/path/to/python3.12"; exit 1; }
+endef
+
+$(VENV)/bin/python:
+	$(need_python)
+	@echo "building $(VENV) with $(PYTHON), which takes a minute or two"
+	@"$(PYTHON)" -m venv $(VENV) || { rm -rf $(VENV); \
+	  echo "$(PYTHON) can't make virtual environments. Debian: apt install python3-venv"; exit 1; }
+
+$(VENV)/.run: backend/requirements.lock backend/pyproject.toml | $(VENV)/bin/python
+	@$(BIN)/python -m pip install --disable-pip-version-check -q --require-hashes -r backend/requirements.lock
+	@$(BIN)/python -m pip install --disable-pip-version-check -q --no-deps --no-build-isolation -e backend
+	@touch $@
+
+$(VENV)/.dev: backend/requirements-dev.lock $(VENV)/.run
+	@$(BIN)/python -m pip install --disable-pip-version-check -q --require-hashes -r backend/requirements-dev.lock
+	@touch $@
+
+$(VENV)/.uv: | $(VENV)/bin/python
+	@$(BIN)/python -m venv $(VENV)/uv
+	@$(VENV)/uv/bin/python -m pip install --disable-pip-version-check -q uv
+	@touch $@
