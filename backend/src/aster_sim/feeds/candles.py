@@ -8,6 +8,7 @@ time is only a price source: the venue's clock stays the injected one.
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import itertools
 import re
@@ -108,8 +109,10 @@ class CandleFeed:
         self._speed = speed
         self._settle = settle
         self._by_time: dict[int, dict[str, Candle]] = {}
+        self._playing = asyncio.Lock()
         for symbol, rows in bars.items():
-            venue.market(symbol)
+            if symbol not in venue.state.markets:
+                raise CandleFileError(f"candle file of {symbol}: the exchange info has no such symbol")
             for row in rows:
                 self._by_time.setdefault(row.open_ms, {})[symbol] = row
         self._times = sorted(self._by_time)
@@ -129,20 +132,22 @@ class CandleFeed:
             return
         pause = 1.0 / (self._speed * _POINTS)
         while not self.done:
-            await self._play(pause)
+            async with self._playing:
+                await self._play(pause)
 
     async def step(self, count: int) -> dict[str, Any]:
         """Play up to ``count`` bars at once: the latest closed bar per symbol, fills, whether it was the end."""
-        before = self._venue.state.fills
-        for _ in range(count):
-            if self.done:
-                break
-            await self._play(0.0)
-        return {
-            "candles": {symbol: _shown(row) for symbol, row in self._latest.items()},
-            "fills": self._venue.state.fills - before,
-            "done": self.done,
-        }
+        async with self._playing:
+            before = self._venue.state.fills
+            for _ in range(count):
+                if self.done:
+                    break
+                await self._play(0.0)
+            return {
+                "candles": {symbol: _shown(row) for symbol, row in self._latest.items()},
+                "fills": self._venue.state.fills - before,
+                "done": self.done,
+            }
 
     async def _play(self, pause_s: float) -> None:
         """One bar of every symbol that has one at this time."""

@@ -56,6 +56,8 @@ class Control:
         """Answer a control request; errors are ``{"error": …}`` with 400, 403 or 404."""
         if not _is_loopback(request.remote):
             return json_response({"error": "the control API is served on loopback only"}, 403)
+        if "Origin" in request.headers:
+            return json_response({"error": "the control API is not for web pages"}, 403)
         handler = self._routes.get((request.method, path))
         if handler is None:
             known = sorted(f"{method} {name}" for method, name in self._routes)

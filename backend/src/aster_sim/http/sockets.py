@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 from urllib.parse import parse_qs, unquote
 
@@ -49,7 +50,8 @@ class Sockets:
         try:
             async with asyncio.TaskGroup() as tasks:
                 writer = tasks.create_task(self._write(socket, subscriber))
-                await self._read(socket, subscriber)
+                with suppress(ConnectionError):  # the client went away while it was answered
+                    await self._read(socket, subscriber)
                 writer.cancel()
         finally:
             del self._open[subscriber]
@@ -65,7 +67,7 @@ class Sockets:
         if now - last_ping_us < PING_INTERVAL_US:
             return last_ping_us
         for socket in list(self._open.values()):
-            if not socket.closed:
+            with suppress(ConnectionError):  # it is closing; its own reader notices
                 await socket.ping(str(now // 1000).encode())
         return now
 

@@ -73,6 +73,13 @@ async def test_wrong_control_requests_are_explained(venue, alice):
                 assert words in (await response.json())["error"]
 
 
+async def test_a_web_page_cannot_reach_the_control_api(venue):
+    url, headers = f"{venue.control_url}/prices", {"Origin": "http://example.org"}
+    async with aiohttp.ClientSession() as http, http.post(url, json={"BTCUSDT": "1"}, headers=headers) as response:
+        assert response.status == 403
+    assert venue.venue.market("BTCUSDT").prices.mark == 96000
+
+
 async def test_state_and_clock_can_be_read(venue, alice):
     await alice.order(**MARKET)
     state = await alice.control("GET", "state")

@@ -13,6 +13,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from eth_account import Account
+
+from aster_sim.clock import SystemClock
 from aster_sim.server import AccountSpec, VenueConfig, start_venue
 from support.sim_client import SimClient
 
@@ -45,15 +48,10 @@ class _Remote:
         self.ws_url = f"ws://127.0.0.1:{self.port}"
         self.control_url = f"{self.rest_url}/sim"
         self.accounts = [SimpleNamespace(name="default", user=SPEC.user, signer=_signer(), private_key=KEY)]
-        from aster_sim.clock import SystemClock
-
-        clock = SystemClock()
-        self.venue = SimpleNamespace(state=SimpleNamespace(now_us=clock.now_us))
+        self.venue = SimpleNamespace(state=SimpleNamespace(now_us=SystemClock().now_us))
 
 
 def _signer() -> str:
-    from eth_account import Account
-
     return str(Account.from_key(KEY).address)
 
 

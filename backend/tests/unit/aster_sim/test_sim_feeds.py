@@ -118,6 +118,12 @@ def test_candle_files_that_cannot_be_used_say_why(tmp_path):
         read_candles(empty)
 
 
+async def test_candles_of_an_unknown_symbol_are_refused(bench, tmp_path):
+    file = _file(tmp_path, "NOPEUSDT.csv", "1,5,5,5,5,1")
+    with pytest.raises(CandleFileError, match="NOPEUSDT: the exchange info has no such symbol"):
+        _feed(bench, {"NOPEUSDT": file})
+
+
 def _walk(seed: int, ticks: int) -> list[Decimal]:
     bench = make_bench()
     feed = SyntheticFeed(bench.venue, _Clock(), Random(seed), lambda: None)
