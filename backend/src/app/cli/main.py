@@ -10,6 +10,7 @@ import typer
 
 from app.cli import act, admin, records, serve, sim
 from app.cli.exits import CommandFailed, ExitCode
+from app.cli.replay import command as replay
 from app.domain.errors import ConfigurationError, TesError
 
 _INTERRUPTED = 130
@@ -22,7 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (serve, sim, act, records, admin):
+for group in (serve, sim, replay, act, records, admin):
     app.registered_commands += group.app.registered_commands
     app.registered_groups += group.app.registered_groups
 

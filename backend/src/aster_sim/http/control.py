@@ -23,6 +23,7 @@ from aster_sim.faults import FaultError
 from aster_sim.feeds.candles import CandleFeed
 from aster_sim.http.dispatch import json_response
 from aster_sim.http.ledger_view import ledger_body, state_body
+from aster_sim.http.market_streams import SLOW_MARK_S, publish_marks
 from aster_sim.runtime import Runtime
 
 _DECODER = msgspec.json.Decoder(float_hook=str)
@@ -96,7 +97,10 @@ class Control:
         count = body.get("candles", 1)
         if not isinstance(count, int) or isinstance(count, bool) or count < 1:
             raise ControlError("candles must be a whole number from 1")
-        return await self._candles.step(count)
+        played = await self._candles.step(count)
+        # a stepped market moves faster than the streams' second: without this a client would trade on an old price
+        publish_marks(self._runtime.hub, self._runtime.venue.state, SLOW_MARK_S)
+        return played
 
     async def _faults(self, _request: web.BaseRequest) -> Any:
         return self._runtime.faults.listing()

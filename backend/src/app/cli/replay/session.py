@@ -10,7 +10,6 @@ import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -99,6 +98,7 @@ class Replay:
         self._on_progress = on_progress
         self._watch = EventWatch()
         self._held: dict[str, Held] = {}
+        self._opened: dict[str, int] = {}
         self._outcome = Outcome()
 
     async def run(self) -> Outcome:
@@ -125,9 +125,7 @@ class Replay:
         while outcome.bars < self._plan.bars:
             step = await self._venue.post("/prices/step", b'{"candles": 1}')
             outcome.bars += 1
-            for asset, candle in step["candles"].items():
-                prices = (Decimal(candle[name]) for name in ("high", "low", "close"))
-                self._rule.see(asset, Bar(*prices))
+            self._see(step["candles"])
             if step["fills"]:
                 await self._settle()
             since_warm = outcome.bars - LOOKBACK_BARS
@@ -138,6 +136,14 @@ class Replay:
                 break
         await self._close_rest()
         return outcome
+
+    def _see(self, candles: dict[str, dict[str, Any]]) -> None:
+        """Show the rule what closed now; an asset with a gap in its file still has its last candle here."""
+        for asset, candle in candles.items():
+            if self._opened.get(asset) != candle["openTime"]:
+                self._opened[asset] = candle["openTime"]
+                prices = (Decimal(candle[name]) for name in ("high", "low", "close"))
+                self._rule.see(asset, Bar(*prices))
 
     async def _decide(self) -> None:
         """Send what the rule says, and wait for its end."""
@@ -192,8 +198,3 @@ class Replay:
         if self._held:
             await self._service.post("/v1/positions/close")
             await self._settle()
-
-
-def moment(milliseconds: int) -> datetime:
-    """A candle's time."""
-    return datetime.fromtimestamp(milliseconds / 1000, UTC)
