@@ -167,9 +167,8 @@ def _left_behind(ledger: Document, trades: Iterable[Document]) -> list[str]:
         for row in ledger["orders"]
         if row["status"] in _LIVE
     ]
-    found += [
-        f"trade {trade['id']} has not ended: {trade['status']}" for trade in trades if trade["status"] not in ended
-    ]
+    unfinished = (trade for trade in trades if trade["status"] not in _ENDED)
+    found += [f"trade {trade['id']} has not ended: {trade['status']}" for trade in unfinished]
     return found
 
 
