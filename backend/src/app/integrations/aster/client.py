@@ -60,6 +60,7 @@ class AsterClient(OrderCalls, HistoryCalls, AccountCalls, MarketCalls):
             budget=budget if budget is not None else RequestBudget(clock),
             order_windows=OrderWindows(clock),
             timeout_s=self._settings.request_timeout_s,
+            order_timeout_s=self._settings.order_timeout_s,
             read_policy=self._settings.read_policy,
         )
 

@@ -62,7 +62,7 @@ class ReadPolicy:
 
 
 class Gateway:
-    """See the module. ``timeout_s`` holds for each single request."""
+    """See the module. ``timeout_s`` holds for each read, ``order_timeout_s`` for each mutation."""
 
     def __init__(
         self,
@@ -75,6 +75,7 @@ class Gateway:
         budget: RequestBudget,
         order_windows: OrderWindows,
         timeout_s: float,
+        order_timeout_s: float,
         read_policy: ReadPolicy,
     ) -> None:
         self._transport = transport
@@ -85,6 +86,7 @@ class Gateway:
         self.budget = budget
         self.order_windows = order_windows
         self._timeout_s = timeout_s
+        self._order_timeout_s = order_timeout_s
         self._read_policy = read_policy
         self._next_refresh_at = 0.0
         self._paths = {
@@ -261,10 +263,11 @@ class Gateway:
         text = self.auth.sign(form, stamp) if stamp is not None and self._is_signed(endpoint) else form
         query, body = (text, "") if endpoint.method == "GET" else ("", text)
         headers = _NO_HEADERS if endpoint.security is Security.PUBLIC else self.auth.headers
+        timeout_s = self._timeout_s if endpoint.method == "GET" else self._order_timeout_s
         seen: Mapping[str, str] | None = _NO_HEADERS
         try:
             response = await self._transport.request(
-                endpoint.method, self._paths[endpoint], query, body, headers, self._timeout_s
+                endpoint.method, self._paths[endpoint], query, body, headers, timeout_s
             )
             seen = response.headers
         except TransportNotSent:

@@ -12,19 +12,19 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import TypeVar
 
 import structlog
 
 from app.domain.errors import ErrorCode, ExchangeError, IllegalTransition, NotSent, StoreConflict, StoreUnavailable
-from app.domain.ids import IdSource
+from app.domain.ids import IdSource, OrderRole
 from app.domain.money import ZERO
 from app.domain.orders import Order, OrderTrigger
 from app.domain.policy import AccountPolicy
 from app.domain.ports import Clock, Randomness
-from app.domain.reports import NeverSent, Placement
+from app.domain.reports import NeverSent, Placement, RequestStamp, Unknown
 from app.domain.trades import Trade, TradeStatus, TradeTrigger
 from app.integrations.aster.client import AsterClient
 from app.repositories.trades import TradeRepository
@@ -37,6 +37,7 @@ from app.services.execution.narration import Narrator
 from app.services.execution.planning import EntryWish, MarketView, new_trade, position_side_for
 from app.services.execution.protection import Moment
 from app.services.execution.risk import Exposure, RiskApproved, RiskRefused, assess
+from app.services.execution.supervision import Supervisor
 from app.services.execution.transitions import decide
 
 log = structlog.get_logger(__name__)
@@ -46,6 +47,7 @@ _T = TypeVar("_T")
 _KEPT_ENDED_TRADES = 32
 _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 10.0
+_BROKEN_TRANSMISSION_FENCE = timedelta(seconds=65)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +69,7 @@ class DeskTools:
     on_change: Callable[[Trade], None]
     on_refused: Callable[[EntryWish, RiskRefused], None]
     refuses_entries: Callable[[], RiskRefused | None]
+    background: Supervisor
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,17 +160,12 @@ class Desk:
 
     async def run(self) -> None:
         """Handle messages until cancelled."""
-        try:
-            while True:
-                messages = await self._mailbox.take()
-                if self._mailbox.has_overflowed:
-                    self._mailbox.has_overflowed = False
-                    self._doubt_everything()
-                self._handle(messages)
-        finally:
-            for job in self._jobs.values():
-                job.cancel()
-            await asyncio.gather(*self._jobs.values(), return_exceptions=True)
+        while True:
+            messages = await self._mailbox.take()
+            if self._mailbox.has_overflowed:
+                self._mailbox.has_overflowed = False
+                self._doubt_everything()
+            self._handle(messages)
 
     def _handle(self, messages: list[Message]) -> None:
         """Fold every waiting fact first, then decide once for each trade: a burst of fills is one resize, not five."""
@@ -313,7 +311,7 @@ class Desk:
         if obstacle is not None:
             placement = NeverSent(reason=obstacle.message)
         else:
-            placement = await tools.client.place_order(trade.entry.request, trade.entry.stamp)
+            placement = await self._transmit(trade.entry)
         fact = facts.Placed(
             at=tools.clock.now(),
             client_order_id=trade.entry.client_order_id,
@@ -345,30 +343,31 @@ class Desk:
                 self._alert(command, trade)
 
     def _start(self, key: tuple[str, ...], job: Coroutine[None, None, None]) -> None:
-        """Run ``job`` unless the same one is running; a job that fails unexpectedly is logged and told."""
+        """Run ``job`` unless the same one is running."""
         if key in self._jobs:
             job.close()
             return
-        task = asyncio.create_task(self._supervised(key, job))
+        task = self._tools.background.start(job)
         self._jobs[key] = task
         task.add_done_callback(lambda done: self._jobs.pop(key, None) if self._jobs.get(key) is done else None)
 
-    async def _supervised(self, key: tuple[str, ...], job: Coroutine[None, None, None]) -> None:
-        try:
-            await job
-        except Exception as error:  # a task supervisor: one job's bug must not stop the asset
-            log.exception("desk.job_failed", asset=self.asset, job=key[0])
-            text = f"{self.asset}: {key[0]} failed unexpectedly ({type(error).__name__}); see the log"
-            alert = commands.Alert(commands.Severity.CRITICAL, "internal_error", text)
-            event = self._tools.narrator.alert(alert, asset=self.asset)
-            self._store(lambda: self._tools.trades.record_events((event,)))
-
     async def _send(self, trade_id: str, order: Order) -> None:
         sent_at = self._tools.clock.now()
-        placement = await self._tools.client.place_order(order.request)
+        placement = await self._transmit(order)
         at = self._tools.clock.now()
         fact = facts.Placed(at=at, client_order_id=order.client_order_id, placement=placement, sent_at=sent_at)
         self.learn(trade_id, fact)
+
+    async def _transmit(self, order: Order) -> Placement:
+        """Send once. Should our own code break on the way, the request may have left: that is unknown, not failed."""
+        client = self._tools.client
+        try:
+            return await client.place_order(order.request, order.stamp if order.role is OrderRole.ENTRY else None)
+        except Exception as error:  # whatever broke, an order in flight must not be taken for one that was not sent
+            log.exception("desk.transmission_broke", asset=self.asset, client_order_id=order.client_order_id)
+            dead_after = client.exchange_time() + _BROKEN_TRANSMISSION_FENCE
+            stamp = order.stamp or RequestStamp(value=0, dead_after=dead_after)
+            return Unknown(reason=f"{type(error).__name__} while sending", stamp=stamp)
 
     async def _cancel(self, trade: Trade, client_order_id: str) -> None:
         placement = await self._tools.client.cancel_order(trade.asset, client_order_id)

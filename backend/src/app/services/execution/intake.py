@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -49,6 +50,34 @@ class Admission:
     is_replay: bool
     running: RunningDecision | None
     stored: ExecutionResult | None = None
+
+
+class Submission:
+    """A decision that was taken on, and how to follow it."""
+
+    def __init__(self, admission: Admission, result_of: Callable[[RunningDecision], ExecutionResult]) -> None:
+        self.decision_id = admission.decision_id
+        self.is_replay = admission.is_replay
+        self._admission = admission
+        self._result_of = result_of
+
+    @property
+    def result(self) -> ExecutionResult:
+        """The result as it stands."""
+        if self._admission.running is not None:
+            return self._result_of(self._admission.running)
+        if self._admission.stored is None:
+            text = f"decision {self.decision_id} is on record without a result; it is being recovered, ask again"
+            raise DecisionRefused(ErrorCode.NOT_READY, text)
+        return self._admission.stored
+
+    async def wait(self, timeout_s: float | None) -> ExecutionResult:
+        """The result at its end, or as it stands after ``timeout_s`` seconds; None waits as long as it takes."""
+        running = self._admission.running
+        if running is not None and not running.ended.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(running.ended.wait(), timeout_s)
+        return self.result
 
 
 class Intake:
@@ -189,7 +218,7 @@ class Intake:
         type_ = EventType.DECISION_REJECTED if is_refused else EventType.DECISION_COMPLETED
         data = outcome.model_dump(mode="json", include={"status", "success", "results"})
         event = self._narrator.event(type_, data, decision_id=running.decision_id)
-        self._decisions.complete(
+        landing = self._decisions.complete(
             self._account_id,
             running.decision_id,
             outcome.status,
@@ -197,7 +226,8 @@ class Intake:
             running.completed_at,
             (event,),
         )
-        running.ended.set()
+        # whoever is told the result may read it, and everything before it, from the record
+        landing.add_done_callback(lambda _: running.ended.set())
 
     def result_of(self, running: RunningDecision) -> ExecutionResult:
         """The whole result as it stands."""

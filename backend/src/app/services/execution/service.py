@@ -22,7 +22,6 @@ from decimal import Decimal
 import structlog
 
 from app.domain.errors import DecisionRefused, ErrorCode, ExchangeError, StoreConflict, StoreUnavailable
-from app.domain.events import EventType
 from app.domain.ids import ClientOrderId, IdSource
 from app.domain.money import ZERO
 from app.domain.policy import AccountPolicy
@@ -38,30 +37,25 @@ from app.services.execution import facts, results
 from app.services.execution.commands import Alert, Severity
 from app.services.execution.desk import Desk, DeskTools
 from app.services.execution.evidence import Evidence
-from app.services.execution.intake import Admission, Intake, RunningDecision
+from app.services.execution.intake import Intake, RunningDecision, Submission
 from app.services.execution.mailbox import MailboxFull
 from app.services.execution.market import Market
 from app.services.execution.narration import Narrator
 from app.services.execution.planning import EntryWish
 from app.services.execution.projection import AccountView, PositionsView, Projection
-from app.services.execution.reconciliation import (
-    Difference,
-    DifferenceKind,
-    ExchangeView,
-    ReconciliationReport,
-    confirmed,
-    differences,
-)
+from app.services.execution.reconciler import Reconciler
+from app.services.execution.reconciliation import ReconciliationReport
 from app.services.execution.risk import RiskRefused
 from app.services.execution.routing import StreamRouter
+from app.services.execution.supervision import Supervisor
 
 log = structlog.get_logger(__name__)
 
 _PHASE_PATIENCE_S = 2.0
-_RESTART_PAUSE_S = 1.0
 _CONNECT_PAUSE_S = 0.5
 _LONGEST_CONNECT_PAUSE_S = 15.0
 _STREAM_PATIENCE_S = 5.0
+_STREAM_LOOK_S = 0.02
 _CLOSE_PATIENCE_S = 30.0
 
 
@@ -71,34 +65,6 @@ class Readiness:
 
     is_ready: bool
     reasons: tuple[str, ...]
-
-
-class Submission:
-    """A decision that was taken on, and how to follow it."""
-
-    def __init__(self, admission: Admission, result_of: Callable[[RunningDecision], ExecutionResult]) -> None:
-        self.decision_id = admission.decision_id
-        self.is_replay = admission.is_replay
-        self._admission = admission
-        self._result_of = result_of
-
-    @property
-    def result(self) -> ExecutionResult:
-        """The result as it stands."""
-        if self._admission.running is not None:
-            return self._result_of(self._admission.running)
-        if self._admission.stored is None:
-            text = f"decision {self.decision_id} is on record without a result; it is being recovered, ask again"
-            raise DecisionRefused(ErrorCode.NOT_READY, text)
-        return self._admission.stored
-
-    async def wait(self, timeout_s: float | None) -> ExecutionResult:
-        """The result at its end, or as it stands after ``timeout_s`` seconds; None waits as long as it takes."""
-        running = self._admission.running
-        if running is not None and not running.ended.is_set():
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(running.ended.wait(), timeout_s)
-        return self.result
 
 
 class ExecutionService:
@@ -137,8 +103,20 @@ class ExecutionService:
         self._narrator = narrator
         self._clock = clock
         self._store_health = store_health
+        self._background = Supervisor(clock, self._on_failure)
         self._market = Market(client, clock, policy.risk.margin_type)
         self._projection = Projection()
+        self._reconciler = Reconciler(
+            policy=policy,
+            client=client,
+            market=self._market,
+            projection=self._projection,
+            trades=trades,
+            narrator=narrator,
+            clock=clock,
+            active_trades=self._active_trades,
+            desk=self._desk,
+        )
         self._router = StreamRouter(
             projection=self._projection,
             market=self._market,
@@ -146,7 +124,7 @@ class ExecutionService:
             trades=trades,
             clock=clock,
             on_order=self._on_order,
-            request_reconciliation=self._request_reconciliation,
+            request_reconciliation=self._reconciler.request,
         )
         self._intake = Intake(
             account_id=self.account_id,
@@ -172,15 +150,12 @@ class ExecutionService:
             on_change=self._on_change,
             on_refused=self._on_refused,
             refuses_entries=self._refuses_entries,
+            background=self._background,
         )
         self._stream_builder = streams
         self._desks: dict[str, Desk] = {}
         self._last_activity: dict[str, datetime] = {}
-        self._background: set[asyncio.Task[None]] = set()
         self._watchers: dict[str, list[asyncio.Event]] = {}
-        self._wants_reconciliation = asyncio.Event()
-        self._reconciling = asyncio.Lock()
-        self._last_report: ReconciliationReport | None = None
         self._trouble: str | None = "starting"
 
     # --- 1. a decision comes in -------------------------------------------------------------------------------------
@@ -207,7 +182,7 @@ class ExecutionService:
             running = admission.running
             if running is not None:
                 if not admission.is_replay:
-                    self._in_background(self._carry_out(running))
+                    self._background.start(self._carry_out(running))
                 await self._until_recorded(running)
         except (StoreUnavailable, StoreConflict) as error:
             raise DecisionRefused(ErrorCode.NOT_READY, f"the decision could not be recorded: {error}") from error
@@ -230,7 +205,7 @@ class ExecutionService:
         closes = [item for item in pending if item.action is Action.CLOSE_POSITION]
         rest = [item for item in pending if item.action is not Action.CLOSE_POSITION]
         for phase in (closes, rest):
-            tasks = [self._in_background(self._carry_out_asset(running, item)) for item in phase]
+            tasks = [self._background.start(self._carry_out_asset(running, item)) for item in phase]
             if tasks and phase is not rest:
                 await asyncio.wait(tasks, timeout=_PHASE_PATIENCE_S)
 
@@ -300,7 +275,7 @@ class ExecutionService:
             for watcher in self._watchers.pop(trade.id, []):
                 watcher.set()
         if trade.has_unknown_order:
-            self._request_reconciliation()
+            self._reconciler.request()
 
     def _on_refused(self, wish: EntryWish, refusal: RiskRefused) -> None:
         self._intake.report(wish.decision_id, results.refused(wish.item, refusal))
@@ -311,7 +286,7 @@ class ExecutionService:
         if desk.knows(key.trade_id):
             desk.learn(key.trade_id, fact)
         else:
-            self._in_background(self._revive(desk, key.trade_id, fact))
+            self._background.start(self._revive(desk, key.trade_id, fact))
 
     async def _revive(self, desk: Desk, trade_id: str, fact: facts.Fact) -> None:
         trade = await self._trades.get(trade_id)
@@ -324,98 +299,12 @@ class ExecutionService:
     # --- 4. reconciliation -----------------------------------------------------------------------------------------
 
     async def reconcile(self) -> ReconciliationReport:
-        """Read positions, orders and balances, compare them with the record, and put right what differs.
+        """Compare the record with the exchange, and put right what differs.
 
         Raises:
             ExchangeError: a read failed; nothing was concluded.
         """
-        async with self._reconciling:
-            started_at = self._clock.now()
-            trades_before = self._active_trades()
-            exchange = await self._read_exchange()
-            before = differences(trades_before, exchange)
-            found = confirmed(before, differences(self._active_trades(), exchange))
-            self._tell_open_orders(exchange)
-            for difference in found:
-                await self._put_right(difference)
-            report = ReconciliationReport(
-                account_id=self.account_id,
-                started_at=started_at,
-                completed_at=self._clock.now(),
-                differences=tuple(found),
-                positions=len([row for row in exchange.positions if not row.is_flat]),
-                open_orders=len(exchange.open_orders),
-            )
-            self._announce(report)
-            self._last_report = report
-            return report
-
-    async def _read_exchange(self) -> ExchangeView:
-        positions, orders, balances = await asyncio.gather(
-            self._client.positions(), self._client.open_orders(), self._client.balances()
-        )
-        self._projection.replace_all(positions, balances, self._clock.now())
-        self._market.learn_positions(positions)
-        return ExchangeView(positions=tuple(positions), open_orders=tuple(orders), balances=tuple(balances))
-
-    def _tell_open_orders(self, exchange: ExchangeView) -> None:
-        """Every open order of ours is news for its trade; repeated news is harmless."""
-        by_order = {
-            order.client_order_id: (trade.asset, trade.id) for trade in self._active_trades() for order in trade.orders
-        }
-        for report in exchange.open_orders:
-            owner = by_order.get(report.client_order_id)
-            if owner is not None:
-                fact = facts.OrderQueried(at=self._clock.now(), report=report)
-                self._desk(owner[0]).learn(owner[1], fact)
-
-    async def _put_right(self, difference: Difference) -> None:
-        match difference.kind:
-            case (
-                DifferenceKind.POSITION_GONE
-                | DifferenceKind.POSITION_SMALLER
-                | DifferenceKind.ORDER_NOT_OPEN
-                | DifferenceKind.ORDER_UNRECORDED
-            ):
-                if difference.trade_id is not None:
-                    self._desk(difference.asset).verify(difference.trade_id)
-            case DifferenceKind.ORDER_ORPHANED:
-                await self._cancel_orphan(difference)
-            case DifferenceKind.POSITION_LARGER | DifferenceKind.POSITION_EXTERNAL:
-                pass  # what others hold is shown, never touched (H2)
-
-    async def _cancel_orphan(self, difference: Difference) -> None:
-        if difference.client_order_id is not None:
-            placement = await self._client.cancel_order(difference.asset, difference.client_order_id)
-            log.info("reconcile.orphan_canceled", asset=difference.asset, outcome=type(placement).__name__)
-
-    def _announce(self, report: ReconciliationReport) -> None:
-        events = [
-            self._narrator.event(EventType.DRIFT_FOUND, difference.as_dict(), asset=difference.asset)
-            for difference in report.differences
-            if difference.kind is not DifferenceKind.POSITION_EXTERNAL
-        ]
-        summary = {"differences": len(report.differences), "positions": report.positions}
-        if report.differences or self._last_report is None:
-            events.append(self._narrator.event(EventType.RECONCILIATION_COMPLETED, summary))
-        if events:
-            self._trades.record_events(tuple(events))
-
-    def _request_reconciliation(self) -> None:
-        self._wants_reconciliation.set()
-
-    async def _keep_reconciled(self) -> None:
-        while True:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wants_reconciliation.wait(), self.policy.reconcile.interval_s)
-            self._wants_reconciliation.clear()
-            try:
-                await self._market.refresh()
-                await self.reconcile()
-                self._trouble = None
-            except ExchangeError as error:
-                self._trouble = f"the exchange can't be read: {error}"
-                log.warning("reconcile.failed", account_id=self.account_id, error=str(error))
+        return await self._reconciler.run()
 
     # --- 5. life of the service ------------------------------------------------------------------------------------
 
@@ -428,17 +317,18 @@ class ExecutionService:
         self._last_activity = await self._trades.last_activity(self.account_id)
         for trade in await self._trades.open_trades(self.account_id):
             self._desk(trade.asset).adopt(trade)
-        self._in_background(self._run())
+        self._background.start(self._run())
 
     async def _run(self) -> None:
         """Connect, listen, reconcile once, then accept decisions: start-up and recovery are the same path (C3)."""
         await self._connect()
         for stream in self._stream_builder(self._router.take, self._market.on_mark):
-            self._in_background(self._supervised(stream))
+            self._background.keep_running(stream)
         await self._until_stream_is_up()
-        await self._first_reconciliation()
+        await self._reconciler.run_first()
+        self._trouble = None
         await self._resume_decisions()
-        await self._supervised(self._keep_reconciled)
+        self._background.keep_running(self._reconciler.keep_reconciled)
 
     async def _connect(self) -> None:
         pause_s = _CONNECT_PAUSE_S
@@ -457,23 +347,8 @@ class ExecutionService:
     async def _until_stream_is_up(self) -> None:
         waited_s = 0.0
         while not self._router.is_up and waited_s < _STREAM_PATIENCE_S:
-            await self._clock.sleep(0.02)
-            waited_s += 0.02
-
-    async def _first_reconciliation(self) -> None:
-        pause_s = _CONNECT_PAUSE_S
-        while True:
-            self._wants_reconciliation.clear()
-            try:
-                await self.reconcile()
-            except ExchangeError as error:
-                self._trouble = f"the first reconciliation failed: {error}"
-                log.warning("reconcile.failed", account_id=self.account_id, error=str(error))
-            else:
-                self._trouble = None
-                return
-            await self._clock.sleep(pause_s)
-            pause_s = min(pause_s * 2, _LONGEST_CONNECT_PAUSE_S)
+            await self._clock.sleep(_STREAM_LOOK_S)
+            waited_s += _STREAM_LOOK_S
 
     async def _resume_decisions(self) -> None:
         """Take up decisions without an end: trades report by themselves; what never got a trade is decided anew."""
@@ -488,48 +363,30 @@ class ExecutionService:
                 self._on_change(live)
             untouched = [item for item in running.decision.decisions if item.asset not in recorded]
             for item in untouched:
-                self._in_background(self._carry_out_asset(running, item))
+                self._background.start(self._carry_out_asset(running, item))
 
     async def stop(self) -> None:
         """Stop everything that runs; what is in flight is found again at the next start (C8)."""
         self._trouble = "stopping"
-        for task in tuple(self._background):
-            task.cancel()
-        await asyncio.gather(*self._background, return_exceptions=True)
+        await self._background.stop()
         await self._client.close()
+
+    def _on_failure(self, error: Exception) -> None:
+        """An internal step failed: the service goes on, and a human is told."""
+        text = f"an internal step failed unexpectedly ({type(error).__name__}); see the log"
+        alert = Alert(Severity.CRITICAL, "internal_error", text)
+        try:
+            self._trades.record_events((self._narrator.alert(alert),))
+        except StoreUnavailable as unavailable:
+            log.warning("service.alert_not_recorded", code=alert.code, error=str(unavailable))
 
     def _desk(self, asset: str) -> Desk:
         desk = self._desks.get(asset)
         if desk is None:
             desk = Desk(asset, self._tools, self._last_activity.get(asset))
             self._desks[asset] = desk
-            self._in_background(self._supervised(desk.run))
+            self._background.keep_running(desk.run)
         return desk
-
-    def _in_background(self, work: Awaitable[None]) -> asyncio.Task[None]:
-        task = asyncio.ensure_future(self._reported(work))
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
-        return task
-
-    async def _reported(self, work: Awaitable[None]) -> None:
-        try:
-            await work
-        except Exception as error:  # a task supervisor: the service goes on, and a human is told
-            log.exception("service.task_failed", account_id=self.account_id)
-            text = f"an internal step failed unexpectedly ({type(error).__name__}); see the log"
-            self._raise_alert(Alert(Severity.CRITICAL, "internal_error", text))
-
-    async def _supervised(self, work: Callable[[], Awaitable[None]]) -> None:
-        while True:
-            await self._reported(work())
-            await self._clock.sleep(_RESTART_PAUSE_S)
-
-    def _raise_alert(self, alert: Alert) -> None:
-        try:
-            self._trades.record_events((self._narrator.alert(alert),))
-        except StoreUnavailable as error:
-            log.warning("service.alert_not_recorded", code=alert.code, error=str(error))
 
     # --- 6. what others may ask ------------------------------------------------------------------------------------
 
@@ -539,8 +396,9 @@ class ExecutionService:
         store = self._store_health()
         if store is not None:
             reasons.append(f"database: {store}")
-        if self._trouble is not None:
-            reasons.append(self._trouble)
+        trouble = self._trouble or self._reconciler.trouble
+        if trouble is not None:
+            reasons.append(trouble)
         elif not self._router.is_up:
             reasons.append("the user stream is not connected")
         return Readiness(is_ready=not reasons, reasons=tuple(reasons))

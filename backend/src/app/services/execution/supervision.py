@@ -1,0 +1,52 @@
+"""Supervision: tasks that belong to a service, none orphaned, whose unexpected failures are told and survived."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from app.domain.ports import Clock
+
+log = structlog.get_logger(__name__)
+
+_RESTART_PAUSE_S = 1.0
+
+
+class Supervisor:
+    """Runs tasks until it is stopped; ``on_failure`` hears of each that ended with an unexpected error."""
+
+    def __init__(self, clock: Clock, on_failure: Callable[[Exception], None]) -> None:
+        self._clock = clock
+        self._on_failure = on_failure
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def start(self, work: Awaitable[None]) -> asyncio.Task[None]:
+        """Run ``work`` once, beside everything else."""
+        task = asyncio.ensure_future(self._reported(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def keep_running(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Run ``work`` again and again: what it does must never stop for good."""
+        self.start(self._repeated(work))
+
+    async def stop(self) -> None:
+        """Cancel everything and wait until it has ended."""
+        for task in tuple(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _reported(self, work: Awaitable[None]) -> None:
+        try:
+            await work
+        except Exception as error:  # the supervisor: one task's bug must not take the others down
+            log.exception("supervisor.task_failed")
+            self._on_failure(error)
+
+    async def _repeated(self, work: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            await self._reported(work())
+            await self._clock.sleep(_RESTART_PAUSE_S)

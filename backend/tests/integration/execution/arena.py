@@ -1,0 +1,184 @@
+"""An arena: a venue whose prices and faults the test controls, and the whole application trading on it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from app.bootstrap import Application, running
+from app.core.configuration import load_settings
+from app.domain.trades import Trade
+from app.schemas.decision import parse_decision
+from app.schemas.result import ExecutionResult
+from app.services.execution.service import ExecutionService
+from aster_sim.server import AccountSpec, RunningVenue, VenueConfig, start_venue
+
+BTC, ETH = "BTCUSDT", "ETHUSDT"
+PATIENCE_S = 30.0
+
+
+@dataclass
+class Levers:
+    """The venue's control API."""
+
+    venue: RunningVenue
+    http: aiohttp.ClientSession
+
+    async def call(self, method: str, path: str, body: object = None) -> Any:
+        async with self.http.request(method, f"{self.venue.control_url}{path}", json=body) as response:
+            text = await response.text()
+            assert response.status < 300, text
+            return json.loads(text) if text else None
+
+    async def price(self, symbol: str, price: str) -> None:
+        """Move the mark and last price, and run the triggers."""
+        await self.call("POST", "/prices", {symbol: price})
+
+    async def fault(self, action: dict[str, Any], *, count: int = 1, skip: int = 0, **match: Any) -> None:
+        """Plan a fault; ``match`` as in ``aster_sim.faults``."""
+        await self.call("POST", "/faults", [{"match": match, "action": action, "count": count, "skip": skip}])
+
+    async def heal(self) -> None:
+        """Drop all faults."""
+        await self.call("DELETE", "/faults")
+
+    async def by_hand(self, **order: str) -> Any:
+        """The human at the exchange places an order."""
+        return await self.call("POST", "/orders", {"account": "default", "type": "MARKET", **order})
+
+    async def ledger(self) -> Any:
+        """Everything that the venue knows."""
+        return await self.call("GET", "/ledger")
+
+    async def account(self) -> Any:
+        """The venue's record of our account."""
+        return (await self.ledger())["accounts"]["default"]
+
+    async def fills(self) -> list[dict[str, Any]]:
+        """Every execution, ours and others'."""
+        rows: list[dict[str, Any]] = (await self.account())["fills"]
+        return rows
+
+    async def position(self, symbol: str) -> Decimal:
+        """The venue's signed quantity."""
+        rows = (await self.call("GET", "/state"))["accounts"]["default"]["positions"]
+        return sum((Decimal(row["amount"]) for row in rows if row["symbol"] == symbol), start=Decimal(0))
+
+    async def orders(self, **wanted: Any) -> list[dict[str, Any]]:
+        """Orders whose fields equal ``wanted``."""
+        rows = (await self.account())["orders"]
+        return [row for row in rows if all(row.get(name) == value for name, value in wanted.items())]
+
+    async def open_orders(self, symbol: str) -> list[dict[str, Any]]:
+        return [row for row in await self.orders(symbol=symbol) if row["status"] in ("NEW", "PARTIALLY_FILLED")]
+
+
+@dataclass
+class Arena:
+    """The application on the venue."""
+
+    levers: Levers
+    environment: Mapping[str, str]
+
+    @asynccontextmanager
+    async def application(self, **changes: str) -> AsyncIterator[Application]:
+        """Run the application until it is left; may be entered again on the same database: a restart."""
+        settings = load_settings({**self.environment, **changes}, config=None)
+        async with running(settings) as application:
+            await until(lambda: application.service("default").readiness().is_ready)
+            yield application
+
+    async def fresh_prices(self) -> None:
+        await self.levers.price(BTC, "96000")
+        await self.levers.price(ETH, "3400")
+
+
+@asynccontextmanager
+async def arena(database: Path, **config: Any) -> AsyncIterator[Arena]:
+    """A venue with manual prices and one account, and settings that lead to it."""
+    venue = await start_venue(
+        VenueConfig(seed=3, prices="manual", accounts=[AccountSpec("default", Decimal(100_000))], **config)
+    )
+    keys = venue.accounts[0]
+    environment = {
+        "TES_VENUE": "testnet",
+        "TES_DATABASE_URL": f"sqlite:///{database}",
+        "TES_API_TOKEN": "arena-token-0123456789",
+        "TES_ASTER_REST_URL": venue.rest_url,
+        "TES_ASTER_WS_URL": venue.ws_url,
+        "TES_ASTER_CHAIN_ID": str(venue.chain_id),
+        "TES_ASTER_USER": keys.user,
+        "TES_ASTER_SIGNER": keys.signer,
+        "TES_ASTER_PRIVATE_KEY": keys.private_key,
+        "TES_RISK_COOLDOWN_SECONDS": "0",
+        "TES_RECONCILE_INTERVAL_SECONDS": "1",
+    }
+    async with aiohttp.ClientSession() as http:
+        try:
+            stage = Arena(Levers(venue, http), environment)
+            await stage.fresh_prices()
+            yield stage
+        finally:
+            await venue.stop()
+
+
+async def until(condition: Callable[[], object], patience_s: float = PATIENCE_S) -> None:
+    """Wait until ``condition`` holds."""
+
+    async def look() -> None:
+        while not condition():
+            await asyncio.sleep(0.005)
+
+    await asyncio.wait_for(look(), patience_s)
+
+
+async def until_true(condition: Callable[[], Awaitable[object]], patience_s: float = PATIENCE_S) -> None:
+    """Wait until an awaited ``condition`` holds."""
+
+    async def look() -> None:
+        while not await condition():
+            await asyncio.sleep(0.01)
+
+    await asyncio.wait_for(look(), patience_s)
+
+
+async def decide(service: ExecutionService, *items: dict[str, Any], **fields: Any) -> ExecutionResult:
+    """Send a decision and follow it to its end."""
+    decision = parse_decision(json.dumps({"decisions": list(items), **fields}))
+    return await asyncio.wait_for(service.execute(decision), PATIENCE_S)
+
+
+def buy(asset: str = BTC, **changes: Any) -> dict[str, Any]:
+    wish = {"asset": asset, "action": "buy", "allocation_usd": 1000, "leverage": 10}
+    return wish | {"tp_price": 99000, "sl_price": 94000} | changes
+
+
+def sell(asset: str = ETH, **changes: Any) -> dict[str, Any]:
+    wish = {"asset": asset, "action": "sell", "allocation_usd": 1000, "leverage": 10}
+    return wish | {"tp_price": 3300, "sl_price": 3500} | changes
+
+
+async def stored(application: Application, trade_id: str | None) -> Trade:
+    """The trade as the record has it."""
+    assert trade_id is not None
+    trade = await application.trades.get(trade_id)
+    assert trade is not None
+    return trade
+
+
+async def settled(application: Application, trade_id: str | None, status: str = "closed") -> Trade:
+    """The trade, once the record shows it in ``status``."""
+
+    async def is_there() -> bool:
+        return (await stored(application, trade_id)).status == status
+
+    await until_true(is_there)
+    return await stored(application, trade_id)

@@ -1,0 +1,120 @@
+"""From a decision to a protected position, and out again."""
+
+from __future__ import annotations
+
+import asyncio
+from decimal import Decimal
+
+from arena import BTC, ETH, Arena, buy, decide, sell, settled, stored, until_true
+
+from app.schemas.result import AssetStatus, ResultStatus
+
+
+async def test_long_and_short_end_protected_and_the_venue_agrees(stage: Arena) -> None:
+    async with stage.application() as application:
+        result = await decide(application.service("default"), buy(), sell(), {"asset": "SOLUSDT", "action": "hold"})
+        assert result.status is ResultStatus.EXECUTED
+        assert [one.status for one in result.results] == ["protected", "protected", "skipped"]
+        assert await stage.levers.position(BTC) == Decimal("0.010")
+        assert await stage.levers.position(ETH) == Decimal("-0.294")
+        for one in result.results[:2]:
+            exits = await stage.levers.open_orders(one.asset)
+            assert {row["type"] for row in exits} == {"STOP_MARKET", "TAKE_PROFIT_MARKET"}
+            assert {Decimal(row["origQty"]) for row in exits} == {one.filled_quantity}
+            assert (await stored(application, one.trade_id)).status == "open"
+
+
+async def test_stop_loss_closes_the_trade_cancels_the_target_and_books_the_venues_money(stage: Arena) -> None:
+    async with stage.application() as application:
+        result = await decide(application.service("default"), buy())
+        await stage.levers.price(BTC, "93900")
+        trade = await settled(application, result.results[0].trade_id)
+        assert trade.close_reason == "stop_loss"
+        assert await stage.levers.open_orders(BTC) == []
+        fills = await stage.levers.fills()
+        assert trade.realised_pnl == sum(Decimal(fill["realizedPnl"]) for fill in fills)
+        assert trade.commission == sum(Decimal(fill["commission"]) for fill in fills)
+        assert trade.realised_pnl < -20
+
+
+async def test_take_profit_closes_a_short_and_cancels_the_stop(stage: Arena) -> None:
+    async with stage.application() as application:
+        result = await decide(application.service("default"), sell())
+        await stage.levers.price(ETH, "3290")
+        trade = await settled(application, result.results[0].trade_id)
+        assert trade.close_reason == "take_profit"
+        assert trade.realised_pnl > 0
+        assert await stage.levers.open_orders(ETH) == []
+
+
+async def test_close_position_by_decision_goes_flat_and_says_why(stage: Arena) -> None:
+    async with stage.application() as application:
+        service = application.service("default")
+        opened = await decide(service, buy())
+        closed = await decide(service, {"asset": BTC, "action": "close_position"})
+        assert closed.results[0].status is AssetStatus.CLOSED
+        assert (await stored(application, opened.results[0].trade_id)).close_reason == "decision"
+        assert await stage.levers.position(BTC) == 0
+
+
+async def test_the_same_decision_in_parallel_is_executed_once(stage: Arena) -> None:
+    async with stage.application() as application:
+        service = application.service("default")
+        answers = await asyncio.gather(*(decide(service, buy(), decision_id="once") for _ in range(20)))
+        assert len({answer.model_dump_json() for answer in answers}) == 1
+        assert len(await stage.levers.orders(type="MARKET", symbol=BTC)) == 1
+
+
+async def test_two_decisions_for_one_asset_at_once_enter_once(stage: Arena) -> None:
+    async with stage.application(TES_RISK_COOLDOWN_SECONDS="300") as application:
+        service = application.service("default")
+        answers = await asyncio.gather(*(decide(service, buy(), decision_id=f"d{n}") for n in range(20)))
+        statuses = [answer.results[0].status for answer in answers]
+        assert statuses.count(AssetStatus.PROTECTED) == 1
+        refused = [answer.results[0].error for answer in answers if answer.results[0].error]
+        assert {error.code for error in refused} == {"cooldown_active"}
+        assert all(error.retry_after_seconds and 290 < error.retry_after_seconds <= 300 for error in refused)
+
+
+async def test_cooldown_survives_a_restart(stage: Arena) -> None:
+    async with stage.application(TES_RISK_COOLDOWN_SECONDS="300") as application:
+        opened = await decide(application.service("default"), buy())
+        await decide(application.service("default"), {"asset": BTC, "action": "close_position"})
+        await settled(application, opened.results[0].trade_id)
+    async with stage.application(TES_RISK_COOLDOWN_SECONDS="300") as application:
+        again = await decide(application.service("default"), buy())
+        assert again.results[0].error is not None
+        assert again.results[0].error.code == "cooldown_active"
+
+
+async def test_leverage_is_capped_and_set_on_the_exchange(stage: Arena) -> None:
+    async with stage.application() as application:
+        result = await decide(application.service("default"), buy(leverage=50))
+        assert (result.results[0].leverage, result.results[0].requested_leverage) == (25, 50)
+        rows = await application.service("default")._client.positions(BTC)
+        assert {row.leverage for row in rows} == {25}
+
+
+async def test_events_are_gapless_and_tell_the_story_in_order(stage: Arena) -> None:
+    async with stage.application() as application:
+        result = await decide(application.service("default"), buy())
+        await stage.levers.price(BTC, "99100")
+        await settled(application, result.results[0].trade_id)
+
+        async def is_told() -> bool:
+            told = [recorded.event.type for recorded in await application.events.after(0, 1000)]
+            return "TradeClosed" in told
+
+        await until_true(is_told)
+        log = await application.events.after(0, 1000)
+        assert [recorded.seq for recorded in log] == list(range(1, len(log) + 1))
+        told = [recorded.event.type for recorded in log if recorded.event.asset == BTC]
+        story = ["OrderPlaced", "TradeOpened", "TradeProtected", "TradeClosed"]
+        assert [told.index(type_) for type_ in story] == sorted(told.index(type_) for type_ in story)
+
+
+async def test_a_trade_without_exits_ends_filled(stage: Arena) -> None:
+    async with stage.application() as application:
+        result = await decide(application.service("default"), buy(tp_price=None, sl_price=None))
+        assert result.results[0].status is AssetStatus.FILLED
+        assert await stage.levers.open_orders(BTC) == []
