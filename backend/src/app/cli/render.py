@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from rich.console import Console, Group
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, ConsoleOptions, Group, RenderResult
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -15,6 +18,7 @@ _GOOD = frozenset({"protected", "filled", "closed", "adjusted", "executed", "ope
 _BAD = frozenset({"failed", "rejected", "unprotected", "emergency_closed", "REJECTED", "UNKNOWN", "short"})
 _ALARMING = frozenset({"AlertRaised", "ProtectionFailed", "EmergencyClose", "StreamLost", "DriftFound", "Halted"})
 _PIPE_WIDTH = 160
+_UNBOUNDED = 10_000
 Document = Mapping[str, Any]
 
 
@@ -26,7 +30,7 @@ def console(*, is_error: bool = False) -> Console:
     return shown
 
 
-def show(table: Table, document: Document, nothing: str) -> None:
+def show(table: FittingTable, document: Document, nothing: str) -> None:
     """Print a list's table, and how to see more of it."""
     shown = console()
     if not document["items"]:
@@ -57,23 +61,53 @@ def _time(text: str | None) -> str:
     return datetime.fromisoformat(text).astimezone().strftime("%m-%d %H:%M:%S")
 
 
-def _table(title: str | None, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Table:
-    """A table whose columns named with a leading ``#`` are numbers, with ``~`` give way first."""
-    table = Table(title=title, title_justify="left", header_style="bold", expand=False, pad_edge=False)
-    for name in columns:
-        is_soft = name.startswith("~")
-        table.add_column(
-            name.lstrip("#~"),
-            justify="right" if name.startswith("#") else "left",
-            overflow="ellipsis" if is_soft else "fold",
-            no_wrap=not is_soft,
+@dataclass(frozen=True, slots=True)
+class FittingTable:
+    """A table that leaves out its optional columns, the last first, until it fits the terminal.
+
+    A column named with a leading ``#`` holds numbers, with ``~`` gives way first, with ``?`` is optional.
+    """
+
+    title: str | None
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+
+    def __rich_console__(self, shown: Console, options: ConsoleOptions) -> RenderResult:
+        """Build the table for this width."""
+        kept = list(range(len(self.columns)))
+        table = self._build(kept)
+        while Measurement.get(shown, options.update(max_width=_UNBOUNDED), table).maximum > options.max_width:
+            optional = [index for index in kept if "?" in self.columns[index][:3]]
+            if not optional:
+                break
+            kept.remove(optional[-1])
+            table = self._build(kept)
+        yield table
+
+    def _build(self, kept: Sequence[int]) -> Table:
+        table = Table(
+            title=self.title,
+            title_justify="left",
+            title_style="bold",
+            header_style="dim",
+            box=SIMPLE_HEAD,
+            pad_edge=False,
         )
-    for row in rows:
-        table.add_row(*(cell if isinstance(cell, Text) else _plain(cell) for cell in row))
-    return table
+        for name in (self.columns[index] for index in kept):
+            is_soft = "~" in name[:3]
+            table.add_column(
+                name.lstrip("#~?"),
+                justify="right" if "#" in name[:3] else "left",
+                overflow="ellipsis" if is_soft else "fold",
+                no_wrap=not is_soft,
+            )
+        for row in self.rows:
+            cells = (row[index] for index in kept)
+            table.add_row(*(cell if isinstance(cell, Text) else _plain(cell) for cell in cells))
+        return table
 
 
-def result_table(result: Document) -> Table:
+def result_table(result: Document) -> FittingTable:
     """An ``ExecutionResult``, a line for each asset."""
     kind = "paper" if result["is_paper"] else "real"
     rows = [
@@ -91,9 +125,9 @@ def result_table(result: Document) -> Table:
         )
         for item in result["results"]
     ]
-    columns = ("Asset", "Action", "Status", "Side", "#Filled", "#Price", "#Lev", "TP", "SL", "#ms to protected")
+    columns = ("Asset", "Action", "Status", "?Side", "#Filled", "#Price", "#Lev", "TP", "SL", "#?ms to protected")
     title = f"decision {result['decision_id']}: {result['status']} ({kind} money)"
-    return _table(title, columns, rows)
+    return FittingTable(title, columns, rows)
 
 
 def result_errors(result: Document) -> list[str]:
@@ -115,7 +149,7 @@ def _milliseconds(item: Document) -> str | None:
     return f"{sum(timings):.1f}" if timings else None
 
 
-def trades_table(items: Iterable[Document]) -> Table:
+def trades_table(items: Iterable[Document]) -> FittingTable:
     """Trades, newest first."""
     rows = [
         (
@@ -134,11 +168,11 @@ def trades_table(items: Iterable[Document]) -> Table:
         )
         for trade in items
     ]
-    columns = ("Received", "Asset", "Side", "Status", "#Filled", "#Entry", "#TP", "#SL", "#Exit", "#PnL", "Closed by")
-    return _table(None, (*columns, "~Trade"), rows)
+    columns = ("?Received", "Asset", "Side", "Status", "#Filled", "#Entry", "#TP", "#SL", "#?Exit", "#PnL")
+    return FittingTable(None, (*columns, "?Closed by", "?Trade"), rows)
 
 
-def orders_table(items: Iterable[Document]) -> Table:
+def orders_table(items: Iterable[Document]) -> FittingTable:
     """Orders, the latest recorded first."""
     rows = [
         (
@@ -156,11 +190,11 @@ def orders_table(items: Iterable[Document]) -> Table:
         )
         for order in items
     ]
-    columns = ("Sent", "Asset", "Role", "Side", "Type", "Status", "#Quantity", "#Executed", "#Price", "#Order")
-    return _table(None, (*columns, "~Client order id"), rows)
+    columns = ("?Sent", "Asset", "Role", "Side", "?Type", "Status", "#Quantity", "#Executed", "#Price", "#?Order")
+    return FittingTable(None, (*columns, "?Client order id"), rows)
 
 
-def positions_table(items: Iterable[Document]) -> Table:
+def positions_table(items: Iterable[Document]) -> FittingTable:
     """Open positions."""
     rows = [
         (
@@ -176,11 +210,11 @@ def positions_table(items: Iterable[Document]) -> Table:
         )
         for position in items
     ]
-    columns = ("Account", "Asset", "Side", "#Quantity", "#Entry", "#Mark", "#Lev", "#PnL", "~Trade")
-    return _table(None, columns, rows)
+    columns = ("?Account", "Asset", "Side", "#Quantity", "#Entry", "#Mark", "#Lev", "#PnL", "?Trade")
+    return FittingTable(None, columns, rows)
 
 
-def decisions_table(items: Iterable[Document]) -> Table:
+def decisions_table(items: Iterable[Document]) -> FittingTable:
     """Stored decisions."""
     rows = [
         (
@@ -192,16 +226,16 @@ def decisions_table(items: Iterable[Document]) -> Table:
         )
         for decision in items
     ]
-    return _table(None, ("Received", "Account", "Status", "~Assets", "Decision"), rows)
+    return FittingTable(None, ("Received", "?Account", "Status", "~Assets", "~Decision"), rows)
 
 
-def closes_table(items: Iterable[Document]) -> Table:
+def closes_table(items: Iterable[Document]) -> FittingTable:
     """What became of closes."""
     rows = [
         (item["asset"], _status(item["status"]), item.get("filled_quantity"), (item.get("error") or {}).get("message"))
         for item in items
     ]
-    return _table(None, ("Asset", "Status", "#Quantity", "~Reason"), rows)
+    return FittingTable(None, ("Asset", "Status", "#Quantity", "~Reason"), rows)
 
 
 def reconciliation(report: Document) -> Group:
@@ -212,7 +246,7 @@ def reconciliation(report: Document) -> Group:
         f"at the exchange, {len(differences) or 'no'} difference{'' if len(differences) == 1 else 's'}"
     )
     rows = [(item["kind"], item["asset"], item["detail"]) for item in differences]
-    return Group(summary, *([_table(None, ("Difference", "Asset", "~What"), rows)] if rows else []))
+    return Group(summary, *([FittingTable(None, ("Difference", "Asset", "~What"), rows)] if rows else []))
 
 
 def event_line(event: Document) -> Text:
@@ -232,7 +266,7 @@ def event_words(event: Document) -> str:
     data = event["data"]
     if "client_order_id" in data:
         return " ".join(_order_words(data))
-    if "entry_price" in data:
+    if "filled_quantity" in data:
         return " ".join(_trade_words(data))
     if event["type"] == "DecisionCompleted":
         return str(data.get("status", ""))
@@ -267,9 +301,9 @@ def _clock(text: str) -> str:
     return datetime.fromisoformat(text).astimezone().strftime("%H:%M:%S.%f")[:-3]
 
 
-def settings_table(document: Document) -> Table:
+def settings_table(document: Document) -> FittingTable:
     """The effective configuration."""
     rows = [(f"TES_{name.upper()}", value) for name, value in document.items() if name != "accounts"]
     for account_id, keys in document["accounts"].items():
         rows += [(f"accounts.{account_id}.{name}", value) for name, value in keys.items()]
-    return _table(None, ("Setting", "~Value"), rows)
+    return FittingTable(None, ("Setting", "~Value"), rows)
