@@ -42,11 +42,14 @@ def sim(
     state: Annotated[
         Path | None, typer.Option("--state", help="Keep accounts, orders and positions in this file.", dir_okay=False)
     ] = None,
+    rate_limits: Annotated[
+        int, typer.Option("--rate-limits", help="Allow so many times AsterDEX's requests and orders.", min=1)
+    ] = 1,
     as_json: common.JsonOption = False,
 ) -> None:
     """Run a simulated AsterDEX: REST and WebSocket on one port, for any client. Prints addresses and credentials."""
     from app.core.logging import configure_logging
-    from aster_sim.server import VenueConfig, load_accounts
+    from aster_sim.server import LimitRules, VenueConfig, load_accounts
 
     configure_logging(level="WARNING")
     try:
@@ -59,6 +62,7 @@ def sim(
             exchange_info=exchange_info,
             faults=faults,
             state=state,
+            limits=LimitRules().times(rate_limits),
         )
         if accounts is not None:
             config = dataclasses.replace(config, accounts=load_accounts(accounts))

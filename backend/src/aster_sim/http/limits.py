@@ -22,6 +22,14 @@ class LimitRules:
     orders_per_minute: int = 1200
     orders_per_ten_seconds: int = 300
 
+    def times(self, factor: int) -> LimitRules:
+        """Each limit so many times as high."""
+        return LimitRules(
+            weight_per_minute=self.weight_per_minute * factor,
+            orders_per_minute=self.orders_per_minute * factor,
+            orders_per_ten_seconds=self.orders_per_ten_seconds * factor,
+        )
+
     def as_rows(self) -> list[dict[str, object]]:
         """``rateLimits`` of exchangeInfo."""
         return [

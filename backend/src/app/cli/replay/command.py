@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 app = typer.Typer()
 _BARS_PER_DAY = 24 * 60
 _BALANCE = Decimal(1_000_000)
-_PATIENCE = 1
+_PATIENCE = 100
 _TOKEN_BITS = 192
 _SEED_BITS = 31
 _PAGE = 500

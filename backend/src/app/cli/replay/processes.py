@@ -57,7 +57,7 @@ async def venue(wish: VenueWish, directory: Path) -> AsyncIterator[dict[str, Any
     accounts.write_text(json.dumps([{"name": "default", "balance": format(wish.balance, "f")}]), encoding="utf-8")
     files = ",".join(f"{symbol}={path.resolve()}" for symbol, path in wish.candles.items())
     arguments = ["--port", "0", "--seed", str(wish.seed), "--accounts", str(accounts)]
-    arguments += ["--prices", f"candles:{files}", "--speed", "0", "--json"]
+    arguments += ["--prices", f"candles:{files}", "--speed", "0", "--rate-limits", str(wish.patience), "--json"]
     if wish.exchange_info is not None:
         arguments += ["--exchange-info", str(wish.exchange_info.resolve())]
     async with _tes("sim", arguments, {}, directory) as process:
