@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 
-from app.domain.money import ZERO, is_multiple, round_down_to_step, round_nearest_to_step
+from app.domain.money import ZERO, divide_down, is_multiple, round_down_to_step, round_nearest_to_step
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ class Instrument:
 
     def market_quantity_within(self, notional: Decimal, price: Decimal) -> Decimal:
         """Largest market quantity whose value at ``price`` does not exceed ``notional`` (rounded down, scenario Z1)."""
-        return round_down_to_step(notional / price, self.market_step)
+        return round_down_to_step(divide_down(notional, price), self.market_step)
 
     def price_at_nearest_tick(self, price: Decimal) -> Decimal:
         """``price`` rounded to the nearest tick counted from the minimum price."""

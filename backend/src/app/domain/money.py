@@ -11,6 +11,7 @@ ZERO = Decimal(0)
 BPS = Decimal(10_000)
 
 _EXACT = Context(prec=60)
+_DOWN = Context(prec=60, rounding=ROUND_DOWN)
 
 
 def decimal_from_text(text: str | int | Decimal) -> Decimal:
@@ -42,6 +43,11 @@ def _to_step(value: Decimal, step: Decimal, rounding: str) -> Decimal:
     with localcontext(_EXACT):
         steps = (value / step).to_integral_value(rounding=rounding)
         return (steps * step).quantize(step)
+
+
+def divide_down(dividend: Decimal, divisor: Decimal) -> Decimal:
+    """``dividend / divisor`` to 60 digits, cut towards zero, so that no step is gained by rounding (scenario Z1)."""
+    return _DOWN.divide(dividend, divisor)
 
 
 def round_down_to_step(value: Decimal, step: Decimal) -> Decimal:
