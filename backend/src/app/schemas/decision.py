@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 from typing import Annotated, Any, Self
 
@@ -72,7 +72,7 @@ class OrderAdjustment(_Strict):
 
 
 class AssetDecision(_Strict):
-    """The decision on one asset. Unknown fields are refused: a misspelt ``sl_price`` must never leave a position bare."""
+    """The decision on one asset. Unknown fields are refused: a misspelt ``sl_price`` must not leave a position bare."""
 
     asset: Annotated[str, Field(min_length=1, max_length=40)]
     action: Action
@@ -129,7 +129,7 @@ class TradingDecision(BaseModel):
 
     def fingerprint(self) -> str:
         """Hash of what the sender said, in canonical form: equal bodies are equal whatever their spelling."""
-        said = self.model_dump(mode="json", exclude_unset=True)
+        said = self.model_dump(mode="json", exclude_defaults=True)  # null, absent and the default say the same
         return hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()
 
     def body(self) -> dict[str, Any]:
@@ -145,7 +145,7 @@ def parse_decision(body: bytes | str) -> TradingDecision:
     """
     try:
         raw = json.loads(body, parse_float=Decimal, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
+    except (ValueError, RecursionError, InvalidOperation) as error:
         raise _invalid(f"the body is not JSON: {error}") from None
     if not isinstance(raw, dict):
         raise _invalid("the body must be a JSON object with a field 'decisions'")

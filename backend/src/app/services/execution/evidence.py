@@ -99,7 +99,9 @@ class Evidence:
             report = await self.order(order)
             if report is not None:
                 learned.append(facts.OrderQueried(at=self.clock.now(), report=report))
-        learned.append(facts.PositionShown(at=self.clock.now(), quantity=quantity))
+        learned.append(
+            facts.PositionShown(at=self.clock.now(), quantity=quantity, entered_before=trade.entered_quantity)
+        )
         return learned
 
     async def account_for(self, trade: Trade) -> facts.Accounted:

@@ -65,10 +65,12 @@ class OrderAbsent(_Fact):
 class PositionShown(_Fact):
     """The exchange's position on the asset, read *before* all our unfinished orders were queried and folded in.
 
-    ``quantity`` is signed. Because of that order, whatever is missing was taken by somebody else.
+    ``quantity`` is signed. Because of that order, whatever is missing was taken by somebody else. ``entered_before`` is
+    the executed quantity of the entry that was known before the read: when more is known by now, the read is too old.
     """
 
     quantity: Decimal
+    entered_before: Decimal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -40,7 +40,9 @@ def fold(trade: Trade, fact: facts.Fact) -> Trade:
             return _described(trade, fact.report, fact.at)
         case facts.OrderAbsent():
             order = trade.order(fact.client_order_id)
-            return trade if order is None else trade.with_order(order.after(OrderTrigger.ABSENT, fact.at))
+            if order is None:
+                return trade
+            return trade.with_order(replace(order.after(OrderTrigger.ABSENT, fact.at), needs_query=False))
         case facts.PositionShown():
             return _position_shown(trade, fact)
         case facts.CloseAsked():
@@ -141,6 +143,8 @@ def _position_shown(trade: Trade, fact: facts.PositionShown) -> Trade:
     held = abs(fact.quantity) if is_ours else ZERO
     if held >= trade.exposure or trade.status is TradeStatus.ENTERING:
         return trade
+    if trade.entered_quantity != fact.entered_before:
+        return trade  # the entry went on filling behind the read: what seems missing only came later
     reduced = trade.externally_reduced + trade.exposure - held
     reason = trade.close_reason or (CloseReason.MANUAL if held == ZERO else None)
     return replace(trade, externally_reduced=reduced, close_reason=reason)

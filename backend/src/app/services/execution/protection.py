@@ -69,7 +69,8 @@ def secure(trade: Trade, moment: Moment, policy: ProtectionPolicy) -> tuple[Trad
             trade, more = _ensure_leg(trade, leg, moment, policy)
             commands += more
     if trade.close_reason is None and not trade.protection_failed and _is_overdue(trade, moment):
-        trade, more = _give_up(trade, f"not protected within {policy.deadline_s:g} s", policy)
+        missing = " and ".join(_name(leg) for leg in trade.legs if _covering(trade, leg.role) is None)
+        trade, more = _give_up(trade, f"no {missing} on the book within {policy.deadline_s:g} s", policy)
         commands += more
     if trade.close_reason is not None:
         return trade.after(TradeTrigger.CLOSE), commands
@@ -207,7 +208,11 @@ def _give_up(trade: Trade, why: str, policy: ProtectionPolicy) -> tuple[Trade, l
 
 
 def _is_exit_executing(trade: Trade) -> bool:
-    return any(order.role.is_exit and order.state is OrderState.PARTIALLY_FILLED for order in trade.orders)
+    """Whether an exit at market is part filled: its end is milliseconds away. A limit may rest like that for hours."""
+    return any(
+        order.role.is_exit and order.state is OrderState.PARTIALLY_FILLED and order.request.price is None
+        for order in trade.orders
+    )
 
 
 def _rested_for_s(order: Order) -> float:

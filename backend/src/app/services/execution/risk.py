@@ -68,6 +68,7 @@ def assess(
         _check_stop_required(wish, policy.risk)
         plan = plan_entry(wish, listed, leverage, policy)
         _check_sides(plan)
+        _check_price_bounds(plan, listed)
         _check_size(plan, listed)
         _check_exposure(plan, exposure, policy.risk)
     except _Refusal as refusal:
@@ -147,6 +148,21 @@ def _check_sides(plan: EntryPlan) -> None:
                 f"for a {plan.wish.side.value} position"
             )
             raise _Refusal(code, text)
+
+
+def _check_price_bounds(plan: EntryPlan, market: MarketView) -> None:
+    """An exit whose price the exchange would never take must not be found out with the position already held."""
+    instrument = market.instrument
+    for leg in plan.legs:
+        for price in (leg.trigger_price, leg.limit_price):
+            if price is not None and not instrument.is_price_on_tick(price):
+                is_stop = leg.role is OrderRole.STOP_LOSS
+                code = ErrorCode.STOP_LOSS_INVALID if is_stop else ErrorCode.TAKE_PROFIT_INVALID
+                text = (
+                    f"{'sl_price' if is_stop else 'tp_price'} needs an order at {plain(price)}, outside the prices of "
+                    f"{instrument.symbol}: {plain(instrument.minimum_price)} to {plain(instrument.maximum_price)}"
+                )
+                raise _Refusal(code, text)
 
 
 def _check_size(plan: EntryPlan, market: MarketView) -> None:
