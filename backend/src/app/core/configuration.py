@@ -131,6 +131,8 @@ def _flatten(
             continue
         if isinstance(value, list):
             value = ",".join(map(str, value))
+        if isinstance(value, bool):
+            value = str(value).lower()  # as in the environment: a truth value is no number
         _accept(given, model, name, value, f"{spelt} (in {path})", place)
 
 

@@ -281,7 +281,7 @@ class Settings(AccountKeys):
 
     venue: VenueKind = Field(VenueKind.PAPER, description="paper, testnet or live")
     database_url: Annotated[str, Field(min_length=1)] = Field(
-        "sqlite:///data/tes.db", description="an address like sqlite:///data/tes.db"
+        "sqlite:///data/tes.db", description="an address like sqlite:///data/tes.db", repr=False
     )
     paper_balance: _PositiveAmount = Field(Decimal(10_000), description="an amount in USD above 0")
     paper_prices: Annotated[str, Field(pattern=r"^(synthetic|manual|live|candles:.+)$")] = Field(

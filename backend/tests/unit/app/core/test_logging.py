@@ -1,0 +1,65 @@
+"""What reaches the log, and what never does."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from app.core.logging import configure_logging, redact
+
+SECRET = "0xdeadbeef"
+
+
+@pytest.fixture(autouse=True)
+def _restored() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    structlog.reset_defaults()
+
+
+@pytest.mark.parametrize("style", ["console", "json"])
+def test_secrets_are_hidden_by_name_and_inside_texts(style: str) -> None:
+    stream = io.StringIO()
+    configure_logging(style, "INFO", stream)  # type: ignore[arg-type]
+    log = structlog.get_logger("app.test")
+    log.info("a.b", private_key=SECRET, order_id=7, query=f"x=1&signature={SECRET}&y=2", inner={"apiKey": SECRET})
+    logging.getLogger("other.library").warning("Authorization: Bearer %s", SECRET)
+    try:
+        raise ValueError(f"token={SECRET}")
+    except ValueError:
+        log.exception("c.d")
+    written = stream.getvalue()
+    assert SECRET not in written
+    assert "a.b" in written
+    assert "c.d" in written
+    assert "x=1&signature=" in written
+
+
+def test_json_lines_hold_event_level_logger_and_fields() -> None:
+    stream = io.StringIO()
+    configure_logging("json", "INFO", stream)
+    structlog.get_logger("app.test").info("order.sent", order_id=7)
+    structlog.get_logger("app.test").debug("order.detail")
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert len(lines) == 1
+    assert lines[0].items() >= {"event": "order.sent", "level": "info", "logger": "app.test", "order_id": 7}.items()
+
+
+def test_a_pipe_gets_json_unless_told_otherwise() -> None:
+    stream = io.StringIO()
+    configure_logging(None, "INFO", stream)
+    structlog.get_logger("app.test").info("a.b")
+    assert json.loads(stream.getvalue())["event"] == "a.b"
+
+
+def test_redaction_keeps_what_is_harmless() -> None:
+    value = {"asset": "BTCUSDT", "has_token": True, "client_order_id": "tes.1.e1", "list": ["a", 1]}
+    assert redact(value) == value
