@@ -1,0 +1,222 @@
+"""The real service as a process, killed with SIGKILL at the worst moments, and started again on the same database."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from aster_sim.server import AccountSpec, RunningVenue, VenueConfig, start_venue
+
+BTC = "BTCUSDT"
+TOKEN = "kill-test-token-0123456789"
+LAUNCH = "from app.cli.main import main; main()"
+PATIENCE_S = 40.0
+DECISION = {
+    "decision_id": "the-one",
+    "decisions": [
+        {
+            "asset": BTC,
+            "action": "buy",
+            "allocation_usd": 1000,
+            "leverage": 10,
+            "tp_price": 99000,
+            "sl_price": 94000,
+        }
+    ],
+}
+
+
+@pytest.fixture
+async def venue() -> AsyncIterator[RunningVenue]:
+    running = await start_venue(
+        VenueConfig(seed=5, prices="manual", accounts=[AccountSpec("default", Decimal(100_000))])
+    )
+    yield running
+    await running.stop()
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {TOKEN}"}) as session:
+        yield session
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@asynccontextmanager
+async def service(venue: RunningVenue, folder: Path, port: int) -> AsyncIterator[asyncio.subprocess.Process]:
+    """``tes serve`` on the venue; killed at the end if it still runs."""
+    keys = venue.accounts[0]
+    environment = {
+        "PATH": os.environ["PATH"],
+        "TES_VENUE": "testnet",
+        "TES_DATABASE_URL": f"sqlite:///{folder / 'tes.db'}",
+        "TES_API_TOKEN": TOKEN,
+        "TES_PORT": str(port),
+        "TES_ASTER_REST_URL": venue.rest_url,
+        "TES_ASTER_WS_URL": venue.ws_url,
+        "TES_ASTER_CHAIN_ID": str(venue.chain_id),
+        "TES_ASTER_USER": keys.user,
+        "TES_ASTER_SIGNER": keys.signer,
+        "TES_ASTER_PRIVATE_KEY": keys.private_key,
+        "TES_LOG_FORMAT": "json",
+    }
+    with (folder / "service.log").open("ab") as log:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", LAUNCH, "serve", cwd=folder, env=environment, stdout=log, stderr=log
+        )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+async def until(look: Callable[[], Awaitable[Any]], what: str) -> Any:
+    async def repeat() -> Any:
+        while True:
+            found = await look()
+            if found:
+                return found
+            await asyncio.sleep(0.02)
+
+    try:
+        return await asyncio.wait_for(repeat(), PATIENCE_S)
+    except TimeoutError:
+        pytest.fail(f"waited {PATIENCE_S:g} s for {what}")
+
+
+async def is_ready(http: aiohttp.ClientSession, url: str) -> bool:
+    try:
+        async with http.get(f"{url}/readyz") as response:
+            return response.status == 200
+    except aiohttp.ClientError:
+        return False
+
+
+async def get(http: aiohttp.ClientSession, url: str) -> Any:
+    async with http.get(url) as response:
+        assert response.status == 200, await response.text()
+        return await response.json()
+
+
+async def ledger(http: aiohttp.ClientSession, venue: RunningVenue) -> Any:
+    return await get(http, f"{venue.control_url}/ledger")
+
+
+async def control(http: aiohttp.ClientSession, venue: RunningVenue, path: str, body: object) -> None:
+    async with http.post(f"{venue.control_url}{path}", json=body) as response:
+        assert response.status < 300, await response.text()
+
+
+async def submit_and_kill(
+    http: aiohttp.ClientSession, venue: RunningVenue, folder: Path, reached: Callable[[Any], bool], what: str
+) -> None:
+    """Send the decision, and kill the service once the venue's ledger has ``reached`` something."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    async with service(venue, folder, port) as process:
+        await until(lambda: is_ready(http, url), "readiness")
+        posting = asyncio.create_task(http.post(f"{url}/v1/decisions?wait=60", json=DECISION).__aenter__())
+
+        async def is_there() -> bool:
+            return reached(await ledger(http, venue))
+
+        await until(is_there, what)
+        process.send_signal(signal.SIGKILL)
+        await process.wait()
+        with pytest.raises((aiohttp.ClientError, ConnectionError)):
+            await posting
+
+
+async def recover(http: aiohttp.ClientSession, venue: RunningVenue, folder: Path) -> dict[str, Any]:
+    """Start again, ask for the result with the same decision, and compare with the venue."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    async with service(venue, folder, port):
+        await until(lambda: is_ready(http, url), "readiness after the restart")
+        async with http.post(f"{url}/v1/decisions?wait=30", json=DECISION) as response:
+            result: dict[str, Any] = await response.json()
+            assert response.status == 200, result
+            assert response.headers.get("Idempotent-Replay") == "true"
+        trades = (await get(http, f"{url}/v1/trades"))["items"]
+        events = (await get(http, f"{url}/v1/events?after=0&limit=500"))["items"]
+    assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
+    assert len(trades) == 1
+    seen = (await ledger(http, venue))["accounts"]["default"]
+    assert len([row for row in seen["orders"] if row["origType"] == "MARKET"]) == 1, "exactly one entry"
+    exits = [row for row in seen["orders"] if row["status"] == "NEW"]
+    assert sorted(row["type"] for row in exits) == ["STOP_MARKET", "TAKE_PROFIT_MARKET"]
+    assert {row["origQty"] for row in exits} == {
+        row["executedQty"] for row in seen["orders"] if row["type"] == "MARKET"
+    }
+    return result
+
+
+async def test_killed_between_sending_the_entry_and_its_answer(
+    venue: RunningVenue, http: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    """C1: the entry is found, protected, and there is one."""
+    entry = {"method": "POST", "path": "/order", "params": {"type": "MARKET"}}
+    await control(http, venue, "/prices", {BTC: "96000"})
+    await control(http, venue, "/faults", [{"match": entry, "action": {"type": "delay_after", "seconds": 2.5}}])
+    await control(http, venue, "/faults", [{"match": {"account": "default"}, "action": {"type": "drop_events"}, "count": 0}])
+    await submit_and_kill(
+        http, venue, tmp_path, lambda book: bool(book["accounts"]["default"]["fills"]), "the entry's fill"
+    )
+    seen = (await ledger(http, venue))["accounts"]["default"]
+    assert len(seen["orders"]) == 1, "killed before protection, so the position was bare"
+    async with http.delete(f"{venue.control_url}/faults") as response:
+        assert response.status < 300
+    result = await recover(http, venue, tmp_path)
+    assert result["results"][0]["status"] == "protected"
+
+
+async def test_killed_between_the_fill_and_the_protection(
+    venue: RunningVenue, http: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    """C1: exits that were sent and never recorded end up on the book once."""
+    stop = {"method": "POST", "path": "/order", "params": {"type": "STOP_MARKET"}}
+    await control(http, venue, "/prices", {BTC: "96000"})
+    await control(http, venue, "/faults", [{"match": stop, "action": {"type": "delay_after", "seconds": 2.5}}])
+
+    def is_stop_placed(book: Any) -> bool:
+        return any(row["type"] == "STOP_MARKET" for row in book["accounts"]["default"]["orders"])
+
+    await submit_and_kill(http, venue, tmp_path, is_stop_placed, "the stop")
+    result = await recover(http, venue, tmp_path)
+    assert result["results"][0]["status"] == "protected"
+
+
+async def test_stopped_politely_it_ends_with_code_0_and_leaves_the_position_protected(
+    venue: RunningVenue, http: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    """C8."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    await control(http, venue, "/prices", {BTC: "96000"})
+    async with service(venue, tmp_path, port) as process:
+        await until(lambda: is_ready(http, url), "readiness")
+        async with http.post(f"{url}/v1/decisions?wait=30", data=json.dumps(DECISION)) as response:
+            assert (await response.json())["status"] == "executed"
+        process.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(process.wait(), PATIENCE_S) == 0
+    await recover(http, venue, tmp_path)
