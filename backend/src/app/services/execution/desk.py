@@ -417,9 +417,10 @@ class Desk:
 
     async def _tick(self, trade_id: str, at: datetime) -> None:
         await self._tools.clock.sleep((at - self._tools.clock.now()).total_seconds())
+        # a trade that has ended meanwhile has no wake any more, and may have left memory
         if self._wakes.get(trade_id) == at:
             del self._wakes[trade_id]
-        self.learn(trade_id, facts.Ticked(at=self._tools.clock.now()))
+            self.learn(trade_id, facts.Ticked(at=self._tools.clock.now()))
 
 
 def _on_its_way(trade: Trade) -> Decimal:
