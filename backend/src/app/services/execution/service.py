@@ -326,8 +326,10 @@ class ExecutionService:
             self._background.keep_running(stream)
         await self._until_stream_is_up()
         await self._reconciler.run_first()
+        untouched = await self._resume_decisions()
         self._trouble = None
-        await self._resume_decisions()
+        for running, item in untouched:
+            self._background.start(self._carry_out_asset(running, item))
         self._background.keep_running(self._reconciler.keep_reconciled)
 
     async def _connect(self) -> None:
@@ -350,20 +352,17 @@ class ExecutionService:
             await self._clock.sleep(_STREAM_LOOK_S)
             waited_s += _STREAM_LOOK_S
 
-    async def _resume_decisions(self) -> None:
-        """Take up decisions without an end: trades report by themselves; what never got a trade is decided anew."""
+    async def _resume_decisions(self) -> list[tuple[RunningDecision, AssetDecision]]:
+        """Take up decisions without an end: trades report by themselves; returns what never got one, to decide anew."""
+        untouched: list[tuple[RunningDecision, AssetDecision]] = []
         for stored in await self._decisions.unfinished(self.account_id):
-            if self._intake.running(stored.decision_id) is not None:
-                continue
             running = self._intake.resume(stored)
             of_decision = await self._trades.of_decision(self.account_id, stored.decision_id)
             recorded = {trade.asset: trade for trade in of_decision}
             for asset, trade in recorded.items():
-                live = self._desk(asset).trade(trade.id) or trade
-                self._on_change(live)
-            untouched = [item for item in running.decision.decisions if item.asset not in recorded]
-            for item in untouched:
-                self._background.start(self._carry_out_asset(running, item))
+                self._on_change(self._desk(asset).trade(trade.id) or trade)
+            untouched += [(running, item) for item in running.decision.decisions if item.asset not in recorded]
+        return untouched
 
     async def stop(self) -> None:
         """Stop everything that runs; what is in flight is found again at the next start (C8)."""
