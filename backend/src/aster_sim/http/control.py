@@ -100,6 +100,7 @@ class Control:
         played = await self._candles.step(count)
         # a stepped market moves faster than the streams' second: without this a client would trade on an old price
         publish_marks(self._runtime.hub, self._runtime.venue.state, SLOW_MARK_S)
+        await self._runtime.clock.sleep(0.0)  # the frames are written before this answer is
         return played
 
     async def _faults(self, _request: web.BaseRequest) -> Any:

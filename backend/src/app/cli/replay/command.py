@@ -61,13 +61,9 @@ def replay(
     from app.cli.replay.rule import Size
     from app.cli.replay.session import Plan
     from app.core.randomness import SystemRandomness
-    from app.domain.money import decimal_from_text
 
     files, bars = _read(candles)
-    try:
-        size = Size(decimal_from_text(allocation), leverage)
-    except ValueError:
-        raise UsageFailed(f"--allocation {allocation!r} is no amount: give a number such as 100000") from None
+    size = Size(_amount(allocation), leverage)
     seed = SystemRandomness().token(_SEED_BITS) if seed is None else seed
     bars = bars if days is None else min(bars, round(days * _BARS_PER_DAY))
     plan = Plan(bars=bars, decisions=decisions, seed=seed)
@@ -145,6 +141,18 @@ def _read(candles: list[str]) -> tuple[dict[str, Path], int]:
     if len(files) < len(candles):
         raise UsageFailed("--candles: two files have the same symbol; give one file for each asset")
     return files, len(times)
+
+
+def _amount(text: str) -> Decimal:
+    from app.domain.money import decimal_from_text
+
+    try:
+        amount = decimal_from_text(text)
+    except ValueError:
+        amount = Decimal(0)
+    if amount <= 0:
+        raise UsageFailed(f"--allocation {text!r} is no amount above 0: give a number such as 100000")
+    return amount
 
 
 @contextmanager
