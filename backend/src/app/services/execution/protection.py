@@ -129,10 +129,11 @@ def _try_again(
     trade: Trade, leg: Leg, latest: Order, moment: Moment, policy: ProtectionPolicy
 ) -> tuple[Trade, list[Command]]:
     commands: list[Command] = []
-    if _rested_for_s(latest) >= policy.deadline_s and leg.retry_at is None:
+    if latest.state in (OrderState.CANCELED, OrderState.EXPIRED) and leg.retry_at is None:
         text = f"the {_name(leg)} of {trade.asset} disappeared from the book; it is being placed again"
         commands.append(Alert(Severity.WARNING, "protection_disappeared", text))
-        leg = replace(leg, attempts=0)
+        if _rested_for_s(latest) >= policy.deadline_s:
+            leg = replace(leg, attempts=0)  # it stood for long: this is a new misfortune, not the old one going on
     if leg.attempts >= policy.maximum_attempts and not trade.protection_failed:
         why = f"the {_name(leg)} was refused {leg.attempts} times, last: {_refusal_text(latest)}"
         trade, more = _give_up(trade, why, policy)

@@ -1,0 +1,362 @@
+"""One trade, told fact by fact: a driver without network that keeps what the state machine asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from itertools import count
+from typing import TypeVar
+
+from app.domain.errors import Refusal
+from app.domain.ids import OrderRole
+from app.domain.instruments import Instrument, LotRule
+from app.domain.money import ZERO
+from app.domain.orders import Order, OrderState, OrderTrigger
+from app.domain.policy import AccountPolicy, ProtectionPolicy
+from app.domain.reports import (
+    Accepted,
+    ExchangeOrderStatus,
+    FillReport,
+    MarkPrice,
+    NeverSent,
+    OrderReport,
+    Placement,
+    PositionSide,
+    Refused,
+    RequestStamp,
+    Unknown,
+)
+from app.domain.trades import CloseReason, Trade, TradeError, TradeTrigger
+from app.schemas.decision import AssetDecision
+from app.services.execution import facts
+from app.services.execution.commands import Alert, Cancel, Command, Send, WakeAt
+from app.services.execution.planning import EntryWish, MarketView, new_trade, plan_entry
+from app.services.execution.protection import Moment
+from app.services.execution.transitions import Step, decide, transition
+
+START = datetime(2026, 11, 22, 10, 15, tzinfo=UTC)
+TRADE_ID = "06ex5tn9g0000000abcd"
+MARK = Decimal(96000)
+STOP = Decimal(94000)
+TARGET = Decimal(99000)
+WHOLE = Decimal("0.010")
+
+CommandT = TypeVar("CommandT", bound=Command)
+
+BITCOIN = Instrument(
+    symbol="BTCUSDT",
+    status="TRADING",
+    base_asset="BTC",
+    quote_asset="USDT",
+    margin_asset="USDT",
+    tick_size=Decimal("0.1"),
+    minimum_price=Decimal(1),
+    maximum_price=Decimal(1000000),
+    lot=LotRule(minimum=Decimal("0.001"), maximum=Decimal(1000), step=Decimal("0.001")),
+    market_lot=LotRule(minimum=Decimal("0.001"), maximum=Decimal(120), step=Decimal("0.001")),
+    minimum_notional=Decimal(5),
+    percent_up=Decimal("1.02"),
+    percent_down=Decimal("0.98"),
+    market_take_bound=Decimal("0.05"),
+    trigger_protect=Decimal("0.02"),
+    maximum_orders=200,
+    maximum_algo_orders=10,
+    order_types=frozenset({"MARKET", "LIMIT", "STOP_MARKET", "TAKE_PROFIT_MARKET"}),
+    times_in_force=frozenset({"GTC", "IOC"}),
+)
+
+
+def market(instrument: Instrument = BITCOIN, mark: Decimal = MARK) -> MarketView:
+    """The market at one price."""
+    price = MarkPrice(
+        symbol=instrument.symbol,
+        mark_price=mark,
+        index_price=mark,
+        funding_rate=ZERO,
+        next_funding_at=None,
+        time=START,
+    )
+    return MarketView(instrument=instrument, mark=price)
+
+
+def wish(**changes: object) -> EntryWish:
+    """A long of 0.010 BTC with both exits; a short where ``action="sell"`` (its exits swapped)."""
+    values: dict[str, object] = {
+        "asset": "BTCUSDT",
+        "action": "buy",
+        "allocation_usd": "960",
+        "leverage": 10,
+        "sl_price": STOP,
+        "tp_price": TARGET,
+    }
+    if changes.get("action") == "sell":
+        values |= {"sl_price": TARGET, "tp_price": STOP}
+    item = AssetDecision.model_validate(values | changes)
+    return EntryWish(decision_id="d-1", item=item, decided_at=START, received_at=START)
+
+
+def submitted(
+    policy: ProtectionPolicy | None = None, position_side: PositionSide = PositionSide.BOTH, **changes: object
+) -> Trade:
+    """A trade whose entry was just handed to the network."""
+    account = AccountPolicy(account_id="default", is_paper=True, protection=policy or ProtectionPolicy())
+    plan = plan_entry(wish(**changes), market(), 10, account)
+    trade = new_trade(plan, trade_id=TRADE_ID, account_id="default", position_side=position_side, now=START)
+    stamp = RequestStamp(value=1, dead_after=START + timedelta(seconds=65))
+    entry = replace(trade.entry.after(OrderTrigger.SUBMIT, START), stamp=stamp)
+    return trade.with_order(entry).after(TradeTrigger.SUBMIT)
+
+
+@dataclass
+class Story:
+    """Feeds facts at a hand-moved time; ``asked`` holds the commands of the last step, ``told`` of all."""
+
+    trade: Trade = field(default_factory=submitted)
+    policy: ProtectionPolicy = field(default_factory=ProtectionPolicy)
+    now: datetime = START
+    chance: float = 1.0
+    asked: tuple[Command, ...] = ()
+    told: list[Command] = field(default_factory=list)
+    fills: dict[int, FillReport] = field(default_factory=dict)
+    _numbers: count[int] = field(default_factory=lambda: count(1))
+
+    # --- driving ----------------------------------------------------------------------------------------------------
+
+    def learn(self, fact: facts.Fact) -> tuple[Command, ...]:
+        """Take one fact in."""
+        return self._take(transition(self.trade, fact, Moment(now=self.now, chance=self.chance), self.policy))
+
+    def decide(self) -> tuple[Command, ...]:
+        """Decide again without a new fact."""
+        return self._take(decide(self.trade, Moment(now=self.now, chance=self.chance), self.policy))
+
+    def _take(self, step: Step) -> tuple[Command, ...]:
+        self.trade, self.asked = step.trade, step.commands
+        self.told += step.commands
+        return step.commands
+
+    def wait(self, seconds: float) -> tuple[Command, ...]:
+        """Let time pass, and tick."""
+        self.now += timedelta(seconds=seconds)
+        return self.learn(facts.Ticked(at=self.now))
+
+    def wake(self) -> tuple[Command, ...]:
+        """Let time pass until the earliest wake-up that the last step asked for, and tick."""
+        at = min(command.at for command in self.asked if isinstance(command, WakeAt))
+        self.now = max(self.now, at)
+        return self.learn(facts.Ticked(at=self.now))
+
+    # --- what came of it --------------------------------------------------------------------------------------------
+
+    def all(self, kind: type[CommandT]) -> list[CommandT]:
+        """The last step's commands of one kind."""
+        return [command for command in self.asked if isinstance(command, kind)]
+
+    def sent(self, role: OrderRole | None = None) -> list[Order]:
+        """Orders that the last step wants sent."""
+        return [command.order for command in self.all(Send) if role is None or command.order.role is role]
+
+    @property
+    def canceled(self) -> list[str]:
+        """Ids that the last step wants canceled."""
+        return [command.client_order_id for command in self.all(Cancel)]
+
+    @property
+    def alerts(self) -> list[str]:
+        """Codes of all alerts so far."""
+        return [command.code for command in self.told if isinstance(command, Alert)]
+
+    def latest(self, role: OrderRole) -> Order:
+        """The newest order of a role."""
+        order = self.trade.latest(role)
+        assert order is not None
+        return order
+
+    @property
+    def entry(self) -> Order:
+        return self.trade.entry
+
+    @property
+    def stop(self) -> Order:
+        return self.latest(OrderRole.STOP_LOSS)
+
+    @property
+    def target(self) -> Order:
+        return self.latest(OrderRole.TAKE_PROFIT)
+
+    @property
+    def close(self) -> Order:
+        return self.latest(OrderRole.CLOSE)
+
+    # --- facts ------------------------------------------------------------------------------------------------------
+
+    def report(
+        self,
+        order: Order,
+        status: ExchangeOrderStatus = ExchangeOrderStatus.NEW,
+        executed: Decimal | str = ZERO,
+        price: Decimal = MARK,
+        *,
+        is_triggered: bool = False,
+    ) -> OrderReport:
+        """The order as the exchange would describe it."""
+        executed = Decimal(executed)
+        kind = order.request.type.value
+        return OrderReport(
+            symbol=order.request.symbol,
+            order_id=self.order_id(order),
+            client_order_id=order.client_order_id,
+            status=status,
+            status_text=status.value,
+            type_text="MARKET" if is_triggered else kind,
+            original_type_text=kind,
+            side=order.request.side,
+            position_side=order.request.position_side,
+            price=order.request.price or ZERO,
+            stop_price=order.request.stop_price or ZERO,
+            average_price=price if executed else ZERO,
+            original_quantity=order.quantity,
+            executed_quantity=executed,
+            reduce_only=order.request.reduce_only,
+            close_position=False,
+            updated_at=self.now,
+        )
+
+    @staticmethod
+    def order_id(order: Order) -> int:
+        """The exchange's number of an order, always the same for one id."""
+        roles = list(OrderRole)
+        return 1000 * (roles.index(order.role) + 1) + order.key.attempt
+
+    def fill(self, order: Order, quantity: Decimal | str, price: Decimal = MARK) -> FillReport:
+        """A new execution of an order."""
+        number = next(self._numbers)
+        self.fills[number] = FillReport(
+            symbol=order.request.symbol,
+            exchange_trade_id=number,
+            order_id=self.order_id(order),
+            client_order_id=order.client_order_id,
+            side=order.request.side,
+            position_side=order.request.position_side,
+            price=price,
+            quantity=Decimal(quantity),
+            commission=Decimal("0.01"),
+            commission_asset="USDT",
+            realised_pnl=ZERO,
+            is_maker=False,
+            time=self.now,
+        )
+        return self.fills[number]
+
+    def answer(self, order: Order, placement: Placement, error: TradeError | None = None) -> tuple[Command, ...]:
+        """The reply to a placement."""
+        return self.learn(
+            facts.Placed(
+                at=self.now,
+                client_order_id=order.client_order_id,
+                placement=placement,
+                sent_at=self.now,
+                error=error,
+            )
+        )
+
+    def accept(
+        self,
+        order: Order,
+        status: ExchangeOrderStatus = ExchangeOrderStatus.NEW,
+        executed: Decimal | str = ZERO,
+    ) -> tuple[Command, ...]:
+        """The exchange took the order."""
+        return self.answer(order, Accepted(report=self.report(order, status, executed)))
+
+    def refuse(self, order: Order, family: Refusal, code: int | None = None) -> tuple[Command, ...]:
+        """The exchange refused the order."""
+        return self.answer(order, Refused(family=family, code=code, message=f"no: {family.value}"))
+
+    def lose(self, order: Order) -> tuple[Command, ...]:
+        """Nobody said what became of the placement."""
+        stamp = RequestStamp(value=1, dead_after=self.now + timedelta(seconds=65))
+        return self.answer(order, Unknown(reason="timeout", stamp=stamp))
+
+    def never_sent(self, order: Order, error: TradeError | None = None) -> tuple[Command, ...]:
+        """Nothing left this machine."""
+        return self.answer(order, NeverSent(reason="no connection"), error)
+
+    def stream(
+        self,
+        order: Order,
+        status: ExchangeOrderStatus = ExchangeOrderStatus.NEW,
+        executed: Decimal | str = ZERO,
+        part: Decimal | str | None = None,
+        *,
+        is_triggered: bool = False,
+    ) -> tuple[Command, ...]:
+        """The stream describes the order; ``part`` is the execution that caused the event."""
+        fill = self.fill(order, part) if part is not None else None
+        report = self.report(order, status, executed, is_triggered=is_triggered)
+        return self.learn(facts.OrderStreamed(at=self.now, report=report, fill=fill))
+
+    def query(
+        self,
+        order: Order,
+        status: ExchangeOrderStatus = ExchangeOrderStatus.NEW,
+        executed: Decimal | str = ZERO,
+    ) -> tuple[Command, ...]:
+        """A query describes the order."""
+        return self.learn(facts.OrderQueried(at=self.now, report=self.report(order, status, executed)))
+
+    def absent(self, order: Order) -> tuple[Command, ...]:
+        """Proven never to have been placed."""
+        return self.learn(facts.OrderAbsent(at=self.now, client_order_id=order.client_order_id))
+
+    def cancel_answer(self, order: Order, placement: Placement) -> tuple[Command, ...]:
+        """The reply to a cancellation."""
+        fact = facts.CancelAnswered(at=self.now, client_order_id=order.client_order_id, placement=placement)
+        return self.learn(fact)
+
+    def confirm_cancel(self, order: Order, executed: Decimal | str = ZERO) -> tuple[Command, ...]:
+        """The exchange confirms a cancellation."""
+        report = self.report(order, ExchangeOrderStatus.CANCELED, executed)
+        return self.cancel_answer(order, Accepted(report=report))
+
+    def show_position(self, quantity: Decimal | str) -> tuple[Command, ...]:
+        """The exchange's position, read with everything known so far."""
+        fact = facts.PositionShown(at=self.now, quantity=Decimal(quantity), entered_before=self.trade.entered_quantity)
+        return self.learn(fact)
+
+    def ask_close(self, reason: CloseReason = CloseReason.MANUAL) -> tuple[Command, ...]:
+        """Somebody wants out."""
+        return self.learn(facts.CloseAsked(at=self.now, reason=reason))
+
+    def account(self) -> tuple[Command, ...]:
+        """The exchange's books: every execution of the trade's orders, filled up where the stream told less."""
+        for order in self.trade.orders:
+            known = sum((fill.quantity for fill in self.fills.values() if fill.order_id == self.order_id(order)), ZERO)
+            if order.executed_quantity > known:
+                self.fill(order, order.executed_quantity - known)
+        return self.learn(facts.Accounted(at=self.now, fills=tuple(self.fills.values()), funding=Decimal("-0.5")))
+
+    # --- chapters ---------------------------------------------------------------------------------------------------
+
+    def fill_entry(self, executed: Decimal | str = WHOLE) -> Story:
+        """The reply says that the entry is filled."""
+        executed = Decimal(executed)
+        is_whole = executed == self.entry.quantity
+        status = ExchangeOrderStatus.FILLED if is_whole else ExchangeOrderStatus.PARTIALLY_FILLED
+        self.accept(self.entry, status, executed)
+        return self
+
+    def protect(self) -> Story:
+        """Filled, and both exits acknowledged."""
+        self.fill_entry()
+        for order in self.sent():
+            self.accept(order)
+        return self
+
+    def clean(self) -> Story:
+        """Confirm every cancellation asked for, until there is none."""
+        while live := [order for order in self.trade.orders if order.state is OrderState.CANCELING]:
+            for order in live:
+                self.confirm_cancel(order)
+        return self

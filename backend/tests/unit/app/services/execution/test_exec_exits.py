@@ -1,0 +1,393 @@
+"""The way out: sibling gone, no dust, the money from the exchange's books, the reason told right."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from decimal import Decimal
+
+import pytest
+from story import WHOLE, Story, submitted
+
+from app.domain.errors import Refusal
+from app.domain.ids import OrderRole
+from app.domain.money import ZERO
+from app.domain.orders import Order, OrderState
+from app.domain.reports import Accepted, ExchangeOrderStatus, OrderType, PositionSide, Refused, Unknown
+from app.domain.reports import RequestStamp as Stamp
+from app.domain.trades import CloseReason, TradeStatus
+from app.services.execution import facts
+from app.services.execution.commands import Account, CheckPosition, Query, Resolve, WakeAt
+
+X = ExchangeOrderStatus
+STOP, TARGET, CLOSE = OrderRole.STOP_LOSS, OrderRole.TAKE_PROFIT, OrderRole.CLOSE
+SIBLING = {STOP: TARGET, TARGET: STOP}
+REASON = {STOP: CloseReason.STOP_LOSS, TARGET: CloseReason.TAKE_PROFIT}
+
+
+def triggered(story: Story, order: Order) -> None:
+    """The exit triggers and fills, as the stream tells it."""
+    story.stream(order, X.EXPIRED)
+    story.stream(order, X.NEW, is_triggered=True)
+    story.stream(order, X.FILLED, WHOLE, part=WHOLE, is_triggered=True)
+
+
+def closing(reason: CloseReason = CloseReason.DECISION) -> Story:
+    """Protected, then asked to close; the close is in flight."""
+    story = Story().protect()
+    story.ask_close(reason)
+    assert [order.role for order in story.sent()] == [CLOSE]
+    return story
+
+
+# --- exits ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("role", [STOP, TARGET])
+def test_after_an_exit_the_sibling_is_canceled_confirmed_and_the_trade_accounted(role: OrderRole) -> None:
+    """Scenarios O1, H5."""
+    story = Story().protect()
+    triggered(story, story.latest(role))
+    sibling = story.latest(SIBLING[role])
+    assert story.canceled == [sibling.client_order_id]
+    assert story.trade.status is TradeStatus.CLOSING
+    story.confirm_cancel(sibling)
+    assert story.all(Account) == [Account()]
+    assert story.trade.status is TradeStatus.CLOSING
+    story.account()
+    assert (story.trade.status, story.trade.close_reason) == (TradeStatus.CLOSED, REASON[role])
+    assert story.trade.closed_at == story.now
+    assert story.trade.funding == Decimal("-0.5")
+    assert story.sent() == []
+
+
+def test_an_exit_that_a_query_found_filled_closes_too() -> None:
+    story = Story().protect()
+    story.query(story.target, X.FILLED, WHOLE)
+    assert story.canceled == [story.stop.client_order_id]
+
+
+def test_a_sibling_whose_cancel_is_refused_is_queried_before_anything_is_concluded() -> None:
+    """Scenario O3."""
+    story = Story().protect()
+    triggered(story, story.target)
+    story.cancel_answer(story.stop, Refused(family=Refusal.ORDER_NOT_FOUND, code=-2011, message="unknown order"))
+    assert [query.client_order_id for query in story.all(Query)] == [story.stop.client_order_id]
+    assert story.all(Account) == []
+    story.query(story.stop, X.EXPIRED)
+    assert story.all(Account) == [Account()]
+
+
+def test_a_sibling_whose_cancel_got_no_answer_is_queried_and_canceled_again() -> None:
+    story = Story().protect()
+    triggered(story, story.target)
+    stamp = Stamp(value=1, dead_after=story.now)
+    story.cancel_answer(story.stop, Unknown(reason="timeout", stamp=stamp))
+    assert story.all(Query)
+    story.query(story.stop)
+    assert story.canceled == [story.stop.client_order_id]
+    story.stream(story.stop, X.CANCELED)
+    assert story.all(Account) == [Account()]
+
+
+def test_a_sibling_still_in_flight_is_canceled_when_it_lands() -> None:
+    story = Story().fill_entry()
+    story.accept(story.target)
+    triggered(story, story.target)
+    assert story.canceled == []
+    assert story.trade.status is TradeStatus.CLOSING
+    story.accept(story.stop)
+    assert story.canceled == [story.stop.client_order_id]
+
+
+def test_a_sibling_of_unknown_fate_is_resolved_before_the_end() -> None:
+    story = Story().fill_entry()
+    story.accept(story.target)
+    story.lose(story.stop)
+    story.lose(story.stop)
+    triggered(story, story.target)
+    assert [one.client_order_id for one in story.all(Resolve)] == [story.stop.client_order_id]
+    story.absent(story.stop)
+    assert story.all(Account) == [Account()]
+
+
+def test_an_exit_that_never_left_the_plan_is_not_canceled_at_the_exchange() -> None:
+    """An entry whose fill and its undoing are seen together: the planned exits are simply not placed."""
+    story = Story()
+    story.ask_close()
+    story.fill_entry()
+    story.accept(story.close, X.FILLED, WHOLE)
+    assert story.canceled == []
+    assert {story.stop.state, story.target.state} == {OrderState.NOT_PLACED}
+    story.account()
+    assert story.trade.status is TradeStatus.CLOSED
+
+
+def test_the_trade_waits_until_every_fill_is_known() -> None:
+    """Scenario H5: the exchange's history may lag behind its orders."""
+    story = Story().protect()
+    triggered(story, story.stop)
+    story.clean()
+    part = story.fill(story.entry, "0.004")
+    known = next(fill for fill in story.fills.values() if fill.order_id == story.order_id(story.stop))
+    story.learn(facts.Accounted(at=story.now, fills=(part, known), funding=ZERO))
+    assert story.trade.status is TradeStatus.CLOSING
+    assert story.all(Account) == [Account()]
+    story.account()
+    assert story.trade.status is TradeStatus.CLOSED
+    assert sum(fill.quantity for fill in story.trade.fills) == 2 * WHOLE
+
+
+def test_the_books_replace_what_the_stream_said_of_a_fill() -> None:
+    """The history knows the fee; one execution stays one."""
+    story = Story()
+    story.stream(story.entry, X.FILLED, WHOLE, part=WHOLE)
+    (streamed,) = story.trade.fills
+    story.learn(facts.Accounted(at=story.now, fills=(streamed,), funding=ZERO))
+    assert len(story.trade.fills) == 1
+
+
+# --- closing ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("reason", [CloseReason.MANUAL, CloseReason.DECISION, CloseReason.HALT])
+def test_a_wish_to_close_sends_one_reduce_only_market_order_and_tells_its_reason(reason: CloseReason) -> None:
+    story = closing(reason)
+    request = story.close.request
+    assert (request.type, request.quantity, request.reduce_only) == (OrderType.MARKET, WHOLE, True)
+    story.accept(story.close, X.FILLED, WHOLE)
+    assert set(story.canceled) == {story.stop.client_order_id, story.target.client_order_id}
+    story.clean()
+    story.account()
+    assert (story.trade.status, story.trade.close_reason) == (TradeStatus.CLOSED, reason)
+
+
+def test_a_close_in_hedge_mode_names_the_side_and_is_not_reduce_only() -> None:
+    story = Story(submitted(position_side=PositionSide.LONG)).protect()
+    story.ask_close()
+    request = story.close.request
+    assert (request.position_side, request.reduce_only) == (PositionSide.LONG, False)
+
+
+def test_the_exits_stand_until_the_close_is_filled() -> None:
+    """No window without a stop on the way out either."""
+    story = closing()
+    assert story.canceled == []
+    assert (story.stop.state, story.target.state) == (OrderState.NEW, OrderState.NEW)
+
+
+def test_asking_again_does_not_close_twice_and_the_first_reason_stays() -> None:
+    story = closing(CloseReason.DECISION)
+    for _ in range(5):
+        story.ask_close(CloseReason.HALT)
+        assert story.sent() == []
+    assert story.trade.close_reason is CloseReason.DECISION
+
+
+def test_a_wish_to_close_before_the_fill_closes_what_then_fills() -> None:
+    story = Story()
+    story.ask_close()
+    assert story.sent() == []
+    story.fill_entry()
+    assert [order.role for order in story.sent()] == [CLOSE]
+
+
+def test_a_close_that_races_a_stop_closes_once_and_the_executions_tell_the_reason() -> None:
+    story = closing()
+    triggered(story, story.stop)
+    story.refuse(story.close, Refusal.REDUCE_ONLY, -2022)
+    story.clean()
+    story.account()
+    assert (story.trade.status, story.trade.close_reason) == (TradeStatus.CLOSED, CloseReason.STOP_LOSS)
+    assert story.trade.exposure == ZERO
+
+
+def test_a_close_refused_for_resting_exits_frees_them_rereads_and_tries_again() -> None:
+    """Scenarios O4, U9."""
+    story = closing()
+    first = story.close
+    story.refuse(first, Refusal.REDUCE_ONLY, -2022)
+    assert set(story.canceled) == {story.stop.client_order_id, story.target.client_order_id}
+    assert story.all(CheckPosition) == [CheckPosition()]
+    assert story.sent() == []
+    story.clean()
+    story.wake()
+    (again,) = story.sent()
+    assert (again.role, again.key.attempt, again.quantity) == (CLOSE, 2, WHOLE)
+
+
+def test_other_refusals_of_a_close_leave_the_exits_standing() -> None:
+    story = closing()
+    story.refuse(story.close, Refusal.LIQUIDITY, -4131)
+    assert story.canceled == []
+    story.wake()
+    assert [order.role for order in story.sent()] == [CLOSE]
+
+
+def test_a_close_refused_because_the_position_is_gone_is_success() -> None:
+    """Scenario U9: flat is success."""
+    story = closing()
+    story.refuse(story.close, Refusal.REDUCE_ONLY, -2022)
+    story.show_position(0)
+    assert story.sent() == []
+    story.clean()
+    story.account()
+    assert (story.trade.status, story.trade.close_reason) == (TradeStatus.CLOSED, CloseReason.DECISION)
+
+
+def test_the_close_is_tried_until_flat_with_growing_pauses_and_alerts_that_go_on() -> None:
+    """Scenario P3."""
+    story = closing(CloseReason.EMERGENCY)
+    pauses: list[timedelta] = []
+    for attempt in range(1, 31):
+        assert story.close.key.attempt == attempt
+        story.refuse(story.close, Refusal.LIQUIDITY, -4131)
+        (wake,) = story.all(WakeAt)
+        pauses.append(wake.at - story.now)
+        story.wake()
+    assert pauses == sorted(pauses)
+    assert pauses[0] == timedelta(seconds=0.2)
+    assert pauses[-1] == timedelta(seconds=5)
+    assert story.alerts == ["close_failing"] * 6
+    story.accept(story.close, X.FILLED, WHOLE)
+    story.clean()
+    story.account()
+    assert story.trade.status is TradeStatus.CLOSED
+
+
+def test_a_close_filled_in_part_is_followed_by_one_for_the_rest() -> None:
+    """Scenario Z5: no dust stays."""
+    story = closing()
+    story.accept(story.close, X.EXPIRED, "0.007")
+    story.wake()
+    (rest,) = story.sent()
+    assert (rest.role, rest.quantity) == (CLOSE, Decimal("0.003"))
+    story.accept(rest, X.FILLED, "0.003")
+    assert story.trade.exposure == ZERO
+
+
+def test_a_lost_close_rereads_the_position_before_another_one_is_sent() -> None:
+    """Scenario U9: a close is reduce-only, so the second can't overshoot."""
+    story = closing()
+    story.lose(story.close)
+    assert story.sent() == []
+    assert story.all(CheckPosition) == [CheckPosition()]
+    story.show_position(WHOLE)
+    assert story.sent() == []
+    story.wake()
+    (again,) = story.sent()
+    assert again.key.attempt == 2
+
+
+def test_a_lost_close_that_the_position_shows_done_is_not_repeated() -> None:
+    story = closing()
+    lost = story.close
+    story.lose(lost)
+    story.query(lost, X.FILLED, WHOLE)
+    story.show_position(0)
+    story.clean()
+    for _ in range(3):
+        story.wait(10)
+        assert story.sent() == []
+    story.account()
+    assert (story.trade.status, story.trade.close_reason) == (TradeStatus.CLOSED, CloseReason.DECISION)
+    assert story.trade.externally_reduced == ZERO
+
+
+def test_a_close_accepted_without_a_fill_is_asked_about() -> None:
+    """Scenario U6."""
+    story = closing()
+    story.accept(story.close)
+    assert [query.client_order_id for query in story.all(Query)] == [story.close.client_order_id]
+
+
+# --- the hand of man --------------------------------------------------------------------------------------------------
+
+
+def test_a_position_closed_by_hand_is_adopted_as_manual_and_its_exits_canceled() -> None:
+    """Scenario H1: never reopened."""
+    story = Story().protect()
+    story.show_position(0)
+    assert set(story.canceled) == {story.stop.client_order_id, story.target.client_order_id}
+    assert story.sent() == []
+    story.clean()
+    story.account()
+    assert (story.trade.status, story.trade.close_reason) == (TradeStatus.CLOSED, CloseReason.MANUAL)
+
+
+def test_a_reversal_by_hand_closes_our_trade_and_leaves_the_new_position_alone() -> None:
+    """Contract, section 9."""
+    story = Story().protect()
+    story.show_position("-0.010")
+    assert story.sent() == []
+    story.clean()
+    story.account()
+    assert (story.trade.status, story.trade.close_reason) == (TradeStatus.CLOSED, CloseReason.MANUAL)
+
+
+def test_an_increase_by_hand_is_not_ours() -> None:
+    story = Story().protect()
+    assert story.show_position("0.025") == ()
+    assert story.trade.exposure == WHOLE
+
+
+def test_a_short_is_read_with_its_own_sign() -> None:
+    story = Story(submitted(action="sell")).protect()
+    assert story.show_position("-0.010") == ()
+    story.show_position("-0.004")
+    assert {order.quantity for order in story.sent()} == {Decimal("0.004")}
+
+
+def test_an_exit_filled_behind_the_read_is_not_counted_twice() -> None:
+    """The position is read before the orders are; what they then explain was not taken by anybody else."""
+    story = Story().protect()
+    triggered(story, story.stop)
+    story.show_position(WHOLE)
+    assert (story.trade.externally_reduced, story.trade.exposure) == (ZERO, ZERO)
+
+
+def test_an_entry_that_filled_behind_the_read_was_not_reduced_by_anybody() -> None:
+    """Otherwise the part that filled in between would stay without a stop for good."""
+    story = Story()
+    story.stream(story.entry, X.PARTIALLY_FILLED, "0.004", part="0.004")
+    read = facts.PositionShown(at=story.now, quantity=Decimal("0.004"), entered_before=story.trade.entered_quantity)
+    story.stream(story.entry, X.FILLED, WHOLE, part="0.006")
+    story.learn(read)
+    assert (story.trade.exposure, story.trade.externally_reduced) == (WHOLE, ZERO)
+
+
+def test_a_flat_position_proves_nothing_about_an_entry_on_its_way() -> None:
+    """Scenario U3."""
+    story = Story()
+    story.lose(story.entry)
+    story.show_position(0)
+    assert story.trade.status is TradeStatus.ENTERING
+    assert story.trade.close_reason is None
+
+
+def test_what_reduced_the_position_most_is_the_reason() -> None:
+    story = Story().protect()
+    story.show_position("0.008")
+    for order in story.sent():
+        story.accept(order)
+    story.stream(story.stop, X.FILLED, "0.008", part="0.008", is_triggered=True)
+    story.clean()
+    story.account()
+    assert story.trade.close_reason is CloseReason.STOP_LOSS
+
+
+# --- whatever comes, once flat ----------------------------------------------------------------------------------------
+
+
+def test_a_close_confirmed_twice_and_late_news_of_the_dead_change_nothing() -> None:
+    story = closing()
+    story.accept(story.close, X.FILLED, WHOLE)
+    story.clean()
+    story.account()
+    ended = story.trade
+    story.answer(story.close, Accepted(report=story.report(story.close, X.FILLED, WHOLE)))
+    story.stream(story.stop, X.CANCELED)
+    story.stream(story.stop, X.NEW)
+    story.show_position(0)
+    story.ask_close(CloseReason.HALT)
+    story.wait(100)
+    assert story.trade == ended

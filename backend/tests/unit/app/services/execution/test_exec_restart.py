@@ -1,0 +1,156 @@
+"""A restart is nothing special: load the facts, decide. What was in flight is unknown (scenario C1)."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from story import WHOLE, Story
+
+from app.domain.errors import Refusal
+from app.domain.ids import OrderRole
+from app.domain.orders import OrderState
+from app.domain.reports import ExchangeOrderStatus
+from app.domain.trades import CloseReason, TradeStatus
+from app.services.execution import facts
+from app.services.execution.commands import Account, CheckPosition, Query, Resolve, Send
+
+X = ExchangeOrderStatus
+STOP, TARGET, CLOSE = OrderRole.STOP_LOSS, OrderRole.TAKE_PROFIT, OrderRole.CLOSE
+
+
+def restart(story: Story, down_s: float = 2) -> Story:
+    """The process dies; another one takes the trade up as it is on record."""
+    reborn = Story(story.trade, story.policy, story.now + timedelta(seconds=down_s), story.chance, fills=story.fills)
+    reborn._numbers = story._numbers
+    reborn.learn(facts.Restarted(at=reborn.now))
+    return reborn
+
+
+def test_an_entry_in_flight_is_unknown_and_resolved_never_resent() -> None:
+    story = restart(Story())
+    assert story.entry.state is OrderState.UNKNOWN
+    assert [one.client_order_id for one in story.all(Resolve)] == [story.entry.client_order_id]
+    assert story.all(Send) == []
+    story.query(story.entry, X.FILLED, WHOLE)
+    assert [order.role for order in story.sent()] == [STOP, TARGET]
+    assert story.entry.transmissions == 1
+
+
+def test_an_entry_found_nowhere_fails() -> None:
+    story = restart(Story())
+    story.absent(story.entry)
+    assert story.trade.status is TradeStatus.FAILED
+
+
+def test_legs_in_flight_are_sent_again_under_their_ids() -> None:
+    before = Story().fill_entry()
+    ids = [order.client_order_id for order in before.sent()]
+    story = restart(before)
+    assert [order.client_order_id for order in story.sent()] == ids
+    story.refuse(story.stop, Refusal.DUPLICATE_ID, -4116)  # it had arrived
+    story.query(story.stop)
+    story.accept(story.target)
+    assert story.trade.status is TradeStatus.OPEN
+    assert len(story.trade.orders) == 3
+
+
+def test_exits_on_the_book_are_asked_about_and_left_alone() -> None:
+    story = restart(Story().protect(), down_s=3600)
+    assert {query.client_order_id for query in story.all(Query)} == {
+        story.stop.client_order_id,
+        story.target.client_order_id,
+    }
+    assert story.sent() == []
+    story.query(story.stop)
+    story.query(story.target)
+    assert (story.trade.status, story.trade.close_reason) == (TradeStatus.OPEN, None)
+    assert story.sent() == []
+
+
+def test_a_stop_that_executed_meanwhile_is_found_and_the_trade_closed() -> None:
+    story = restart(Story().protect(), down_s=3600)
+    story.query(story.stop, X.FILLED, WHOLE)
+    story.query(story.target)
+    assert story.canceled == [story.target.client_order_id]
+    story.clean()
+    story.account()
+    assert (story.trade.status, story.trade.close_reason) == (TradeStatus.CLOSED, CloseReason.STOP_LOSS)
+
+
+def test_a_cancel_whose_answer_nobody_waits_for_is_asked_about_and_repeated() -> None:
+    before = Story().protect()
+    before.query(before.target, X.FILLED, WHOLE)
+    assert before.stop.state is OrderState.CANCELING
+    story = restart(before)
+    assert [query.client_order_id for query in story.all(Query)] == [story.stop.client_order_id]
+    story.query(story.stop)
+    assert story.canceled == [story.stop.client_order_id]
+
+
+def test_a_close_in_flight_is_not_repeated_before_the_position_was_read() -> None:
+    before = Story().protect()
+    before.ask_close()
+    story = restart(before)
+    assert story.close.state is OrderState.UNKNOWN
+    assert story.all(CheckPosition) == [CheckPosition()]
+    assert story.sent() == []
+    story.query(story.close, X.FILLED, WHOLE)
+    assert story.sent() == []
+    assert story.trade.exposure == 0
+
+
+def test_a_close_whose_pause_was_going_on_goes_on() -> None:
+    before = Story().protect()
+    before.ask_close()
+    before.refuse(before.close, Refusal.LIQUIDITY)
+    story = restart(before, down_s=30)
+    assert [(order.role, order.key.attempt) for order in story.sent()] == [(CLOSE, 2)]
+
+
+def test_a_part_filled_entry_is_asked_about_and_its_exits_restored() -> None:
+    before = Story()
+    before.stream(before.entry, X.PARTIALLY_FILLED, "0.004", part="0.004")
+    story = restart(before)
+    assert story.entry.client_order_id in {query.client_order_id for query in story.all(Query)}
+    story.query(story.entry, X.FILLED, WHOLE)
+    story.lose(story.stop)
+    story.wake()
+    assert [(order.key.attempt, order.quantity) for order in story.sent(STOP)] == [(2, WHOLE)]
+
+
+def test_a_position_past_its_deadline_is_closed_after_the_restart() -> None:
+    """Design: the deadline survives a restart."""
+    story = restart(Story().fill_entry(), down_s=60)
+    assert story.trade.close_reason is CloseReason.EMERGENCY
+    assert [order.role for order in story.sent()][-1] is CLOSE
+
+
+def test_a_flat_trade_that_was_not_accounted_is_accounted() -> None:
+    before = Story().protect()
+    before.query(before.target, X.FILLED, WHOLE)
+    before.clean()
+    story = restart(before)
+    assert story.asked == (Account(),)
+    story.account()
+    assert story.trade.status is TradeStatus.CLOSED
+
+
+@pytest.mark.parametrize("restarts", [2, 5])
+def test_restarting_again_and_again_changes_nothing(restarts: int) -> None:
+    story = Story().fill_entry()
+    for _ in range(restarts):
+        story = restart(story, down_s=0.5)
+    assert len(story.trade.orders) == 3
+    assert {order.state for order in story.trade.orders[1:]} <= {OrderState.RESUBMITTING, OrderState.UNKNOWN}
+    story.stream(story.stop)
+    story.stream(story.target)
+    assert story.trade.status is TradeStatus.OPEN
+
+
+@pytest.mark.parametrize("family", [Refusal.MARGIN, Refusal.FILTER])
+def test_an_ended_trade_stays_ended(family: Refusal) -> None:
+    before = Story()
+    before.refuse(before.entry, family)
+    story = restart(before)
+    assert (story.trade.status, story.asked) == (TradeStatus.FAILED, ())
