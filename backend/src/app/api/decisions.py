@@ -64,8 +64,7 @@ async def submit_decision(
     status = HTTPStatus.OK
     if result.status is ResultStatus.PENDING:
         status = HTTPStatus.ACCEPTED
-        path = f"{router.prefix}/{quote(result.decision_id, safe='')}"
-        headers["Location"] = f"{path}?account_id={quote(result.account_id, safe='')}"
+        headers["Location"] = f"{router.prefix}/{quote(result.decision_id, safe='')}"
     return Response(result.model_dump_json(), status, headers, "application/json")
 
 
@@ -79,18 +78,13 @@ async def list_decisions(request: Request, limit: Limit = 50, cursor: Cursor = N
 
 
 @router.get("/{decision_id}", responses={404: {"description": "no such decision"}})
-async def get_decision(
-    request: Request,
-    decision_id: str,
-    account_id: Annotated[str | None, Query(max_length=64, description="default: any account")] = None,
-) -> DecisionDocument:
+async def get_decision(request: Request, decision_id: str) -> DecisionDocument:
     """One stored decision with its result so far."""
     application = application_of(request)
-    for candidate in application.services if account_id is None else (account_id,):
-        stored = await application.decisions.find(candidate, decision_id)
-        if stored is not None:
-            return _document(application, stored)
-    raise not_found(f"decision {decision_id}")
+    stored = await application.decisions.find(decision_id)
+    if stored is None:
+        raise not_found(f"decision {decision_id}")
+    return _document(application, stored)
 
 
 def _document(application: Application, stored: StoredDecision) -> DecisionDocument:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -33,9 +31,6 @@ _READY_TIMEOUT_S = 60
 _READY_POLL_S = 0.02
 _FOLLOW_TIMEOUT_S = 60
 _LAST_STEPS_S = 2
-_GRACE_S = 5
-_HEARTBEAT_S = 15
-_LARGEST_MESSAGE_BYTES = 64 * 1024
 
 PaperOption = Annotated[bool, typer.Option("--paper", help="Trade on the embedded simulated venue (the default).")]
 TestnetOption = Annotated[bool, typer.Option("--testnet", help="Trade on AsterDEX's test network.")]
@@ -142,46 +137,19 @@ class _Stopper:
 
 async def _serve(settings: Settings, listening: socket.socket, sample: bytes | None) -> None:
     """The service from start to stop, with a sample decision in between where one is given."""
+    from app.api.server import make_server
     from app.bootstrap import running
 
     stopper = _Stopper(asyncio.current_task())
     with on_stop_signal(stopper):
         try:
             async with running(settings) as application:
-                server = _server(application)
+                server = make_server(application)
                 stopper.server = server
                 await _serve_http(application, server, listening, sample)
         except asyncio.CancelledError:
             if not stopper.is_told:
                 raise
-
-
-def _server(application: Application) -> uvicorn.Server:
-    import uvicorn
-
-    from app.api.app import create_app
-
-    class Server(uvicorn.Server):
-        """Leaves signals to us: uvicorn would raise them again before the application has stopped."""
-
-        @contextmanager
-        def capture_signals(self) -> Iterator[None]:
-            yield
-
-    return Server(
-        uvicorn.Config(
-            create_app(application),
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            ws="websockets-sansio",
-            ws_max_size=_LARGEST_MESSAGE_BYTES,
-            ws_ping_interval=_HEARTBEAT_S,
-            ws_ping_timeout=_HEARTBEAT_S,
-            timeout_graceful_shutdown=_GRACE_S,
-        )
-    )
 
 
 async def _serve_http(

@@ -1,0 +1,46 @@
+"""The HTTP server, as the service and its tests run it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import uvicorn
+
+from app.api.app import create_app
+
+if TYPE_CHECKING:
+    from app.bootstrap import Application
+
+GRACE_S = 5
+"""How long answers that are on their way may take once the server was told to stop."""
+HEARTBEAT_S = 15
+"""Streams are pinged this often; a reader that leaves a ping unanswered as long is gone."""
+_LARGEST_MESSAGE_BYTES = 64 * 1024
+
+
+class Server(uvicorn.Server):
+    """Leaves signals to its caller: uvicorn would raise them again before the application has stopped."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Capture nothing."""
+        yield
+
+
+def make_server(application: Application) -> Server:
+    """A server of the application; its ``serve`` takes sockets that listen already."""
+    config = uvicorn.Config(
+        create_app(application),
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        ws="websockets-sansio",
+        ws_max_size=_LARGEST_MESSAGE_BYTES,
+        ws_ping_interval=HEARTBEAT_S,
+        ws_ping_timeout=HEARTBEAT_S,
+        timeout_graceful_shutdown=GRACE_S,
+    )
+    return Server(config)

@@ -1,0 +1,104 @@
+"""A real service on the paper venue, served by a real server on loopback, and ways to talk to it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+
+from app.api.server import make_server
+from app.bootstrap import Application, running
+from app.core.configuration import load_settings
+
+TOKEN = "the-right-token"
+AUTHORIZED = {"Authorization": f"Bearer {TOKEN}"}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An HTTP answer."""
+
+    status: int
+    headers: Any
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        """The body as JSON values."""
+        return json.loads(self.body)
+
+
+@dataclass(frozen=True, slots=True)
+class Face:
+    """A served application."""
+
+    application: Application
+    url: str
+    http: aiohttp.ClientSession
+
+    async def ask(
+        self, method: str, path: str, *, headers: dict[str, str] | None = None, data: Any = None, **query: Any
+    ) -> Answer:
+        """Send a request, with the right token unless ``headers`` are given."""
+        async with self.http.request(
+            method,
+            f"{self.url}{path}",
+            headers=AUTHORIZED if headers is None else headers,
+            data=json.dumps(data) if isinstance(data, dict | list) else data,
+            params={name: str(value) for name, value in query.items()},
+        ) as response:
+            return Answer(response.status, response.headers, await response.read())
+
+    async def get(self, path: str, **query: Any) -> Answer:
+        """GET with the right token."""
+        return await self.ask("GET", path, **query)
+
+    async def post(self, path: str, data: Any = None, **query: Any) -> Answer:
+        """POST with the right token."""
+        return await self.ask("POST", path, data=data, **query)
+
+    def follow(self, **query: Any) -> Any:
+        """The live stream, with the right token in its header."""
+        return self.http.ws_connect(f"{self.url}/v1/stream", params=query, headers=AUTHORIZED)
+
+
+@asynccontextmanager
+async def serving(application: Application, *, send_buffer: int | None = None) -> AsyncIterator[Face]:
+    """Serve an application on a free port of loopback; a small ``send_buffer`` lets a slow reader show early."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        if send_buffer is not None:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
+        listening.setblocking(False)
+        server = make_server(application)
+        task = asyncio.create_task(server.serve(sockets=[listening]))
+        async with aiohttp.ClientSession() as http:
+            try:
+                yield Face(application, f"http://127.0.0.1:{listening.getsockname()[1]}", http)
+            finally:
+                server.should_exit = True
+                await task
+
+
+@asynccontextmanager
+async def paper_face(*, send_buffer: int | None = None, **environ: str) -> AsyncIterator[Face]:
+    """A ready paper service that forgets everything at the end."""
+    settings = load_settings({"TES_API_TOKEN": TOKEN, "TES_PAPER_SEED": "7", **environ})
+    async with running(settings, is_ephemeral=True) as application:
+        async with asyncio.timeout(20):
+            while not all(service.readiness().is_ready for service in application.services.values()):
+                await asyncio.sleep(0.01)
+        async with serving(application, send_buffer=send_buffer) as face:
+            yield face
+
+
+def decision(asset: str = "BTCUSDT", action: str = "buy", **fields: Any) -> dict[str, Any]:
+    """A decision on one asset; protected unless the prices are given otherwise."""
+    prices: dict[str, Any] = {"tp_price": 99000, "sl_price": 94000} if asset == "BTCUSDT" else {}
+    one = {"asset": asset, "action": action, "allocation_usd": 1000, "leverage": 10, **prices, **fields}
+    return {"decisions": [{name: value for name, value in one.items() if value is not None}]}
