@@ -21,7 +21,8 @@ decisions = Table(
     Column("result", Json),
     Column("received_at", UtcDateTime, nullable=False),
     Column("completed_at", UtcDateTime),
-    UniqueConstraint("account_id", "decision_id"),
+    # the idempotency key, whichever account it is for (contract, section 4)
+    UniqueConstraint("decision_id"),
     sqlite_strict=True,
 )
 

@@ -131,7 +131,7 @@ fills = Table(
     Column("is_maker", Flag, nullable=False),
     Column("time", UtcDateTime, nullable=False),
     Index(None, "trade_id"),
-    # one execution belongs to one trade, and counts once (scenario W4)
-    UniqueConstraint("account_id", "symbol", "exchange_trade_id"),
+    # an execution counts once (scenario W4); a venue that was set up anew may count its executions from one again
+    UniqueConstraint("trade_id", "exchange_trade_id"),
     sqlite_strict=True,
 )

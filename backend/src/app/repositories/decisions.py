@@ -26,11 +26,7 @@ _COMPLETE = Statement(
     .where(decisions.c.account_id == bindparam("account"), decisions.c.decision_id == bindparam("decision"))
     .values({name: bindparam(name) for name in ("status", "result", "completed_at")})
 )
-_FIND = Query(
-    select(decisions).where(
-        decisions.c.account_id == bindparam("account"), decisions.c.decision_id == bindparam("decision")
-    )
-)
+_FIND = Query(select(decisions).where(decisions.c.decision_id == bindparam("decision")))
 _UNFINISHED = Query(
     select(decisions)
     .where(decisions.c.account_id == bindparam("account"), decisions.c.completed_at.is_(None))
@@ -61,7 +57,7 @@ class StoredDecision:
 
 
 class DecisionRepository:
-    """Decisions of all accounts; the decision id is unique within its account."""
+    """Decisions of all accounts; a decision id is used once, whichever account it is for."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -111,13 +107,13 @@ class DecisionRepository:
         write = Write(_COMPLETE, values, expect_rows=1)
         return self._database.enqueue(Unit((write,), tuple(events), must_land=True))
 
-    async def find(self, account_id: str, decision_id: str) -> StoredDecision | None:
-        """The decision with that id, if the account has one.
+    async def find(self, decision_id: str) -> StoredDecision | None:
+        """The decision with that id, whichever account it is for.
 
         Raises:
             StoreUnavailable: the database did not answer.
         """
-        rows = await self._database.fetch(_FIND, {"account": account_id, "decision": decision_id})
+        rows = await self._database.fetch(_FIND, {"decision": decision_id})
         return _stored(rows[0]) if rows else None
 
     async def unfinished(self, account_id: str) -> list[StoredDecision]:

@@ -44,7 +44,7 @@ async def test_a_decision_is_found_as_it_came(database: SqliteDatabase, make_eve
     """The body comes back to the last digit, and the event is in the log with it."""
     repository = DecisionRepository(database)
     await repository.accept("d-1", "default", "hash", BODY, NOW, [make_event(EventType.DECISION_RECEIVED)])
-    assert await repository.find("default", "d-1") == StoredDecision(
+    assert await repository.find("d-1") == StoredDecision(
         account_id="default",
         decision_id="d-1",
         body_hash="hash",
@@ -54,7 +54,7 @@ async def test_a_decision_is_found_as_it_came(database: SqliteDatabase, make_eve
     )
     (recorded,) = await EventRepository(database).after(0, 10)
     assert recorded.event.type is EventType.DECISION_RECEIVED
-    assert await repository.find("default", "d-2") is None
+    assert await repository.find("d-2") is None
 
 
 async def test_of_many_at_once_one_is_accepted(database: SqliteDatabase, make_event: MakeEvent) -> None:
@@ -66,14 +66,12 @@ async def test_of_many_at_once_one_is_accepted(database: SqliteDatabase, make_ev
     assert await EventRepository(database).last_seq() == 1
 
 
-async def test_the_id_belongs_to_its_account(database: SqliteDatabase) -> None:
-    """Two accounts may use the same id."""
+async def test_the_id_is_used_once_whichever_account_it_is_for(database: SqliteDatabase) -> None:
+    """Two accounts can't share an id: the same id with another body is refused."""
     repository = DecisionRepository(database)
     await accept(repository, "d-1")
-    await accept(repository, "d-1", "second")
-    found = await repository.find("second", "d-1")
-    assert found is not None
-    assert found.account_id == "second"
+    with pytest.raises(StoreConflict):
+        await accept(repository, "d-1", "second")
 
 
 async def test_a_completed_decision_carries_its_result_and_can_be_corrected(
@@ -87,7 +85,7 @@ async def test_a_completed_decision_carries_its_result_and_can_be_corrected(
         await repository.complete(
             "default", "d-1", ResultStatus.EXECUTED, ended, NOW, [make_event(EventType.DECISION_COMPLETED)]
         )
-        found = await repository.find("default", "d-1")
+        found = await repository.find("d-1")
         assert found is not None
         assert (found.status, found.result, found.completed_at) == (ResultStatus.EXECUTED, ended, NOW)
 

@@ -41,7 +41,7 @@ def locked(path: Path) -> Iterator[None]:
 
 
 async def until_healthy(database: SqliteDatabase) -> None:
-    while not database.health.is_healthy:  # noqa: ASYNC110 — health is a question, it sends no news
+    while not database.health.is_healthy:
         await asyncio.sleep(0.005)
 
 
@@ -147,7 +147,7 @@ async def test_closing_during_a_backoff_does_not_wait_for_it(path: Path, make_ev
     await database.start()
     with locked(path):
         record = database.enqueue(Unit((), (make_event(),), must_land=True))
-        while not clock.waits:  # noqa: ASYNC110 — the clock's waits are what the test is about
+        while not clock.waits:
             await asyncio.sleep(0)
     await database.close()
     assert [recorded.seq for recorded in await record] == [1]

@@ -132,7 +132,7 @@ class Intake:
             _require_same(decision_id, running.fingerprint, fingerprint)
             return Admission(decision_id, is_replay=True, running=running)
         if decision.decision_id is not None:
-            stored = await self._decisions.find(self._account_id, decision_id)
+            stored = await self._decisions.find(decision_id)
             if stored is not None:
                 _require_same(decision_id, stored.body_hash, fingerprint)
                 return Admission(decision_id, is_replay=True, running=None, stored=stored.result)
@@ -247,5 +247,10 @@ class Intake:
 
 def _require_same(decision_id: str, known: str, fingerprint: str) -> None:
     if known != fingerprint:
-        text = f"decision_id {decision_id} was used for another decision; give each decision an id of its own"
-        raise DecisionRefused(ErrorCode.DECISION_CONFLICT, text)
+        raise id_taken(decision_id)
+
+
+def id_taken(decision_id: str) -> DecisionRefused:
+    """The refusal of an id that another decision has used."""
+    text = f"decision_id {decision_id} was used for another decision; give each decision an id of its own"
+    return DecisionRefused(ErrorCode.DECISION_CONFLICT, text)

@@ -37,7 +37,7 @@ from app.services.execution import facts, results
 from app.services.execution.commands import Alert, Severity
 from app.services.execution.desk import Desk, DeskTools
 from app.services.execution.evidence import Evidence
-from app.services.execution.intake import Intake, RunningDecision, Submission
+from app.services.execution.intake import Intake, RunningDecision, Submission, id_taken
 from app.services.execution.mailbox import MailboxFull
 from app.services.execution.market import Market
 from app.services.execution.narration import Narrator
@@ -184,16 +184,19 @@ class ExecutionService:
                 if not admission.is_replay:
                     self._background.start(self._carry_out(running))
                 await self._until_recorded(running)
-        except (StoreUnavailable, StoreConflict) as error:
+        except StoreUnavailable as error:
             raise DecisionRefused(ErrorCode.NOT_READY, f"the decision could not be recorded: {error}") from error
         return Submission(admission, self._intake.result_of)
 
     async def _until_recorded(self, running: RunningDecision) -> None:
         try:
             await asyncio.shield(running.landing)
-        except (StoreUnavailable, StoreConflict):
+        except StoreUnavailable:
             self._intake.forget(running)
             raise
+        except StoreConflict as error:
+            self._intake.forget(running)
+            raise id_taken(running.decision_id) from error
 
     # --- 2. it is carried out: closes first, then entries ----------------------------------------------------------
 

@@ -69,7 +69,7 @@ def _create_decisions() -> None:
         sa.Column("received_at", UtcDateTime, nullable=False),
         sa.Column("completed_at", UtcDateTime, nullable=True),
         sa.PrimaryKeyConstraint("number", name="pk_decisions"),
-        sa.UniqueConstraint("account_id", "decision_id", name="uq_decisions_account_id_decision_id"),
+        sa.UniqueConstraint("decision_id", name="uq_decisions_decision_id"),
         sqlite_strict=True,
     )
     op.create_index(
@@ -207,9 +207,7 @@ def _create_fills() -> None:
         sa.Column("time", UtcDateTime, nullable=False),
         sa.ForeignKeyConstraint(["trade_id"], ["trades.id"], name="fk_fills_trade_id"),
         sa.PrimaryKeyConstraint("number", name="pk_fills"),
-        sa.UniqueConstraint(
-            "account_id", "symbol", "exchange_trade_id", name="uq_fills_account_id_symbol_exchange_trade_id"
-        ),
+        sa.UniqueConstraint("trade_id", "exchange_trade_id", name="uq_fills_trade_id_exchange_trade_id"),
         sqlite_strict=True,
     )
     op.create_index("ix_fills_trade_id", "fills", ["trade_id"])
