@@ -23,7 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (serve, sim, replay, act, records, admin):
+for group in (serve, sim, act, records, admin, replay):
     app.registered_commands += group.app.registered_commands
     app.registered_groups += group.app.registered_groups
 

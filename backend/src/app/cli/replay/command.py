@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.cli import common
-from app.cli.exits import ServiceRefused, UsageFailed
+from app.cli.exits import ServiceRefused, ServiceUnreachable, UsageFailed
 
 if TYPE_CHECKING:
     from app.cli.client import ServiceClient
@@ -101,7 +101,10 @@ async def _replay(
         connected(place["control_url"], None) as venue,
         connected(address.url, address.token) as service,
     ):
-        outcome = await Replay(plan, TrendRule(size), service, venue, on_progress).run()
+        try:
+            outcome = await Replay(plan, TrendRule(size), service, venue, on_progress).run()
+        except ServiceUnreachable:
+            raise processes.fell_silent(directory) from None
         trades = await _all_trades(service)
         (account,) = (await service.get("/v1/accounts"))["items"]
         ledger = (await venue.get("/ledger"))["accounts"][account["account_id"]]

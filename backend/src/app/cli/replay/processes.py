@@ -161,6 +161,17 @@ async def _stop(process: asyncio.subprocess.Process) -> None:
         await process.wait()
 
 
+def fell_silent(directory: Path) -> CommandFailed:
+    """The error for a venue or a service that ended in the middle."""
+    words = "; ".join(f"'tes {command}' said last: {_last_words(command, directory)}" for command in ("sim", "serve"))
+    return CommandFailed(f"the venue or the service ended before the replay did; {words}")
+
+
 def _did_not_start(command: str, directory: Path) -> CommandFailed:
-    words = (directory / f"{command}.log").read_text(encoding="utf-8", errors="replace").strip()
-    return CommandFailed(f"'tes {command}' did not start: {words[-_SHOWN_LOG_CHARACTERS:] or 'it said nothing'}")
+    return CommandFailed(f"'tes {command}' did not start: {_last_words(command, directory)}")
+
+
+def _last_words(command: str, directory: Path) -> str:
+    lines = (directory / f"{command}.log").read_text(encoding="utf-8", errors="replace").splitlines()
+    words = [line for line in lines if line.strip()]
+    return words[-1][:_SHOWN_LOG_CHARACTERS] if words else "nothing"

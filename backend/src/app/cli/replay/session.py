@@ -180,10 +180,9 @@ class Replay:
                 while True:
                     self._watch.expect()
                     shown = await self._service.get(f"/v1/trades/{trade_id}")
-                    is_over = shown["status"] == "closed"
-                    if is_over and not quantity:
+                    if shown["status"] == "closed" and not quantity:
                         return True
-                    if shown["status"] == "open" and Decimal(shown["open_quantity"]) == quantity:
+                    if shown["status"] == "open" and Decimal(shown["open_quantity"]) == quantity > 0:
                         return False
                     await self._watch.news()
         except TimeoutError:
