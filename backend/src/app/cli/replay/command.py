@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from app.cli.replay.session import Outcome, Plan
 
 app = typer.Typer()
-_BARS_PER_DAY = 24 * 60
+_DAY_MS = 24 * 60 * 60 * 1000
 _BALANCE = Decimal(1_000_000)
 _PATIENCE = 100
 _TOKEN_BITS = 192
@@ -35,7 +35,7 @@ _PAGE = 500
 def replay(
     candles: Annotated[
         list[str],
-        typer.Option("--candles", help="CSV of one-minute candles, FILE or SYMBOL=FILE; once for each asset."),
+        typer.Option("--candles", help="CSV of candles, FILE or SYMBOL=FILE; once for each asset."),
     ],
     exchange_info: Annotated[
         Path | None,
@@ -62,11 +62,13 @@ def replay(
     from app.cli.replay.session import Plan
     from app.core.randomness import SystemRandomness
 
-    files, bars = _read(candles)
+    files, times = _read(candles)
     size = Size(_amount(allocation), leverage)
     seed = SystemRandomness().token(_SEED_BITS) if seed is None else seed
-    bars = bars if days is None else min(bars, round(days * _BARS_PER_DAY))
-    plan = Plan(bars=bars, decisions=decisions, seed=seed)
+    if days is not None:
+        end = min(times) + round(days * _DAY_MS)
+        times = {time for time in times if time < end}
+    plan = Plan(bars=len(times), decisions=decisions, seed=seed)
     wish = VenueWish(candles=files, exchange_info=exchange_info, seed=seed, balance=_BALANCE, patience=_PATIENCE)
     with _directory(keep) as directory, _progress(plan, is_quiet=as_json) as on_progress:
         report = asyncio.run(_replay(plan, wish, size, directory, on_progress))
@@ -128,8 +130,8 @@ async def _all_trades(service: ServiceClient) -> list[dict[str, Any]]:
             return trades
 
 
-def _read(candles: list[str]) -> tuple[dict[str, Path], int]:
-    """Files by symbol, and how many steps they make together.
+def _read(candles: list[str]) -> tuple[dict[str, Path], set[int]]:
+    """Files by symbol, and the opening times in milliseconds of all their candles: each is one step.
 
     Raises:
         UsageFailed: a file can't be used.
@@ -143,7 +145,7 @@ def _read(candles: list[str]) -> tuple[dict[str, Path], int]:
         raise UsageFailed(str(error)) from None
     if len(files) < len(candles):
         raise UsageFailed("--candles: two files have the same symbol; give one file for each asset")
-    return files, len(times)
+    return files, times
 
 
 def _amount(text: str) -> Decimal:
