@@ -56,6 +56,10 @@ class TradeRepository:
         """Record events that tell of no change of ours. They must land."""
         return self._database.enqueue(Unit((), tuple(events), must_land=True))
 
+    def settled(self) -> Landing:
+        """Done when everything that was recorded before is durable, so that whoever asks reads it."""
+        return self._database.enqueue(Unit(()))
+
     async def open_trades(self, account_id: str) -> list[Trade]:
         """Every trade of the account that has not ended, oldest first.
 

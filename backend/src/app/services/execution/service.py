@@ -57,6 +57,7 @@ _LONGEST_CONNECT_PAUSE_S = 15.0
 _STREAM_PATIENCE_S = 5.0
 _STREAM_LOOK_S = 0.02
 _CLOSE_PATIENCE_S = 30.0
+_RECORD_PATIENCE_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,6 +263,8 @@ class ExecutionService:
         desk.learn(trade.id, facts.CloseAsked(at=self._clock.now(), reason=reason))
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(ended.wait(), timeout_s)
+        with contextlib.suppress(TimeoutError, StoreUnavailable):
+            await asyncio.wait_for(self._trades.settled(), _RECORD_PATIENCE_S)
         return results.of_close(desk.trade(trade.id) or trade)
 
     async def close_all(self) -> list[AssetResult]:
