@@ -291,6 +291,11 @@ class Trade:
         """Whether the fate of any placement is unknown; then no entry on the asset may be sent."""
         return any(order.state in (OrderState.UNKNOWN, OrderState.RESUBMITTING) for order in self.orders)
 
+    @property
+    def transmissions(self) -> int:
+        """How often orders of this trade were sent."""
+        return sum(order.transmissions for order in self.orders)
+
     def fills_of(self, order: Order) -> tuple[FillReport, ...]:
         """The executions seen of one order."""
         return tuple(fill for fill in self.fills if fill.order_id == order.exchange_order_id)

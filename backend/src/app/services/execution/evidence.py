@@ -100,7 +100,12 @@ class Evidence:
             if report is not None:
                 learned.append(facts.OrderQueried(at=self.clock.now(), report=report))
         learned.append(
-            facts.PositionShown(at=self.clock.now(), quantity=quantity, entered_before=trade.entered_quantity)
+            facts.PositionShown(
+                at=self.clock.now(),
+                quantity=quantity,
+                entered_before=trade.entered_quantity,
+                transmissions_before=trade.transmissions,
+            )
         )
         return learned
 

@@ -66,11 +66,13 @@ class PositionShown(_Fact):
     """The exchange's position on the asset, read *before* all our unfinished orders were queried and folded in.
 
     ``quantity`` is signed. Because of that order, whatever is missing was taken by somebody else. ``entered_before`` is
-    the executed quantity of the entry that was known before the read: when more is known by now, the read is too old.
+    the executed quantity of the entry that was known before the read, ``transmissions_before`` how often orders of the
+    trade had been sent: when either has grown since, the read is too old to tell.
     """
 
     quantity: Decimal
     entered_before: Decimal
+    transmissions_before: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -143,8 +143,8 @@ def _position_shown(trade: Trade, fact: facts.PositionShown) -> Trade:
     held = abs(fact.quantity) if is_ours else ZERO
     if held >= trade.exposure or trade.status is TradeStatus.ENTERING:
         return trade
-    if trade.entered_quantity != fact.entered_before:
-        return trade  # the entry went on filling behind the read: what seems missing only came later
+    if (trade.entered_quantity, trade.transmissions) != (fact.entered_before, fact.transmissions_before):
+        return trade  # behind the read the entry went on filling, or an exit was sent that may explain what is missing
     reduced = trade.externally_reduced + trade.exposure - held
     reason = trade.close_reason or (CloseReason.MANUAL if held == ZERO else None)
     return replace(trade, externally_reduced=reduced, close_reason=reason)

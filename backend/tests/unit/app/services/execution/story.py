@@ -322,7 +322,12 @@ class Story:
 
     def show_position(self, quantity: Decimal | str) -> tuple[Command, ...]:
         """The exchange's position, read with everything known so far."""
-        fact = facts.PositionShown(at=self.now, quantity=Decimal(quantity), entered_before=self.trade.entered_quantity)
+        fact = facts.PositionShown(
+            at=self.now,
+            quantity=Decimal(quantity),
+            entered_before=self.trade.entered_quantity,
+            transmissions_before=self.trade.transmissions,
+        )
         return self.learn(fact)
 
     def ask_close(self, reason: CloseReason = CloseReason.MANUAL) -> tuple[Command, ...]:

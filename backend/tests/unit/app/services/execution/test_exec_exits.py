@@ -349,10 +349,33 @@ def test_an_entry_that_filled_behind_the_read_was_not_reduced_by_anybody() -> No
     """Otherwise the part that filled in between would stay without a stop for good."""
     story = Story()
     story.stream(story.entry, X.PARTIALLY_FILLED, "0.004", part="0.004")
-    read = facts.PositionShown(at=story.now, quantity=Decimal("0.004"), entered_before=story.trade.entered_quantity)
+    read = facts.PositionShown(
+        at=story.now,
+        quantity=Decimal("0.004"),
+        entered_before=story.trade.entered_quantity,
+        transmissions_before=story.trade.transmissions,
+    )
     story.stream(story.entry, X.FILLED, WHOLE, part="0.006")
     story.learn(read)
     assert (story.trade.exposure, story.trade.externally_reduced) == (WHOLE, ZERO)
+
+
+def test_a_close_sent_behind_the_read_was_nobody_elses_reduction() -> None:
+    """Otherwise its executions count twice, and the rest of the position is forgotten."""
+    story = Story().protect()
+    known = story.trade
+    story.ask_close()
+    read = facts.PositionShown(
+        at=story.now,
+        quantity=Decimal("0.005"),
+        entered_before=known.entered_quantity,
+        transmissions_before=known.transmissions,
+    )
+    story.learn(read)
+    story.accept(story.close, X.EXPIRED, "0.005")
+    assert story.trade.exposure == Decimal("0.005")
+    story.wake()
+    assert [order.quantity for order in story.sent(CLOSE)] == [Decimal("0.005")]
 
 
 def test_a_flat_position_proves_nothing_about_an_entry_on_its_way() -> None:
