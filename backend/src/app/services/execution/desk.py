@@ -420,6 +420,8 @@ class Desk:
         # a trade that has ended meanwhile has no wake any more, and may have left memory
         if self._wakes.get(trade_id) == at:
             del self._wakes[trade_id]
+            # the job ends before the desk ticks: a clock that is still a moment early asks for the same time again
+            self._jobs.pop(("wake", trade_id, at.isoformat()), None)
             self.learn(trade_id, facts.Ticked(at=self._tools.clock.now()))
 
 
