@@ -28,6 +28,7 @@ from app.integrations.aster.auth import Credentials, V1Credentials, V3Credential
 from app.integrations.aster.budget import RequestBudget
 from app.integrations.aster.client import AsterClient
 from app.integrations.aster.market_stream import MarketStream
+from app.integrations.aster.settings import AsterSettings
 from app.integrations.aster.streams import UserStream
 from app.repositories.decisions import DecisionRepository
 from app.repositories.events import EventRepository
@@ -112,7 +113,8 @@ async def running(settings: Settings, *, is_ephemeral: bool = False) -> AsyncIte
             door = doors[account_id]
             budget = budgets.setdefault(door.address.rest_url, RequestBudget(clock))
             transport = AiohttpTransport(door.address.rest_url)
-            client = AsterClient(transport, door.credentials, clock, randomness, budget)
+            client_settings = AsterSettings(fence_window_s=account.nonce_window_s)
+            client = AsterClient(transport, door.credentials, clock, randomness, budget, client_settings)
             narrator = Narrator(account_id=account_id, is_paper=account.policy.is_paper, new_id=ids.new, now=clock.now)
             service = ExecutionService(
                 policy=account.policy,

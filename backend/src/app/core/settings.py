@@ -158,6 +158,10 @@ class AccountKeys(BaseModel):
         None, description="the agent's private key: 64 hexadecimal digits, 0x in front or not"
     )
     aster_chain_id: Annotated[int, Field(ge=1, lt=2**63)] | None = Field(None, description="a whole number above 0")
+    aster_nonce_window_seconds: Annotated[_Seconds, Field(gt=0)] = Field(
+        60,
+        description="seconds above 0, not less than the exchange's own window: a lost order is dead after it",
+    )
     aster_api_key: _Token | None = Field(None, description="the API key as the exchange shows it, without spaces")
     aster_api_secret: _Token | None = Field(None, description="the API secret as the exchange shows it, without spaces")
 
@@ -273,6 +277,7 @@ class AccountSettings:
     private_key: SecretStr | None
     api_key: SecretStr | None
     api_secret: SecretStr | None
+    nonce_window_s: float
     policy: AccountPolicy
 
 
@@ -332,6 +337,7 @@ class Settings(AccountKeys):
             private_key=own.aster_private_key,
             api_key=own.aster_api_key,
             api_secret=own.aster_api_secret,
+            nonce_window_s=own.aster_nonce_window_seconds,
             policy=AccountPolicy(
                 account_id=account_id,
                 is_paper=self.is_paper,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+from datetime import timedelta
 from decimal import Decimal
 
-from arena import BTC, Arena, buy, decide, settled, stored, until_true
+from arena import BTC, Arena, buy, decide, settled, stored, until, until_true
 
 from app.domain.orders import OrderState
 from app.schemas.result import AssetStatus
@@ -227,3 +229,22 @@ async def test_every_stream_frame_twice_changes_nothing(stage: Arena) -> None:
         await stage.levers.price(BTC, "93900")
         trade = await settled(application, result.results[0].trade_id)
         assert trade.commission == sum(Decimal(fill["commission"]) for fill in await stage.levers.fills())
+
+
+async def test_entry_that_never_arrived_fails_after_the_fence_and_is_never_sent_again(stage: Arena) -> None:
+    """U1, U3: "does not exist" is inconclusive until the request can no longer be executed."""
+    async with stage.application(TES_ASTER_NONCE_WINDOW_SECONDS="0.5") as application:
+        service = application.service("default")
+        await stage.levers.fault({"type": "drop_before"}, **ENTRY)
+        sent = asyncio.create_task(decide(service, buy()))
+        await until(lambda: any(trade.has_unknown_order for trade in service._active_trades()))
+        refused = await decide(service, buy())
+        assert refused.results[0].error is not None
+        assert refused.results[0].error.code == "outcome_unknown"
+        result = await sent
+        assert result.results[0].status is AssetStatus.FAILED
+        assert result.results[0].error is not None
+        assert result.results[0].error.code == "outcome_unknown"
+        assert await stage.levers.orders(symbol=BTC) == []
+        trade = await stored(application, result.results[0].trade_id)
+        assert (trade.closed_at or trade.created_at) - trade.created_at > timedelta(seconds=5)
