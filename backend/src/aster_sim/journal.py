@@ -16,7 +16,8 @@ from pathlib import Path
 import msgspec
 
 from aster_sim.core.account import Account, Position
-from aster_sim.core.orders import Income, Order, Trade
+from aster_sim.core.funding_terms import Funding
+from aster_sim.core.orders import Income, MarginChange, Order, Trade
 from aster_sim.core.state import Changes, Counters
 from aster_sim.core.venue import Venue
 
@@ -46,6 +47,8 @@ class Commit(msgspec.Struct, omit_defaults=True):
     orders: list[Order] = []
     trades: list[Trade] = []
     incomes: list[Income] = []
+    margin_changes: list[MarginChange] = []
+    fundings: list[Funding] = []
     prices: dict[str, tuple[Decimal, Decimal]] = {}
     counters: Counters | None = None
 
@@ -132,6 +135,11 @@ def _apply(venue: Venue, commit: Commit, path: Path) -> None:
         state.accounts[trade.account].trades.setdefault(trade.symbol, []).append(trade)
     for income in commit.incomes:
         state.accounts[income.account].incomes.append(income)
+    for change in commit.margin_changes:
+        state.accounts[change.account].margin_changes.append(change)
+    for funding in commit.fundings:
+        if funding.symbol in state.markets:
+            state.markets[funding.symbol].funding.history.append(funding)
     for symbol, (mark, last) in commit.prices.items():
         market = state.markets.get(symbol)
         if market is None:
@@ -162,8 +170,11 @@ def _index(venue: Venue) -> None:
     for order in sorted(resting, key=lambda row: row.book_seq):
         state.markets[order.symbol].book.add(order)
     for account in state.accounts.values():
+        for position in account.positions.values():
+            if position.amount:
+                state.markets[position.symbol].holders[account.name] = None
         for symbol in account.open_orders:
-            venue.engine.refresh_order_margin(account, state.markets[symbol])
+            venue.booker.refresh_order_margin(account, state.markets[symbol])
 
 
 def _record_of(account: Account) -> AccountRecord:
@@ -194,6 +205,8 @@ def _commit_of(venue: Venue, changes: Changes, *, with_prices: bool) -> Commit:
         orders=list(changes.orders.values()),
         trades=changes.trades,
         incomes=changes.incomes,
+        margin_changes=changes.margin_changes,
+        fundings=changes.fundings,
         prices=_prices_of(venue) if with_prices else {},
         counters=venue.state.counters,
     )
@@ -203,12 +216,15 @@ def _compact(path: Path, venue: Venue) -> None:
     """Replace the file by one commit per account with everything in it."""
     draft = path.with_name(path.name + ".new")
     with draft.open("wb") as handle:
+        fundings = Changes(fundings=[row for market in venue.state.markets.values() for row in market.funding.history])
+        handle.write(_ENCODER.encode(_commit_of(venue, fundings, with_prices=False)) + b"\n")
         for account in venue.state.accounts.values():
             whole = Changes(
                 orders=account.orders,
                 accounts={account.name: account},
                 trades=sorted((row for rows in account.trades.values() for row in rows), key=lambda row: row.trade_id),
                 incomes=account.incomes,
+                margin_changes=account.margin_changes,
             )
             handle.write(_ENCODER.encode(_commit_of(venue, whole, with_prices=True)) + b"\n")
         handle.flush()

@@ -222,12 +222,14 @@ async def _serve(config: VenueConfig, runtime: Runtime, accounts: list[AccountCr
 
 
 async def _housekeeping(runtime: Runtime, sockets: Sockets) -> None:
-    """Once a second: mark-price streams, listen keys that end, pings."""
+    """Once a second: what is due at the venue, mark-price streams, listen keys that end, pings."""
     last_ping_us = runtime.clock.now_us()
     second = 0
     while True:
         await runtime.clock.sleep(1.0)
         second += 1
+        runtime.venue.advance()
+        runtime.settle()
         publish_marks(runtime.hub, runtime.venue.state, second)
         runtime.hub.expire_keys(runtime.clock.now_us())
         last_ping_us = await sockets.keep_alive(last_ping_us)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from aster_sim.core.numbers import ZERO, commission_half_even, display_half_even, pnl_half_even
-from aster_sim.core.orders import BOTH, LIMIT, LONG, SHORT, Income, Order, Trade
+from aster_sim.core.orders import BOTH, LIMIT, LONG, SHORT, Income, MarginChange, Order, Trade
 
 DEFAULT_LEVERAGE = 20
 ENTRY_PRICE_DECIMALS = 8
@@ -84,7 +84,13 @@ class Account:
     client_ids: dict[tuple[str, str], int] = field(default_factory=dict)
     trades: dict[str, list[Trade]] = field(default_factory=dict)
     incomes: list[Income] = field(default_factory=list)
+    margin_changes: list[MarginChange] = field(default_factory=list)
     order_margin: dict[str, Decimal] = field(default_factory=dict)
+
+    @property
+    def cross_wallet(self) -> Decimal:
+        """The wallet without what isolated positions have set apart."""
+        return self.wallet - sum((row.isolated_wallet for row in self.positions.values()), ZERO)
 
     def position(self, symbol: str, side: str) -> Position:
         """The position of a symbol and position side, made flat on first sight."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any
 
 from aster_sim.core.account import Account, Position
 from aster_sim.core.market import Market
-from aster_sim.core.numbers import money, plain, trimmed
+from aster_sim.core.numbers import ZERO, money, plain, trimmed
 from aster_sim.core.orders import TRAILING, Order, Trade
 
 MARGIN_ASSET = "USDT"
@@ -27,19 +29,28 @@ def _position_row(account: Account, position: Position, market: Market) -> dict[
     }
 
 
-def account_update(account: Account, position: Position, market: Market, reason: str, at_ms: int) -> dict[str, Any]:
-    """ACCOUNT_UPDATE after a change of one position; ``reason`` is ``m``, e.g. ORDER."""
-    cross = account.wallet - sum(row.isolated_wallet for row in account.positions.values())
-    return {
-        "e": "ACCOUNT_UPDATE",
-        "E": at_ms,
-        "T": at_ms,
-        "a": {
-            "m": reason,
-            "B": [{"a": MARGIN_ASSET, "wb": money(account.wallet), "cw": money(cross), "bc": "0"}],
-            "P": [_position_row(account, position, market)],
-        },
+def account_update(
+    account: Account,
+    rows: Sequence[tuple[Position, Market]],
+    reason: str,
+    at_ms: int,
+    *,
+    change: Decimal = ZERO,
+) -> dict[str, Any]:
+    """ACCOUNT_UPDATE; ``reason`` is ``m``, ``change`` what moved the balance other than PnL and commission.
+
+    Without ``rows`` there is no ``P`` at all, as for cross funding.
+    """
+    balance = {
+        "a": MARGIN_ASSET,
+        "wb": money(account.wallet),
+        "cw": money(account.cross_wallet),
+        "bc": money(change) if change else "0",
     }
+    body: dict[str, Any] = {"m": reason, "B": [balance]}
+    if rows:
+        body["P"] = [_position_row(account, position, market) for position, market in rows]
+    return {"e": "ACCOUNT_UPDATE", "E": at_ms, "T": at_ms, "a": body}
 
 
 def order_update(

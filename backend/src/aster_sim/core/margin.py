@@ -1,7 +1,6 @@
 """Margin of an account, Binance style (asterdex-facts.md section 12): initial, maintenance, available.
 
-Cross margin only moves one wallet. An isolated position earmarks its initial margin out of it; its
-profits and losses go through the common wallet until issue 3 gives it one of its own.
+Cross positions share one wallet; an isolated one has its own, set apart from it (``core/isolated.py``).
 """
 
 from __future__ import annotations
@@ -23,6 +22,7 @@ class MarginSummary:
     position_initial: Decimal
     order_initial: Decimal
     maintenance: Decimal
+    cross_maintenance: Decimal
     unrealised: Decimal
     cross_wallet: Decimal
     cross_unrealised: Decimal
@@ -42,7 +42,8 @@ def position_maintenance(position: Position, market: Market) -> Decimal:
 
 def summarise(account: Account, markets: Mapping[str, Market]) -> MarginSummary:
     """The account's margin now; costs one pass over its positions that are not flat."""
-    initial = maintenance = unrealised = cross_unrealised = cross_initial = isolated_wallets = ZERO
+    initial = maintenance = isolated_maintenance = ZERO
+    unrealised = cross_unrealised = cross_initial = isolated_wallets = ZERO
     for position in account.positions.values():
         if not position.amount:
             continue
@@ -50,17 +51,28 @@ def summarise(account: Account, markets: Mapping[str, Market]) -> MarginSummary:
         margin = position_initial_margin(account, position, market)
         profit = position.unrealised(market.prices.mark)
         initial += margin
-        maintenance += position_maintenance(position, market)
+        needed = position_maintenance(position, market)
+        maintenance += needed
         unrealised += profit
         if position.symbol in account.isolated:
             isolated_wallets += position.isolated_wallet
+            isolated_maintenance += needed
         else:
             cross_initial += margin
             cross_unrealised += profit
     orders = sum(account.order_margin.values(), ZERO)
     cross_wallet = account.wallet - isolated_wallets
     available = max(ZERO, cross_wallet + cross_unrealised - cross_initial - orders)
-    return MarginSummary(initial, orders, maintenance, unrealised, cross_wallet, cross_unrealised, available)
+    return MarginSummary(
+        position_initial=initial,
+        order_initial=orders,
+        maintenance=maintenance,
+        cross_maintenance=maintenance - isolated_maintenance,
+        unrealised=unrealised,
+        cross_wallet=cross_wallet,
+        cross_unrealised=cross_unrealised,
+        available=available,
+    )
 
 
 def liquidation_price(
@@ -81,7 +93,7 @@ def liquidation_price(
         backing = position.isolated_wallet
     else:
         others_profit = summary.cross_unrealised - position.unrealised(mark)
-        others_maintenance = summary.maintenance - position_maintenance(position, market)
+        others_maintenance = summary.cross_maintenance - position_maintenance(position, market)
         backing = summary.cross_wallet + others_profit - others_maintenance
     slope = size * tier.maint_ratio - position.amount
     if not slope:

@@ -8,6 +8,7 @@ from decimal import Decimal
 from aster_sim.core.book import ClientBook
 from aster_sim.core.brackets import Bracket
 from aster_sim.core.catalogue import Instrument
+from aster_sim.core.funding_terms import FundingTerms
 from aster_sim.core.liquidity import Liquidity
 from aster_sim.core.numbers import ZERO
 from aster_sim.core.prices import Prices
@@ -16,7 +17,10 @@ from aster_sim.core.triggers import TriggerIndex
 
 @dataclass(slots=True)
 class Market:
-    """All that one symbol needs; ``prices.mark`` is zero as long as no price is known."""
+    """All that one symbol needs; ``prices.mark`` is zero as long as no price is known.
+
+    ``holders`` are the names of the accounts with a position here, in the order in which they came.
+    """
 
     instrument: Instrument
     brackets: tuple[Bracket, ...]
@@ -24,6 +28,8 @@ class Market:
     prices: Prices
     book: ClientBook = field(default_factory=ClientBook)
     triggers: TriggerIndex = field(default_factory=TriggerIndex)
+    holders: dict[str, None] = field(default_factory=dict)
+    funding: FundingTerms = field(default_factory=FundingTerms)
 
     @property
     def max_leverage(self) -> int:

@@ -1,9 +1,10 @@
 """Decimal arithmetic of the venue: each rounding has a name and one place.
 
-Money (commission, realised PnL, wallet) has exactly 8 decimals. Both roundings of money are half to
-even: ``commission_half_even`` and ``pnl_half_even`` are the only two, applied once per fill. Everything
-else on the money path is addition and multiplication of values with at most 8 decimals, which 28
-significant digits hold exactly.
+Money (commission, realised PnL, funding, wallet) has exactly 8 decimals. All roundings of money are half to
+even: ``commission_half_even``, ``pnl_half_even`` and ``margin_half_even`` once per fill, ``funding_half_even``
+once per position and interval, ``clearance_half_even`` once per liquidated position. Everything else on the
+money path is addition and multiplication of values with at most 8 decimals, which 28 significant digits hold
+exactly.
 """
 
 from __future__ import annotations
@@ -24,6 +25,21 @@ def commission_half_even(amount: Decimal) -> Decimal:
 
 def pnl_half_even(amount: Decimal) -> Decimal:
     """Realised PnL of one fill in the margin asset, rounded half to even at 8 decimals."""
+    return amount.quantize(MONEY_STEP, ROUND_HALF_EVEN)
+
+
+def margin_half_even(amount: Decimal) -> Decimal:
+    """Margin that moves into or out of an isolated position's wallet, half to even at 8 decimals."""
+    return amount.quantize(MONEY_STEP, ROUND_HALF_EVEN)
+
+
+def funding_half_even(amount: Decimal) -> Decimal:
+    """Funding of one position for one interval, half to even at 8 decimals."""
+    return amount.quantize(MONEY_STEP, ROUND_HALF_EVEN)
+
+
+def clearance_half_even(amount: Decimal) -> Decimal:
+    """What a liquidated position pays to the insurance fund or gets from it, half to even at 8 decimals."""
     return amount.quantize(MONEY_STEP, ROUND_HALF_EVEN)
 
 

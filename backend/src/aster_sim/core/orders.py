@@ -151,3 +151,16 @@ class Income:
     info: str
     time_ms: int
     trade_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class MarginChange:
+    """Margin that a client moved into (1) or out of (2) an isolated position."""
+
+    account: str
+    symbol: str
+    position_side: str
+    amount: Decimal
+    direction: int
+    asset: str
+    time_ms: int

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from aster_sim.core import errors, events
 from aster_sim.core.account import CROSSED, ISOLATED, Account
+from aster_sim.core.booking import Booker
 from aster_sim.core.brackets import max_notional
-from aster_sim.core.execution import Engine
 from aster_sim.core.margin import summarise
 from aster_sim.core.market import Market
 from aster_sim.core.state import State
@@ -17,9 +17,9 @@ from aster_sim.core.state import State
 class Settings:
     """Changes settings of accounts and tells their owners."""
 
-    def __init__(self, state: State, engine: Engine) -> None:
+    def __init__(self, state: State, booker: Booker) -> None:
         self._state = state
-        self._engine = engine
+        self._booker = booker
 
     def set_leverage(self, account: Account, market: Market, leverage: int) -> None:
         """Set a symbol's leverage.
@@ -39,7 +39,7 @@ class Settings:
             raise errors.MAX_POSITION_AT_LEVERAGE.error()
         previous = account.leverage.get(symbol)
         account.leverage[symbol] = leverage
-        self._engine.refresh_order_margin(account, market)
+        self._booker.refresh_order_margin(account, market)
         if leverage < current and (held or account.open_orders.get(symbol)):
             summary = summarise(account, self._state.markets)
             bound = summary.position_initial + summary.order_initial
@@ -48,7 +48,7 @@ class Settings:
                     del account.leverage[symbol]
                 else:
                     account.leverage[symbol] = previous
-                self._engine.refresh_order_margin(account, market)
+                self._booker.refresh_order_margin(account, market)
                 raise errors.LEVERAGE_TOO_SMALL.error()
         self._changed(account)
         self._state.emit(account.name, events.leverage_update(symbol, leverage, self._state.now_ms()))
@@ -72,6 +72,8 @@ class Settings:
         else:
             account.isolated.discard(symbol)
         self._changed(account)
+        rows = [(account.position(symbol, side), market) for side in account.sides()]
+        self._state.emit(account.name, events.account_update(account, rows, "MARGIN_TYPE_CHANGE", self._state.now_ms()))
 
     def set_dual_side(self, account: Account, *, dual_side: bool) -> None:
         """Switch hedge mode.  Raises -4059 unchanged, -4067 open orders, -4068 positions."""

@@ -9,11 +9,13 @@ from typing import Any, NamedTuple
 
 from aster_sim.core.account import Account
 from aster_sim.core.catalogue import Catalogue
+from aster_sim.core.funding_terms import Funding
 from aster_sim.core.market import Market
-from aster_sim.core.orders import Income, Order, Trade
+from aster_sim.core.orders import Income, MarginChange, Order, Trade
 
 TAKER_RATE = Decimal("0.0004")
 MAKER_RATE = Decimal(0)
+ASSET = "USDT"
 
 
 class UserEvent(NamedTuple):
@@ -41,9 +43,11 @@ class Changes:
     accounts: dict[str, Account] = field(default_factory=dict)
     trades: list[Trade] = field(default_factory=list)
     incomes: list[Income] = field(default_factory=list)
+    margin_changes: list[MarginChange] = field(default_factory=list)
+    fundings: list[Funding] = field(default_factory=list)
 
     def __bool__(self) -> bool:
-        return bool(self.orders or self.accounts or self.trades or self.incomes)
+        return bool(self.orders or self.accounts or self.trades or self.incomes or self.margin_changes or self.fundings)
 
 
 @dataclass(slots=True)
@@ -64,6 +68,25 @@ class State:
     def now_ms(self) -> int:
         """Milliseconds since 1970 by the venue's clock."""
         return self.now_us() // 1000
+
+    def add_income(
+        self, account: Account, symbol: str, kind: str, amount: Decimal, *, info: str, trade_id: str = ""
+    ) -> None:
+        """Write a row into an account's money history; the wallet is the caller's to change."""
+        income = Income(
+            tran_id=self.counters.tran_id,
+            account=account.name,
+            symbol=symbol,
+            income_type=kind,
+            income=amount,
+            asset=ASSET,
+            info=info,
+            time_ms=self.now_ms(),
+            trade_id=trade_id,
+        )
+        self.counters.tran_id += 1
+        account.incomes.append(income)
+        self.changes.incomes.append(income)
 
     def emit(self, account: str, payload: dict[str, Any]) -> None:
         """Queue a user-stream event for after the change is durable."""

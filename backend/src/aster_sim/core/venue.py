@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 from aster_sim.core import errors
 from aster_sim.core.account import Account
+from aster_sim.core.booking import Booker
 from aster_sim.core.brackets import brackets_for
 from aster_sim.core.catalogue import Catalogue, Instrument
 from aster_sim.core.execution import Engine
 from aster_sim.core.filters import check_order, check_percent_price, check_price, check_quantity
+from aster_sim.core.funding import FundingClerk
 from aster_sim.core.intake import parse_order
 from aster_sim.core.ledger import Ledger
 from aster_sim.core.liquidity import Liquidity
@@ -26,7 +28,6 @@ from aster_sim.core.orders import (
     LIMIT,
     STOP_TYPES,
     TRAILING,
-    Income,
     Order,
     OrderRequest,
 )
@@ -62,8 +63,10 @@ class Venue:
             for symbol, instrument in catalogue.instruments.items()
         }
         self.state = State(now_us, catalogue, markets, taker_rate, maker_rate)
-        self.engine = Engine(self.state)
-        self.settings = Settings(self.state, self.engine)
+        self.booker = Booker(self.state)
+        self.engine = Engine(self.state, self.booker)
+        self.settings = Settings(self.state, self.booker)
+        self.funding = FundingClerk(self.state, self.booker)
         self.ledger = Ledger()
         self.price_listener: Callable[[str], None] | None = None
 
@@ -77,21 +80,8 @@ class Venue:
         now = self.state.now_ms()
         account = Account(name=name, wallet=balance, deposited=balance, updated_ms=now)
         self.state.accounts[name] = account
-        deposit = Income(
-            tran_id=self.state.counters.tran_id,
-            account=name,
-            symbol="",
-            income_type="TRANSFER",
-            income=balance,
-            asset="USDT",
-            info="TRANSFER",
-            time_ms=now,
-            trade_id="",
-        )
-        self.state.counters.tran_id += 1
-        account.incomes.append(deposit)
+        self.state.add_income(account, "", "TRANSFER", balance, info="TRANSFER")
         self.state.changes.accounts[name] = account
-        self.state.changes.incomes.append(deposit)
         return account
 
     def market(self, symbol: str | None) -> Market:
@@ -220,6 +210,12 @@ class Venue:
             self.jump(symbol, stop)
         self.jump(symbol, target)
 
+    # -- time -----------------------------------------------------------------------------------
+
+    def advance(self) -> None:
+        """Do what has become due by now: funding."""
+        self.funding.settle_due()
+
     # -- outputs --------------------------------------------------------------------------------
 
     def take_events(self) -> list[UserEvent]:
@@ -327,13 +323,13 @@ class Venue:
         old = (order.quantity, order.price)
         market.book.remove(order)
         order.price, order.quantity = price, order.executed
-        self.engine.refresh_order_margin(account, market)
+        self.booker.refresh_order_margin(account, market)
         order.quantity = quantity
         affordable = margin_suffices(self.state, account, market, order)
         takes = order.time_in_force == "GTX" and crosses(market, order)
         order.quantity, order.price = old
         market.book.add(order)
-        self.engine.refresh_order_margin(account, market)
+        self.booker.refresh_order_margin(account, market)
         if takes:
             raise errors.GTX_WOULD_TAKE.error()
         if not affordable:

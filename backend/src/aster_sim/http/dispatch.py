@@ -16,6 +16,7 @@ from aster_sim.http.account_routes import ACCOUNT_ROUTES, V1_ROUTES, V3_ROUTES
 from aster_sim.http.calls import Call, Route, Security, parse_params
 from aster_sim.http.order_routes import AMEND_ROUTE, ORDER_ROUTES, batch_size
 from aster_sim.http.public_routes import PUBLIC_ROUTES
+from aster_sim.http.risk_routes import RISK_ROUTES
 from aster_sim.runtime import Runtime
 
 _ENCODER = msgspec.json.Encoder()
@@ -32,7 +33,7 @@ class DropConnection(Exception):
 def all_routes() -> dict[tuple[str, str], tuple[Route, bool]]:
     """(method, path) → (route, whether it is of the v3 family)."""
     table: dict[tuple[str, str], tuple[Route, bool]] = {}
-    for routes in (PUBLIC_ROUTES, ORDER_ROUTES, ACCOUNT_ROUTES):
+    for routes in (PUBLIC_ROUTES, ORDER_ROUTES, ACCOUNT_ROUTES, RISK_ROUTES):
         for (method, name), route in routes.items():
             table[method, f"/fapi/v3/{name}"] = (route, True)
             table[method, f"/fapi/v1/{name}"] = (route, False)

@@ -9,7 +9,6 @@ from aster_sim.core.market import Market
 from aster_sim.core.numbers import money, plain
 from aster_sim.core.state import State
 from aster_sim.http.hub import Hub
-from aster_sim.http.market_views import FUNDING_RATE, next_funding_ms
 
 _KNOWN = re.compile(r"[a-z0-9]+@(markPrice(@1s)?|bookTicker)|!markPrice@arr(@1s)?|!bookTicker", re.ASCII)
 _MARKET_STREAM = re.compile(r"[^@]+@.+|!.+")
@@ -38,8 +37,8 @@ def mark_price_frame(market: Market, now_ms: int) -> dict[str, Any]:
         "p": money(prices.mark),
         "i": money(prices.index),
         "P": money(prices.mark),
-        "r": FUNDING_RATE,
-        "T": next_funding_ms(now_ms),
+        "r": money(market.funding.rate),
+        "T": market.funding.next_ms,
     }
 
 

@@ -9,14 +9,7 @@ from aster_sim.core.numbers import money, plain
 from aster_sim.core.state import State
 from aster_sim.http.limits import LimitRules
 
-FUNDING_INTERVAL_MS = 8 * 3600 * 1000
-FUNDING_RATE = "0.00000000"
 INTEREST_RATE = "0.00010000"
-
-
-def next_funding_ms(now_ms: int) -> int:
-    """The next funding time on the 8-hour grid. Funding is not applied yet, so its rate is zero."""
-    return (now_ms // FUNDING_INTERVAL_MS + 1) * FUNDING_INTERVAL_MS
 
 
 def exchange_info(state: State, rules: LimitRules) -> dict[str, Any]:
@@ -40,9 +33,9 @@ def premium_index(market: Market, now_ms: int) -> dict[str, Any]:
         "markPrice": money(prices.mark),
         "indexPrice": money(prices.index),
         "estimatedSettlePrice": money(prices.mark),
-        "lastFundingRate": FUNDING_RATE,
+        "lastFundingRate": money(market.funding.rate),
         "interestRate": INTEREST_RATE,
-        "nextFundingTime": next_funding_ms(now_ms),
+        "nextFundingTime": market.funding.next_ms,
         "time": now_ms,
     }
 

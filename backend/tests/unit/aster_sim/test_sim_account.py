@@ -152,8 +152,6 @@ def test_isolated_leverage_is_not_cut_with_a_position(bench):
     market = bench.venue.market("BTCUSDT")
     bench.venue.settings.set_margin_type(bench.account, market, "ISOLATED")
     bench.market("BUY", "1")
-    earmark = bench.account.position("BTCUSDT", "BOTH").isolated_wallet
-    assert Decimal(4_799) < earmark < Decimal(4_801)
     with _refused(-4161):
         bench.venue.settings.set_leverage(bench.account, market, 5)
     bench.market("SELL", "1")

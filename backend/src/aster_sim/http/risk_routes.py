@@ -1,0 +1,44 @@
+"""Endpoints around margin and liquidation (asterdex-facts.md section 4, "Account")."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from aster_sim.core import errors
+from aster_sim.core.intake import decimal_param, int_param
+from aster_sim.core.isolated import ADD, REDUCE, change_margin, margin_change_rows
+from aster_sim.core.orders import BOTH
+from aster_sim.http.calls import Call, Route, Security, fixed
+
+
+def _direction(call: Call) -> int | None:
+    value = int_param(call.params, "type")
+    if value not in {None, ADD, REDUCE}:
+        raise errors.BAD_PARAMETER.error(name="type")
+    return value
+
+
+def _position_margin(call: Call) -> Any:
+    market = call.runtime.venue.market(call.params.get("symbol"))
+    for name in ("amount", "type"):
+        call.required(name)
+    amount, direction = decimal_param(call.params, "amount"), _direction(call)
+    side = call.params.get("positionSide", BOTH)
+    change_margin(call.runtime.venue.state, call.account, market, side, amount, direction or ADD)
+    return {
+        "amount": float(amount),
+        "code": 200,
+        "msg": "Successfully modify position margin.",
+        "type": direction,
+    }
+
+
+def _position_margin_history(call: Call) -> Any:
+    return margin_change_rows(call.account, call.symbol(), _direction(call), call.limit(500, 500))
+
+
+RISK_ROUTES: Mapping[tuple[str, str], Route] = {
+    ("POST", "positionMargin"): Route(_position_margin, fixed(1), Security.SIGNED),
+    ("GET", "positionMargin/history"): Route(_position_margin_history, fixed(1), Security.SIGNED),
+}
