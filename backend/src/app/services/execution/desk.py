@@ -104,6 +104,7 @@ class Desk:
         self._last_activity = last_activity
         self._jobs: dict[tuple[str, ...], asyncio.Task[None]] = {}
         self._wakes: dict[str, datetime] = {}
+        self._has_begun = False
 
     # --- what others may ask ----------------------------------------------------------------------------------------
 
@@ -159,7 +160,10 @@ class Desk:
     # --- the loop ---------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Handle messages until cancelled."""
+        """Handle messages until cancelled. Begun again after a failure, it doubts what the failure may have lost."""
+        if self._has_begun:
+            self._doubt_everything()
+        self._has_begun = True
         while True:
             messages = await self._mailbox.take()
             if self._mailbox.has_overflowed:
@@ -206,9 +210,10 @@ class Desk:
         self._keep(after)
         if after != before:
             self._record(before, after)
-            tools.on_change(after)
         for command in step.commands:
             self._run(after, command)
+        if after != before:
+            tools.on_change(after)
 
     def _keep(self, trade: Trade) -> None:
         if trade.is_ended:
@@ -250,10 +255,11 @@ class Desk:
         self._store(lambda: self._tools.trades.record_events((event,)))
 
     def _doubt_everything(self) -> None:
-        """Facts were lost: ask the exchange about every trade (scenario W8)."""
-        log.warning("desk.mailbox_overflow", asset=self.asset)
+        """Facts were lost, replies perhaps: what was in flight is unknown, and the exchange is asked (scenario W8)."""
+        log.warning("desk.facts_lost", asset=self.asset)
         for trade in self._active.values():
             self._run(trade, commands.CheckPosition())
+            self.learn(trade.id, facts.Restarted(at=self._tools.clock.now()))
 
     # --- entries ----------------------------------------------------------------------------------------------------
 
@@ -306,17 +312,16 @@ class Desk:
             text = f"the decision could not be recorded, so nothing was sent: {error}"
             tools.on_refused(message.wish, RiskRefused(code=ErrorCode.NOT_READY, message=text))
             return
-        sent_at = tools.clock.now()
         placement: Placement
         if obstacle is not None:
             placement = NeverSent(reason=obstacle.message)
         else:
+            self.learn(trade.id, facts.EntrySent(at=tools.clock.now()))
             placement = await self._transmit(trade.entry)
         fact = facts.Placed(
             at=tools.clock.now(),
             client_order_id=trade.entry.client_order_id,
             placement=placement,
-            sent_at=sent_at,
             error=obstacle,
         )
         self.learn(trade.id, fact)
@@ -352,10 +357,9 @@ class Desk:
         task.add_done_callback(lambda done: self._jobs.pop(key, None) if self._jobs.get(key) is done else None)
 
     async def _send(self, trade_id: str, order: Order) -> None:
-        sent_at = self._tools.clock.now()
         placement = await self._transmit(order)
         at = self._tools.clock.now()
-        fact = facts.Placed(at=at, client_order_id=order.client_order_id, placement=placement, sent_at=sent_at)
+        fact = facts.Placed(at=at, client_order_id=order.client_order_id, placement=placement)
         self.learn(trade_id, fact)
 
     async def _transmit(self, order: Order) -> Placement:

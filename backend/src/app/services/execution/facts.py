@@ -19,15 +19,16 @@ class _Fact:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Placed(_Fact):
-    """The attempt to place an order ended in ``placement``; it was handed to the network at ``sent_at``.
+class EntrySent(_Fact):
+    """The intent is durable, and the entry is being handed to the network."""
 
-    ``error`` tells why we held it back, when it was us.
-    """
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placed(_Fact):
+    """The attempt to place an order ended in ``placement``; ``error`` tells why we held it back, when it was us."""
 
     client_order_id: str
     placement: Placement
-    sent_at: datetime
     error: TradeError | None = None
 
 
@@ -101,7 +102,8 @@ class Restarted(_Fact):
 
 
 Fact = (
-    Placed
+    EntrySent
+    | Placed
     | CancelAnswered
     | OrderStreamed
     | OrderQueried

@@ -30,6 +30,8 @@ def fold(trade: Trade, fact: facts.Fact) -> Trade:
         IllegalTransition: the fact contradicts what is known of an order.
     """
     match fact:
+        case facts.EntrySent():
+            return replace(trade, entry_sent_at=fact.at)
         case facts.Placed():
             return _placed(trade, fact)
         case facts.CancelAnswered():
@@ -61,8 +63,8 @@ def _placed(trade: Trade, fact: facts.Placed) -> Trade:
     order = trade.order(fact.client_order_id)
     if order is None:
         return trade
-    if order is trade.entry and trade.entry_sent_at is None:
-        trade = replace(trade, entry_sent_at=None if fact.error else fact.sent_at, error=fact.error)
+    if fact.error is not None:
+        trade = replace(trade, error=fact.error)
     return _answered(trade, order, fact.placement, fact.at)
 
 

@@ -230,10 +230,7 @@ class World:
         stamp = RequestStamp(value=1, dead_after=self.now + timedelta(seconds=FENCE_S))
 
         def answer(placement: Placement) -> None:
-            sent_at = self.now
-            fact = facts.Placed(
-                at=self.now, client_order_id=order.client_order_id, placement=placement, sent_at=sent_at
-            )
+            fact = facts.Placed(at=self.now, client_order_id=order.client_order_id, placement=placement)
             self.learn(life, fact)
 
         self._transmit(lambda: self._place(order), answer, stamp)

@@ -256,7 +256,6 @@ class Story:
                 at=self.now,
                 client_order_id=order.client_order_id,
                 placement=placement,
-                sent_at=self.now,
                 error=error,
             )
         )
