@@ -151,7 +151,7 @@ def _accept(given: _Given, model: type[BaseModel], name: str, value: Any, label:
 def _unknown(name: str, known: set[str], label: str, place: str) -> str:
     close = difflib.get_close_matches(name, sorted(known | {f"{key}{_FILE}" for key in FROM_FILE & known}), n=1)
     if not close:
-        return f"{label} is not a known setting: remove it (the README lists all settings)"
+        return f"{label} is not a known setting: remove it (docs/configuration.md lists all settings)"
     if place == PREFIX:
         return f"{label} is not a known setting: did you mean {PREFIX}{close[0].upper()}?"
     account = ".".join(place.split(".")[:2]) + "." if place.startswith("accounts.") else ""
