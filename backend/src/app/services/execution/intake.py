@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from weakref import WeakValueDictionary
 
-from app.domain.errors import DecisionRefused, ErrorCode
+import structlog
+
+from app.domain.errors import DecisionRefused, ErrorCode, StoreUnavailable
 from app.domain.events import EventType, RecordedEvent
 from app.domain.ids import IdSource
 from app.domain.ports import Clock
@@ -19,6 +21,8 @@ from app.schemas.decision import TradingDecision
 from app.schemas.result import AssetResult, AssetStatus, ExecutionResult, ResultStatus, whole_status
 from app.services.execution import results
 from app.services.execution.narration import Narrator
+
+log = structlog.get_logger(__name__)
 
 _CLOCK_TOLERANCE = timedelta(seconds=5)
 _KEPT_RESULTS = 1_000
@@ -218,14 +222,15 @@ class Intake:
         type_ = EventType.DECISION_REJECTED if is_refused else EventType.DECISION_COMPLETED
         data = outcome.model_dump(mode="json", include={"status", "success", "results"})
         event = self._narrator.event(type_, data, decision_id=running.decision_id)
-        landing = self._decisions.complete(
-            self._account_id,
-            running.decision_id,
-            outcome.status,
-            outcome,
-            running.completed_at,
-            (event,),
-        )
+        try:
+            landing = self._decisions.complete(
+                self._account_id, running.decision_id, outcome.status, outcome, running.completed_at, (event,)
+            )
+        except StoreUnavailable as error:
+            # what happened at the exchange is told all the same; the next start completes the record
+            log.warning("intake.result_not_recorded", decision_id=running.decision_id, error=str(error))
+            running.ended.set()
+            return
         # whoever is told the result may read it, and everything before it, from the record
         landing.add_done_callback(lambda _: running.ended.set())
 

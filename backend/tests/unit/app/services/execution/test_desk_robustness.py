@@ -5,19 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from story import START, Story, submitted
+from story import START, WHOLE, Story
 
 from app.domain.errors import Refusal, StoreUnavailable
 from app.domain.ids import OrderRole
-from app.domain.orders import OrderState
 from app.domain.policy import AccountPolicy
-from app.domain.reports import Accepted, NeverSent, OrderRequest, Placement
+from app.domain.reports import ExchangeOrderStatus, NeverSent, OrderRequest, Placement
 from app.domain.trades import CloseReason, Trade
 from app.services.execution import facts
 from app.services.execution.desk import Desk
@@ -56,7 +55,7 @@ class Bench:
             while not condition():
                 await asyncio.sleep(0)
 
-        await asyncio.wait_for(look(), 5)
+        await asyncio.wait_for(look(), 2)
 
     def sent(self, role: OrderRole) -> list[OrderRequest]:
         letter = {OrderRole.STOP_LOSS: "s", OrderRole.TAKE_PROFIT: "t", OrderRole.CLOSE: "c"}[role]
@@ -114,3 +113,47 @@ async def test_a_timer_that_fires_a_moment_early_is_set_again() -> None:
     async with bench(story.trade) as stage:
         stage.desk.learn(story.trade.id, facts.Ticked(at=START))
         await stage.until(lambda: len(stage.sent(OrderRole.CLOSE)) >= 3)
+
+
+async def test_exits_are_sent_although_nothing_can_be_recorded() -> None:
+    """C2: with a full database exits still work."""
+
+    def refuse(_: Trade) -> None:
+        raise StoreUnavailable("20000 records wait for the database already")
+
+    story = Story()
+    filled = facts.OrderQueried(at=START, report=story.report(story.entry, ExchangeOrderStatus.FILLED, WHOLE))
+    async with bench(story.trade, on_change=refuse) as stage:
+        stage.desk.learn(story.trade.id, filled)
+        await stage.until(lambda: stage.sent(OrderRole.STOP_LOSS) and stage.sent(OrderRole.TAKE_PROFIT))
+
+
+async def test_a_reply_that_a_bug_swallowed_leaves_the_order_in_doubt_not_in_flight_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    story = Story().protect()
+    story.ask_close(CloseReason.DECISION)
+    async with bench(story.trade) as stage:
+        fold = stage.desk._fold
+        bugs = [RuntimeError("a bug")]
+
+        def break_once(trade: Trade, fact: facts.Fact) -> Trade:
+            if bugs:
+                raise bugs.pop()
+            return fold(trade, fact)
+
+        monkeypatch.setattr(stage.desk, "_fold", break_once)
+        reply = facts.Placed(at=START, client_order_id=story.close.client_order_id, placement=NeverSent(reason="no"))
+        stage.desk.learn(story.trade.id, reply)
+        await stage.until(lambda: stage.sent(OrderRole.CLOSE))
+        assert len(stage.failures) == 1
+
+
+async def test_replies_lost_in_an_overflow_leave_their_orders_in_doubt() -> None:
+    """W8."""
+    story = Story().protect()
+    story.ask_close(CloseReason.DECISION)
+    async with bench(story.trade) as stage:
+        stage.desk._mailbox.has_overflowed = True
+        stage.desk.learn(story.trade.id, facts.Ticked(at=START))
+        await stage.until(lambda: stage.sent(OrderRole.CLOSE))
