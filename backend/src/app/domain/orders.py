@@ -275,6 +275,11 @@ class Order:
     def seen(self, report: OrderReport, at: datetime) -> Order:
         """The order after the exchange described it; out-of-order and repeated descriptions are harmless (W4)."""
         order = self
+        if order.exchange_order_id is not None and report.order_id != order.exchange_order_id:
+            if report.order_id < order.exchange_order_id:
+                return self
+            # ids are unique only among open orders (U5): a second transmission landed after the first one's end
+            order = replace(order, exchange_order_id=report.order_id, state=OrderState.UNKNOWN, finished_at=None)
         if report.executed_quantity > order.executed_quantity:
             order = replace(order, executed_quantity=report.executed_quantity, average_price=report.average_price)
         elif report.executed_quantity == order.executed_quantity and report.average_price > ZERO:

@@ -226,6 +226,15 @@ def test_a_late_smaller_report_does_not_spoil_the_average_price() -> None:
     assert (late.executed_quantity, late.average_price, late.state) == (TEN, 95000, S.FILLED)
 
 
+def test_a_twin_under_the_same_id_is_an_order_of_its_own() -> None:
+    """Scenario U5: a repeated transmission that lands after the first one's end must not rest there unseen."""
+    first = planned().seen(report(X.NEW), NOON).seen(report(X.CANCELED), NOON)
+    twin = first.seen(replace(report(X.NEW), order_id=8), NOON)
+    assert (twin.state, twin.exchange_order_id, twin.finished_at) == (S.NEW, 8, None)
+    assert twin.seen(report(X.CANCELED), NOON) == twin  # late news of the first one
+    assert twin.seen(replace(report(X.CANCELED), order_id=8), NOON).state is S.CANCELED
+
+
 def test_remaining_is_never_negative() -> None:
     order = planned().seen(report(X.PARTIALLY_FILLED, Decimal(3)), NOON)
     assert order.remaining == 7

@@ -117,6 +117,7 @@ class World:
     entries_sent: int = 0
     bare_since: float | None = None
     longest_bare_s: float = 0
+    orphans: int = 0
     log: list[str] = field(default_factory=list)
     stop_removed_by_us: list[str] = field(default_factory=list)
     _time_s: float = 0
@@ -214,6 +215,13 @@ class World:
         self.later(self.chance.uniform(0.5, 5), lambda: self.learn(life, facts.Restarted(at=self.now)))
 
     def _reconcile(self) -> None:
+        """As the service does it: every open order is news for its trade; what is left behind an ended one goes."""
+        for resting in [one for one in self.book.values() if one.is_open]:
+            if self.story.trade.is_ended:
+                self._remove(resting)
+                self.orphans += 1
+            else:
+                self.learn(self._life, facts.OrderQueried(at=self.now, report=resting.report(self.now)))
         if not self.story.trade.is_ended:
             self._once(("check",), self._check_position)
         self.later(RECONCILE_S, self._reconcile)
