@@ -22,10 +22,15 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def replay(keep: Path, *arguments: str) -> dict[str, Any]:
-    """Run ``tes replay``; its report, after checking that it was satisfied."""
-    files = [argument for path in CANDLES for argument in ("--candles", str(path))]
-    fixed = ["--exchange-info", str(EXCHANGE_INFO), "--seed", "7", "--keep", str(keep), "--json"]
+def replay(directory: Path, bars: int, *arguments: str) -> dict[str, Any]:
+    """Run ``tes replay`` on the first bars, keeping all in ``directory``; its report, which must be satisfied."""
+    directory.mkdir()
+    files = []
+    for path in CANDLES:
+        short = directory / path.name
+        short.write_text("".join(path.read_text().splitlines(keepends=True)[: bars + 1]))
+        files += ["--candles", str(short)]
+    fixed = ["--exchange-info", str(EXCHANGE_INFO), "--seed", "7", "--keep", str(directory / "kept"), "--json"]
     command = [sys.executable, "-c", LAUNCH, "replay", *files, *fixed, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -34,7 +39,7 @@ def replay(keep: Path, *arguments: str) -> dict[str, Any]:
 
 
 def test_half_a_day_of_candles_ends_with_equal_records(tmp_path: Path) -> None:
-    report = replay(tmp_path / "kept", "--days", "0.5", "--decisions", "100")
+    report = replay(tmp_path / "run", 720, "--decisions", "100")
     assert report["is_good"]
     assert report["findings"] == []
     assert report["venue"] == report["record"]
@@ -42,12 +47,13 @@ def test_half_a_day_of_candles_ends_with_equal_records(tmp_path: Path) -> None:
     for counts in report["assets"].values():
         assert counts["protected"] == counts["entries"] == sum(counts["exits"].values()) > 5
         assert counts["exits"].keys() >= {"take_profit", "stop_loss", "decision"}
-    log = (tmp_path / "kept" / "serve.log").read_text(encoding="utf-8")
+    log = (tmp_path / "run" / "kept" / "serve.log").read_text(encoding="utf-8")
     assert {json.loads(line)["level"] for line in log.splitlines() if line.startswith("{")} == {"info"}
 
 
 def test_the_same_seed_gives_the_same_trades(tmp_path: Path) -> None:
-    first, second = (replay(tmp_path / name, "--days", "0.1", "--decisions", "60") for name in ("first", "second"))
+    first, second = (replay(tmp_path / name, 300, "--days", "0.1", "--decisions", "60") for name in ("first", "second"))
     assert first["assets"] == second["assets"]
     assert first["venue"] == second["venue"]
+    assert first["candles"] == second["candles"] == 144
     assert first["venue"]["fills"] > 5
