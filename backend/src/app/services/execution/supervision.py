@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 
 import structlog
 
@@ -27,6 +27,9 @@ class Supervisor:
         task = asyncio.ensure_future(self._reported(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        if isinstance(work, Coroutine):
+            # a task that is cancelled before its first step never gets to its work
+            task.add_done_callback(lambda _: work.close())
         return task
 
     def keep_running(self, work: Callable[[], Awaitable[None]]) -> None:
