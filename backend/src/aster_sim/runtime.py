@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Protocol
 
 from aster_sim.auth import Authenticator
 from aster_sim.clock import SimClock
 from aster_sim.core.account import Account
+from aster_sim.core.orders import Trade
+from aster_sim.core.state import UserEvent
 from aster_sim.core.venue import Venue
 from aster_sim.faults import FaultPlan
 from aster_sim.http.hub import Hub
 from aster_sim.http.limits import Limits
 from aster_sim.journal import Journal
+from aster_sim.tape.tape import Tape
 
+Levels = list[tuple[Decimal, Decimal]]
 PRICE_JOURNAL_INTERVAL_US = 10_000_000
+
+
+class MarketListener(Protocol):
+    """Who tells the public what happened."""
+
+    def executed(self, trades: list[Trade], events: list[UserEvent]) -> None:
+        """Fills and user events, after they are durable."""
+        ...
 
 
 @dataclass(slots=True)
@@ -26,10 +41,27 @@ class Runtime:
     hub: Hub
     faults: FaultPlan
     limits: Limits
+    tape: Tape
+    market_listener: MarketListener | None = None
+    snapshot_listener: Callable[[str, Levels, Levels], None] | None = None
     journal: Journal | None = None
     feed_name: str = "manual"
     seed: int = 0
     prices_journaled_us: int = field(default=0)
+    update_id: int = field(default=0)
+
+    def next_update_id(self) -> int:
+        """An id for a state of the books: rises over all symbols and over restarts, as on AsterDEX."""
+        self.update_id = max(self.update_id + 1, self.clock.now_us())
+        return self.update_id
+
+    def book_snapshot(self, symbol: str, limit: int) -> tuple[Levels, Levels]:
+        """Bids and asks as somebody outside is shown them, so that changes told later cover what was shown."""
+        market = self.venue.state.markets[symbol]
+        bids, asks = market.depth(limit, asks=False), market.depth(limit, asks=True)
+        if self.snapshot_listener is not None:
+            self.snapshot_listener(symbol, bids, asks)
+        return bids, asks
 
     def account(self, name: str) -> Account:
         """An account that authentication has found."""
@@ -51,5 +83,8 @@ class Runtime:
                     self.venue.state.changes = changes
                     raise
                 self.prices_journaled_us = now
-        for event in self.venue.take_events():
+        events = self.venue.take_events()
+        for event in events:
             self.hub.publish_user(event.account, event.payload)
+        if self.market_listener is not None and (changes.trades or events):
+            self.market_listener.executed(changes.trades, events)

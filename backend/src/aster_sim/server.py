@@ -27,10 +27,13 @@ from aster_sim.http.control import Control
 from aster_sim.http.dispatch import Dispatcher, DropConnection
 from aster_sim.http.hub import Hub
 from aster_sim.http.limits import LimitRules, Limits
-from aster_sim.http.market_streams import publish_book, publish_marks
-from aster_sim.http.sockets import Sockets
+from aster_sim.http.market_streams import MarketStreams, publish_marks
+from aster_sim.http.sampled_streams import SampledStreams
+from aster_sim.http.sockets import MAX_URL, Sockets
+from aster_sim.http.sockets import PREFIX as FSTREAM_PREFIX
 from aster_sim.journal import Journal
 from aster_sim.runtime import Runtime
+from aster_sim.tape.tape import Tape
 
 __all__ = [
     "AccountCredentials",
@@ -151,7 +154,8 @@ async def start_venue(config: VenueConfig, clock: SimClock | None = None) -> Run
     for credentials in accounts:
         auth.register(credentials)
     hub = Hub(faults, entropy_hex)
-    runtime = Runtime(venue, clock, auth, hub, faults, Limits(config.limits), seed=seed)
+    tape = Tape(lambda purpose: seeded(seed, f"tape:{purpose}"), venue.state.now_ms, with_past=True)
+    runtime = Runtime(venue, clock, auth, hub, faults, Limits(config.limits), tape, seed=seed)
     runtime.journal = Journal.open(config.state, venue) if config.state else None
     try:
         for credentials in accounts:
@@ -198,11 +202,14 @@ async def _serve(config: VenueConfig, runtime: Runtime, accounts: list[AccountCr
                 return web.Response(status=503)
         if path.startswith("/sim/"):
             return await control.handle(request, path)
-        if path == "/stream" or path == "/ws" or path.startswith("/ws/"):
-            return await sockets.serve(request, path, query)
+        stream_path = path.removeprefix(FSTREAM_PREFIX)
+        if stream_path in {"/stream", "/ws"} or stream_path.startswith("/ws/"):
+            return await sockets.serve(request, stream_path, query)
         return await dispatcher.handle(request)
 
-    runner = web.ServerRunner(web.Server(handle, access_log=None), shutdown_timeout=_SHUTDOWN_S)
+    runner = web.ServerRunner(
+        web.Server(handle, access_log=None, max_line_size=4 * MAX_URL), shutdown_timeout=_SHUTDOWN_S
+    )
     await runner.setup()
     try:
         site = web.TCPSite(runner, config.host, config.port)
@@ -215,8 +222,13 @@ async def _serve(config: VenueConfig, runtime: Runtime, accounts: list[AccountCr
         ) from error
     port = runner.addresses[0][1]
     running = RunningVenue(config, runtime, accounts, runner, port)
-    runtime.venue.price_listener = lambda symbol: publish_book(runtime.hub, runtime.venue.state, symbol)
+    streams = MarketStreams(runtime)
+    runtime.venue.price_listener = streams.price_moved
+    runtime.market_listener = streams
     running.start_task(feed.run(), "feed")
+    sampled = SampledStreams(runtime)
+    runtime.snapshot_listener = sampled.snapshot_taken
+    running.start_task(sampled.run(), "streams")
     running.start_task(_housekeeping(runtime, sockets), "housekeeping")
     return running
 

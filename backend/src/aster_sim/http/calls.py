@@ -21,6 +21,7 @@ class Security(Enum):
     """What a caller must show."""
 
     NONE = "none"
+    MARKET = "market"  # the key in v1, nothing in v3
     KEY = "key"
     SIGNED = "signed"
 

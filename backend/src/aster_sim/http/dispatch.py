@@ -17,6 +17,7 @@ from aster_sim.http.calls import Call, Route, Security, parse_params
 from aster_sim.http.order_routes import AMEND_ROUTE, ORDER_ROUTES, batch_size
 from aster_sim.http.public_routes import PUBLIC_ROUTES
 from aster_sim.http.risk_routes import RISK_ROUTES
+from aster_sim.http.tape_routes import TAPE_ROUTES
 from aster_sim.runtime import Runtime
 
 _ENCODER = msgspec.json.Encoder()
@@ -33,7 +34,7 @@ class DropConnection(Exception):
 def all_routes() -> dict[tuple[str, str], tuple[Route, bool]]:
     """(method, path) → (route, whether it is of the v3 family)."""
     table: dict[tuple[str, str], tuple[Route, bool]] = {}
-    for routes in (PUBLIC_ROUTES, ORDER_ROUTES, ACCOUNT_ROUTES, RISK_ROUTES):
+    for routes in (PUBLIC_ROUTES, TAPE_ROUTES, ORDER_ROUTES, ACCOUNT_ROUTES, RISK_ROUTES):
         for (method, name), route in routes.items():
             table[method, f"/fapi/v3/{name}"] = (route, True)
             table[method, f"/fapi/v1/{name}"] = (route, False)
@@ -116,12 +117,12 @@ class Dispatcher:
 
     def _authenticate(self, route: Route, call: Call, query: str, body: str, api_key: str | None) -> None:
         runtime = self._runtime
-        if route.security is Security.NONE:
+        if route.security is Security.NONE or (route.security is Security.MARKET and call.v3):
             return
         if call.v3:
             joined = f"{query}&{body}" if query and body else query or body
             call.account_name = runtime.auth.verify_v3(joined.encode("latin-1"), call.params, runtime.clock.now_us())
-        elif route.security is Security.KEY:
+        elif route.security in {Security.KEY, Security.MARKET}:
             call.account_name = runtime.auth.verify_key(api_key).account
         else:
             call.account_name = runtime.auth.verify_v1(

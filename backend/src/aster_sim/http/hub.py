@@ -38,6 +38,8 @@ class Subscriber:
     frames: asyncio.Queue[bytes | None] = field(default_factory=lambda: asyncio.Queue(QUEUE_FRAMES))
     opened_us: int = 0
     last_pong_us: int = 0
+    second: int = 0
+    messages: int = 0
 
     def send(self, frame: bytes) -> None:
         """Queue a frame; a reader that is 10,000 frames behind is hung up."""
@@ -125,6 +127,15 @@ class Hub:
     def listened(self, stream: str) -> bool:
         """Whether anybody listens to a stream."""
         return stream in self._streams
+
+    def followed(self) -> list[str]:
+        """The streams that somebody listens to."""
+        return list(self._streams)
+
+    @property
+    def crowded(self) -> bool:
+        """Whether anybody listens to anything."""
+        return bool(self._streams)
 
     def hang_up_all(self) -> None:
         """Close every socket."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 from aster_sim.core.market import Market
@@ -9,6 +10,7 @@ from aster_sim.core.numbers import money, plain
 from aster_sim.core.state import State
 from aster_sim.http.limits import LimitRules
 
+Levels = list[tuple[Decimal, Decimal]]
 INTEREST_RATE = "0.00010000"
 
 
@@ -46,7 +48,7 @@ def ticker_price(market: Market) -> dict[str, Any]:
     return {"symbol": market.instrument.symbol, "price": plain(prices.last), "time": prices.changed_ms}
 
 
-def book_ticker(market: Market) -> dict[str, Any]:
+def book_ticker(market: Market, update_id: int) -> dict[str, Any]:
     """A row of ``ticker/bookTicker``."""
     bid, bid_qty = market.best(asks=False)
     ask, ask_qty = market.best(asks=True)
@@ -57,15 +59,16 @@ def book_ticker(market: Market) -> dict[str, Any]:
         "askPrice": plain(ask),
         "askQty": plain(ask_qty),
         "time": market.prices.changed_ms,
+        "lastUpdateId": update_id,
     }
 
 
-def depth(market: Market, limit: int, update_id: int, now_ms: int) -> dict[str, Any]:
-    """``depth``: the levels that exist, at most ``limit`` on each side."""
+def depth(market: Market, bids: Levels, asks: Levels, update_id: int, now_ms: int) -> dict[str, Any]:
+    """``depth`` out of the levels of both sides."""
     return {
         "lastUpdateId": update_id,
         "E": now_ms,
         "T": market.prices.changed_ms,
-        "bids": [[plain(price), plain(qty)] for price, qty in market.depth(limit, asks=False)],
-        "asks": [[plain(price), plain(qty)] for price, qty in market.depth(limit, asks=True)],
+        "bids": [[plain(price), plain(qty)] for price, qty in bids],
+        "asks": [[plain(price), plain(qty)] for price, qty in asks],
     }

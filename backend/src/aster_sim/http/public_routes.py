@@ -34,8 +34,10 @@ def _depth(call: Call) -> Any:
         raise errors.BAD_PARAMETER.error(name="limit")
     if limit not in _DEPTH_WEIGHTS:
         raise errors.DEPTH_LIMIT.error(limit=limit)
-    state = call.runtime.venue.state
-    return market_views.depth(state.markets[symbol], limit, state.counters.update_id, state.now_ms())
+    runtime = call.runtime
+    market, now_ms = runtime.venue.state.markets[symbol], runtime.venue.state.now_ms()
+    bids, asks = runtime.book_snapshot(symbol, limit)
+    return market_views.depth(market, bids, asks, runtime.next_update_id(), now_ms)
 
 
 def _depth_weight(params: Mapping[str, str]) -> int:
@@ -56,7 +58,8 @@ def _ticker_price(call: Call) -> Any:
 
 
 def _book_ticker(call: Call) -> Any:
-    return _per_symbol(call, market_views.book_ticker)
+    update_id = call.runtime.next_update_id()
+    return _per_symbol(call, lambda market: market_views.book_ticker(market, update_id))
 
 
 def _premium_index(call: Call) -> Any:

@@ -1,25 +1,29 @@
-"""WebSocket connections: ``/ws/<listenKey or stream>``, ``/ws``, ``/stream?streams=a/b`` (facts section 7)."""
+"""WebSocket connections: ``/ws/<listenKey or stream>``, ``/ws``, ``/stream?streams=a/b`` (facts section 7).
+
+``/fstream`` may stand before any of them: clients such as ccxt tell futures from spot by the ``fstream`` in a host
+name, which a venue on loopback has not.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import Any
 from urllib.parse import parse_qs, unquote
 
 import msgspec
 from aiohttp import WSCloseCode, WSMsgType, web
 
+from aster_sim.http.commands import MAX_STREAMS, TooManyStreams, run_command
 from aster_sim.http.hub import Subscriber
-from aster_sim.http.market_streams import is_market_stream, is_served
 from aster_sim.runtime import Runtime
 
-MAX_STREAMS = 200
 TOO_MANY_STREAMS = 3003
+MAX_URL = 8_190
+MESSAGES_A_SECOND = 10
+PREFIX = "/fstream"
 PING_INTERVAL_US = 5 * 60 * 1_000_000
 PONG_WITHIN_US = 15 * 60 * 1_000_000
 CONNECTION_US = 24 * 3600 * 1_000_000
-_DECODER = msgspec.json.Decoder()
 _ENCODER = msgspec.json.Encoder()
 
 
@@ -32,6 +36,8 @@ class Sockets:
 
     async def serve(self, request: web.BaseRequest, path: str, query: str) -> web.StreamResponse:
         """Run one connection to its end."""
+        if len(request.raw_path) > MAX_URL:
+            return web.Response(status=414)
         combined = path == "/stream"
         if combined:
             names = [name for text in parse_qs(query).get("streams", []) for name in text.split("/") if name]
@@ -84,42 +90,24 @@ class Sockets:
 
     async def _read(self, socket: web.WebSocketResponse, subscriber: Subscriber) -> None:
         async for message in socket:
-            if message.type is WSMsgType.PING:
+            if not self._within_rate(subscriber):
+                await socket.close(code=WSCloseCode.POLICY_VIOLATION)
+            elif message.type is WSMsgType.PING:
                 await socket.pong(message.data)
             elif message.type is WSMsgType.PONG:
                 subscriber.last_pong_us = self._runtime.clock.now_us()
             elif message.type is WSMsgType.TEXT:
-                reply = self._command(subscriber, message.data)
-                if reply is None:
+                try:
+                    reply = run_command(self._runtime, subscriber, message.data)
+                except TooManyStreams:
                     await socket.close(code=TOO_MANY_STREAMS)
                 else:
                     subscriber.send(_ENCODER.encode(reply))
 
-    def _command(self, subscriber: Subscriber, text: str) -> dict[str, Any] | None:
-        """Answer a client's command; None when it asks for more than 200 streams."""
-        try:
-            command = _DECODER.decode(text)
-        except msgspec.DecodeError as error:
-            return {"code": 3, "msg": f"Invalid JSON: {error}"}
-        if not isinstance(command, dict):
-            return {"code": 2, "msg": "Invalid request: an object is expected"}
-        number = command.get("id")
-        method = command.get("method")
-        if method == "LIST_SUBSCRIPTIONS":
-            return {"result": sorted(subscriber.streams), "id": number}
-        if method not in {"SUBSCRIBE", "UNSUBSCRIBE"}:
-            return {"code": 0, "msg": f"Unknown property or method {method!r}", "id": number}
-        names = command.get("params")
-        if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
-            return {"code": 2, "msg": "Invalid request: params must be a list of stream names", "id": number}
-        if method == "UNSUBSCRIBE":
-            self._runtime.hub.unsubscribe(subscriber, names)
-            return {"result": None, "id": number}
-        if len(subscriber.streams | set(names)) > MAX_STREAMS:
-            return None
-        state = self._runtime.venue.state
-        for name in names:
-            if is_market_stream(name) and not is_served(name, state):
-                return {"code": 2, "msg": f"stream {name} is not simulated yet", "id": number}
-        self._runtime.hub.subscribe(subscriber, names)
-        return {"result": None, "id": number}
+    def _within_rate(self, subscriber: Subscriber) -> bool:
+        """Count an inbound message, pings and pongs included; whether it is within ten in this second."""
+        second = self._runtime.clock.now_us() // 1_000_000
+        if subscriber.second != second:
+            subscriber.second, subscriber.messages = second, 0
+        subscriber.messages += 1
+        return subscriber.messages <= MESSAGES_A_SECOND

@@ -67,7 +67,7 @@ async def test_public_endpoints_have_the_recorded_fields_and_types(alice):
 
 
 async def test_what_is_not_simulated_says_so_and_is_no_unknown_outcome(alice):
-    for path in ("/fapi/v3/klines", "/fapi/v3/placeStrategyOrder", "/nothing"):
+    for path in ("/fapi/v3/asset/wallet/transfer", "/fapi/v3/chase", "/nothing"):
         answer = await alice.raw("GET", path)
         assert (answer.status, answer.code) == (404, -1020)
         assert path in answer.body["msg"]

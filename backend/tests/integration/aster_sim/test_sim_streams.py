@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import aiohttp
 import pytest
@@ -79,6 +80,68 @@ async def test_mark_prices_come_every_second_alone_and_as_a_list(venue, alice):
     assert len(by_stream["!markPrice@arr@1s"]) == 8
 
 
+async def answer_of(socket: aiohttp.ClientWebSocketResponse) -> Any:
+    """The next answer to a command; frames in between are passed over."""
+    while True:
+        frame = await socket.receive_json(timeout=5)
+        if "stream" not in frame and "e" not in frame:
+            return frame
+
+
+@pytest.mark.parametrize(
+    ("command", "answer"),
+    [
+        ("{", {"code": 3}),
+        ("[1]", {"code": 2}),
+        ('{"method": "DANCE", "id": 1}', {"code": 2, "id": 1}),
+        ('{"id": 1}', {"code": 2, "id": 1}),
+        ('{"method": "SUBSCRIBE", "params": "btcusdt@trade", "id": 1}', {"code": 2, "id": 1}),
+        ('{"method": "SUBSCRIBE", "params": ["btcusdt@kline_7m"], "id": 1}', {"code": 2, "id": 1}),
+        ('{"method": "SUBSCRIBE", "params": ["btcusdt@trade"], "id": -1}', {"code": 2}),
+        ('{"method": "SUBSCRIBE", "params": ["btcusdt@trade"], "id": "x"}', {"code": 2}),
+        ('{"method": "SUBSCRIBE", "params": ["btcusdt@trade"]}', {"result": None, "id": None}),
+        ('{"method": "UNSUBSCRIBE", "params": ["btcusdt@trade"], "id": 2}', {"result": None, "id": 2}),
+        ('{"method": "GET_PROPERTY", "params": ["combined"], "id": 3}', {"result": False, "id": 3}),
+        ('{"method": "SET_PROPERTY", "params": ["combined", true], "id": 4}', {"result": None, "id": 4}),
+        ('{"method": "SET_PROPERTY", "params": ["combined", 1], "id": 4}', {"code": 1, "id": 4}),
+        ('{"method": "SET_PROPERTY", "params": ["colour", true], "id": 4}', {"code": 0, "id": 4}),
+        ('{"method": "GET_PROPERTY", "params": [7], "id": 5}', {"code": 2, "id": 5}),
+    ],
+)
+async def test_commands_are_answered_by_id_and_mistakes_by_code(alice, command, answer):
+    stream = await alice.stream("ethusdt@trade")
+    await stream.socket.send_str(command)
+    body = await answer_of(stream.socket)
+    assert {key: value for key, value in body.items() if key != "msg"} == answer
+
+
+async def test_the_property_combined_wraps_frames(alice):
+    stream = await alice.stream("btcusdt@aggTrade")
+    await stream.send({"method": "SET_PROPERTY", "params": ["combined", True], "id": 1})
+    await answer_of(stream.socket)
+    await alice.set_prices(BTCUSDT="95000")
+    assert (await stream.next())["stream"] == "btcusdt@aggTrade"
+
+
+async def test_more_than_ten_messages_in_a_second_close_the_connection(alice):
+    stream = await alice.stream("btcusdt@trade")
+    for number in range(10):
+        await stream.send({"method": "LIST_SUBSCRIPTIONS", "id": number})
+        assert (await answer_of(stream.socket))["id"] == number
+    for number in range(15):
+        await stream.send({"method": "LIST_SUBSCRIPTIONS", "id": number})
+    while (message := await stream.socket.receive(timeout=5)).type is aiohttp.WSMsgType.TEXT:
+        pass
+    assert (message.type, message.data) == (aiohttp.WSMsgType.CLOSE, 1008)
+
+
+async def test_an_address_that_is_too_long_is_answered_with_414(venue):
+    async with aiohttp.ClientSession() as http:
+        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+            await http.ws_connect(f"{venue.ws_url}/stream?streams=" + "btcusdt@bookTicker/" * 500)
+    assert refused.value.status == 414
+
+
 async def test_streams_can_be_subscribed_later_and_a_listen_key_too(venue, alice):
     key = (await alice.call("POST", "listenKey")).body["listenKey"]
     async with aiohttp.ClientSession() as http, http.ws_connect(f"{venue.ws_url}/stream") as socket:
@@ -86,11 +149,8 @@ async def test_streams_can_be_subscribed_later_and_a_listen_key_too(venue, alice
         assert await socket.receive_json(timeout=5) == {"result": None, "id": 7}
         await alice.order(**MARKET)
         assert (await socket.receive_json(timeout=5))["stream"] == key
-        await socket.send_json({"method": "SUBSCRIBE", "params": ["btcusdt@kline_1m"], "id": 8})
-        replies = [await socket.receive_json(timeout=5) for _ in range(3)]
-        assert "not simulated yet" in replies[-1]["msg"]
-        await socket.send_str("{")
-        assert (await socket.receive_json(timeout=5))["code"] == 3
+        await socket.send_json({"method": "LIST_SUBSCRIPTIONS", "id": 8})
+        assert await answer_of(socket) == {"result": sorted([key, "btcusdt@bookTicker"]), "id": 8}
 
 
 async def test_the_201st_stream_closes_the_connection(venue):
