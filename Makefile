@@ -23,7 +23,7 @@ run: $(VENV)/.run ## run the service on paper money with a sample decision; ARGS
 	@$(BIN)/tes run --paper --submit examples/decision.json $(ARGS)
 
 test: $(VENV)/.dev ## run the whole test suite; ARGS goes to pytest
-	@cd backend && ../$(BIN)/python -m pytest -n 2 $(ARGS)
+	@cd backend && ../$(BIN)/python -m pytest -n 2 --dist loadscope $(ARGS)
 
 check: $(VENV)/.dev ## lint, format, types and the direction of imports
 	@cd backend && ../$(BIN)/ruff check $(SOURCES)

@@ -109,7 +109,6 @@ class FittingTable:
 
 def result_table(result: Document) -> FittingTable:
     """An ``ExecutionResult``, a line for each asset."""
-    kind = "paper" if result["is_paper"] else "real"
     rows = [
         (
             item["asset"],
@@ -126,7 +125,7 @@ def result_table(result: Document) -> FittingTable:
         for item in result["results"]
     ]
     columns = ("Asset", "Action", "Status", "?Side", "#Filled", "#Price", "#Lev", "TP", "SL", "#?ms to protected")
-    title = f"decision {result['decision_id']}: {result['status']} ({kind} money)"
+    title = f"decision {result['decision_id']}: {result['status']}{' (paper money)' if result['is_paper'] else ''}"
     return FittingTable(title, columns, rows)
 
 
