@@ -196,9 +196,12 @@ class World:
                 case commands.Account():
                     self._once(("account",), self._account)
                 case commands.WakeAt(at=at):
-                    life = self._life
-                    wait_s = (at - self.now).total_seconds()
-                    self.later(wait_s, lambda: self.learn(life, facts.Ticked(at=self.now)))
+                    self._wake(at)
+
+    def _wake(self, at: datetime) -> None:
+        life = self._life
+        wait_s = (at - self.now).total_seconds()
+        self.later(wait_s, lambda: self.learn(life, facts.Ticked(at=self.now)))
 
     def _once(self, key: tuple[str, ...], job: Callable[[Callable[[], None]], None]) -> None:
         """Run a job unless the same one is running, as the desk does."""

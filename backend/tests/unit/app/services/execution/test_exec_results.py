@@ -1,0 +1,191 @@
+"""What the sender of a decision is told, in each situation of a trade."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from story import WHOLE, Story, submitted, wish
+
+from app.domain.errors import DecisionRefused, ErrorCode, Refusal
+from app.domain.policy import ProtectionFailurePolicy, ProtectionPolicy
+from app.domain.reports import ExchangeOrderStatus
+from app.schemas.decision import Action
+from app.schemas.result import AssetResult, AssetStatus, ResultStatus, whole_status
+from app.services.execution import facts, results
+from app.services.execution.risk import RiskRefused
+
+X = ExchangeOrderStatus
+
+
+def told(story: Story, action: Action = Action.BUY) -> AssetResult:
+    result = results.of_trade(story.trade, action)
+    assert result.success is result.status.is_success
+    return result
+
+
+def test_pending_until_the_outcome_is_known() -> None:
+    story = Story()
+    assert told(story).status is AssetStatus.PENDING
+    story.lose(story.entry)
+    assert told(story).status is AssetStatus.PENDING
+    story.query(story.entry, X.FILLED, WHOLE)
+    assert told(story).status is AssetStatus.PENDING
+
+
+def test_protected_names_every_order_and_measures_the_way() -> None:
+    story = Story()
+    story.wait(0.001)
+    story.learn(facts.EntrySent(at=story.now))
+    story.fill_entry()
+    story.wait(0.002)
+    story.accept(story.stop)
+    story.accept(story.target)
+    result = told(story)
+    assert (result.status, result.success, result.error) == (AssetStatus.PROTECTED, True, None)
+    assert (result.side, result.fill_price, result.filled_quantity) == ("long", 96000, WHOLE)
+    orders = result.orders
+    assert orders.entry is not None
+    assert orders.stop_loss is not None
+    assert orders.take_profit is not None
+    assert orders.close is None
+    assert [one.status for one in (orders.entry, orders.stop_loss, orders.take_profit)] == ["FILLED", "NEW", "NEW"]
+    assert orders.stop_loss.order_id == story.order_id(story.stop)
+    times = result.timings_ms
+    assert (times.received_to_sent, times.sent_to_filled, times.filled_to_protected) == (1.0, 0.0, 2.0)
+
+
+def test_filled_where_no_exit_was_asked_for() -> None:
+    result = told(Story(submitted(sl_price=None, tp_price=None)).fill_entry())
+    assert result.status is AssetStatus.FILLED
+    assert result.timings_ms.filled_to_protected is None
+
+
+def test_a_part_that_is_protected_is_still_pending() -> None:
+    """The entry may go on filling: nothing is told as done before it is."""
+    story = Story()
+    story.stream(story.entry, X.PARTIALLY_FILLED, "0.004", part="0.004")
+    for order in story.sent():
+        story.accept(order)
+    assert told(story).status is AssetStatus.PENDING
+    story.stream(story.entry, X.EXPIRED, "0.004")
+    result = told(story)
+    assert result.status is AssetStatus.PROTECTED
+    assert (result.requested_quantity, result.filled_quantity) == (WHOLE, Decimal("0.004"))
+
+
+def test_failed_tells_the_exchanges_code() -> None:
+    story = Story()
+    story.refuse(story.entry, Refusal.MARGIN, -2019)
+    result = told(story)
+    assert result.status is AssetStatus.FAILED
+    assert result.error is not None
+    assert (result.error.code, result.error.exchange_code) == (ErrorCode.INSUFFICIENT_MARGIN, -2019)
+
+
+def test_rejected_when_nothing_was_sent() -> None:
+    story = Story()
+    story.never_sent(story.entry)
+    assert told(story).status is AssetStatus.REJECTED
+
+
+def test_emergency_closed_is_no_success_and_says_why() -> None:
+    story = Story().fill_entry()
+    story.wait(10)
+    assert told(story).status is AssetStatus.PENDING
+    story.accept(story.close, X.FILLED, WHOLE)
+    story.accept(story.stop)
+    story.accept(story.target)
+    story.clean()
+    story.account()
+    result = told(story)
+    assert (result.status, result.success) == (AssetStatus.EMERGENCY_CLOSED, False)
+    assert result.error is not None
+    assert result.error.code is ErrorCode.PROTECTION_FAILED
+    assert result.commission == Decimal("0.02")
+
+
+def test_unprotected_while_the_position_is_kept_and_protected_when_it_worked_at_last() -> None:
+    story = Story(policy=ProtectionPolicy(on_failure=ProtectionFailurePolicy.ALERT)).fill_entry()
+    story.accept(story.stop)
+    story.wait(10)
+    result = told(story)
+    assert result.status is AssetStatus.UNPROTECTED
+    assert result.error is not None
+    assert "take profit" in result.error.message
+    story.accept(story.target)
+    assert told(story).status is AssetStatus.PROTECTED
+
+
+@pytest.mark.parametrize(("action", "price", "bps"), [("buy", "96096", "10.00"), ("sell", "96096", "-10.00")])
+def test_slippage_is_what_the_fill_was_worse_than_the_mark(action: str, price: str, bps: str) -> None:
+    story = Story(submitted(action=action))
+    report = story.report(story.entry, X.FILLED, WHOLE, Decimal(price))
+    story.trade = story.trade.with_order(story.entry.seen(report, story.now))
+    assert told(story).slippage_bps == Decimal(bps)
+
+
+def test_a_close_is_pending_until_the_trade_is_closed() -> None:
+    story = Story().protect()
+    story.ask_close()
+    assert results.of_close(story.trade).status is AssetStatus.PENDING
+    story.accept(story.close, X.FILLED, WHOLE)
+    story.clean()
+    story.account()
+    result = results.of_close(story.trade)
+    assert (result.status, result.success, result.action) == (AssetStatus.CLOSED, True, Action.CLOSE_POSITION)
+
+
+def test_the_order_on_the_book_is_named_before_the_last_that_was_tried() -> None:
+    story = Story().protect()
+    standing = story.stop
+    story.show_position("0.007")
+    story.refuse(story.stop, Refusal.FILTER)
+    reference = told(story).orders.stop_loss
+    assert reference is not None
+    assert reference.client_order_id == standing.client_order_id
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        RiskRefused(code=ErrorCode.COOLDOWN_ACTIVE, message="wait", retry_after_s=3.5),
+        DecisionRefused(ErrorCode.COOLDOWN_ACTIVE, "wait", retry_after_s=3.5),
+    ],
+)
+def test_a_refusal_is_told_with_its_code_and_when_to_come_back(refusal: Any) -> None:
+    result = results.refused(wish(leverage=30).item, refusal)
+    assert (result.status, result.success, result.requested_leverage) == (AssetStatus.REJECTED, False, 30)
+    assert result.error is not None
+    assert (result.error.code.value, result.error.retry_after_seconds) == ("cooldown_active", 3.5)
+
+
+def test_hold_is_skipped_and_a_success() -> None:
+    item = replace(wish(), item=wish(action="hold", allocation_usd=0).item).item
+    assert (results.skipped(item).status, results.skipped(item).success) == (AssetStatus.SKIPPED, True)
+
+
+S = AssetStatus
+
+
+@pytest.mark.parametrize(
+    ("statuses", "whole"),
+    [
+        ([S.SKIPPED, S.SKIPPED], "executed"),
+        ([S.PROTECTED, S.FILLED, S.CLOSED, S.ADJUSTED, S.SKIPPED], "executed"),
+        ([S.PROTECTED, S.REJECTED], "partial"),
+        ([S.SKIPPED, S.FAILED], "partial"),
+        ([S.REJECTED, S.REJECTED], "rejected"),
+        ([S.REJECTED, S.FAILED], "failed"),
+        ([S.EMERGENCY_CLOSED], "failed"),
+        ([S.UNPROTECTED], "failed"),
+        ([S.PROTECTED, S.PENDING], "pending"),
+        ([S.REJECTED, S.PENDING], "pending"),
+    ],
+)
+def test_the_whole_follows_from_its_parts(statuses: list[AssetStatus], whole: str) -> None:
+    """Contract, sections 5 and 9."""
+    assert whole_status(statuses) is ResultStatus(whole)
+    assert whole_status(statuses[::-1]) is ResultStatus(whole)
