@@ -122,9 +122,18 @@ class Desk:
         )
 
     def adopt(self, trade: Trade) -> None:
-        """Take over a trade from the record at start-up; what the dead process had in flight is unknown."""
+        """Take over a trade from the record at start-up; it rests until :meth:`take_up`."""
         self._active[trade.id] = trade
-        self.learn(trade.id, facts.Restarted(at=self._tools.clock.now()))
+
+    def take_up(self) -> None:
+        """Go on with every trade after replies were lost: what was in flight is unknown, and the exchange is asked.
+
+        Not before the exchange can be reached: attempts that can't leave this machine would use up the leg's attempts
+        and its deadline, and end in an emergency close.
+        """
+        for trade in self._active.values():
+            self._run(trade, commands.CheckPosition())
+            self.learn(trade.id, facts.Restarted(at=self._tools.clock.now()))
 
     def learn(self, trade_id: str, fact: facts.Fact) -> None:
         """Queue a fact."""
@@ -162,13 +171,15 @@ class Desk:
     async def run(self) -> None:
         """Handle messages until cancelled. Begun again after a failure, it doubts what the failure may have lost."""
         if self._has_begun:
-            self._doubt_everything()
+            log.warning("desk.begun_again", asset=self.asset)
+            self.take_up()
         self._has_begun = True
         while True:
             messages = await self._mailbox.take()
             if self._mailbox.has_overflowed:
+                log.warning("desk.mailbox_overflow", asset=self.asset)
                 self._mailbox.has_overflowed = False
-                self._doubt_everything()
+                self.take_up()  # scenario W8
             self._handle(messages)
 
     def _handle(self, messages: list[Message]) -> None:
@@ -253,13 +264,6 @@ class Desk:
     def _alert(self, alert: commands.Alert, trade: Trade) -> None:
         event = self._tools.narrator.alert(alert, trade=trade)
         self._store(lambda: self._tools.trades.record_events((event,)))
-
-    def _doubt_everything(self) -> None:
-        """Facts were lost, replies perhaps: what was in flight is unknown, and the exchange is asked (scenario W8)."""
-        log.warning("desk.facts_lost", asset=self.asset)
-        for trade in self._active.values():
-            self._run(trade, commands.CheckPosition())
-            self.learn(trade.id, facts.Restarted(at=self._tools.clock.now()))
 
     # --- entries ----------------------------------------------------------------------------------------------------
 

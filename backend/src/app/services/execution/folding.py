@@ -8,7 +8,7 @@ from typing import assert_never
 
 from app.domain.errors import Refusal
 from app.domain.money import ZERO
-from app.domain.orders import IN_FLIGHT, Order, OrderTrigger
+from app.domain.orders import IN_FLIGHT, Order, OrderState, OrderTrigger
 from app.domain.reports import (
     Accepted,
     ExchangeOrderStatus,
@@ -156,7 +156,9 @@ def _restarted(trade: Trade, fact: facts.Restarted) -> Trade:
     for order in trade.orders:
         if order.state in IN_FLIGHT:
             trade = trade.with_order(order.after(OrderTrigger.LOST, fact.at))
-        elif order.is_live:
+        elif order.state is OrderState.CANCELING:
             asked = order.after(OrderTrigger.CANCEL_FAILED, fact.at)  # whoever waited for a cancel is gone
             trade = trade.with_order(replace(asked, needs_query=True))
+        # what the exchange showed on the book counts until it shows otherwise: an outage at start-up is no reason to
+        # give up a protected position
     return trade

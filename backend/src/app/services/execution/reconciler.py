@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 import structlog
 
-from app.domain.errors import ExchangeError
+from app.domain.errors import ExchangeError, StoreUnavailable
 from app.domain.events import EventType
 from app.domain.policy import AccountPolicy
 from app.domain.ports import Clock
@@ -175,4 +175,7 @@ class Reconciler:
             events.append(self._narrator.event(EventType.RECONCILIATION_COMPLETED, summary))
         self._has_reported = True
         if events:
-            self._trades.record_events(tuple(events))
+            try:
+                self._trades.record_events(tuple(events))
+            except StoreUnavailable as error:  # a full database is no reason to stop looking after positions (C2)
+                log.warning("reconcile.not_recorded", account_id=self._policy.account_id, error=str(error))

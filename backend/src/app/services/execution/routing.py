@@ -8,7 +8,8 @@ from typing import Any
 
 import structlog
 
-from app.domain.events import EventType
+from app.domain.errors import StoreUnavailable
+from app.domain.events import Event, EventType
 from app.domain.ids import ClientOrderId, parse_client_order_id
 from app.domain.money import plain
 from app.domain.ports import Clock
@@ -87,7 +88,13 @@ class StreamRouter:
             self._tell(EventType.POSITION_UPDATED, data, asset=row.symbol)
 
     def _tell(self, type_: EventType, data: dict[str, Any], asset: str | None = None) -> None:
-        self.trades.record_events((self.narrator.event(type_, data, asset=asset),))
+        self._record(self.narrator.event(type_, data, asset=asset))
 
     def _tell_alert(self, alert: Alert) -> None:
-        self.trades.record_events((self.narrator.alert(alert),))
+        self._record(self.narrator.alert(alert))
+
+    def _record(self, event: Event) -> None:
+        try:
+            self.trades.record_events((event,))
+        except StoreUnavailable as error:  # a full database is no reason to lose the stream (C2)
+            log.warning("stream.not_recorded", type=event.type.value, error=str(error))

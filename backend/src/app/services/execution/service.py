@@ -29,7 +29,7 @@ from app.domain.ports import Clock, Randomness
 from app.domain.reports import MarkPrice, UserEvent
 from app.domain.trades import CloseReason, Trade, TradeSide
 from app.integrations.aster.client import AsterClient
-from app.repositories.decisions import DecisionRepository
+from app.repositories.decisions import DecisionRepository, StoredDecision
 from app.repositories.trades import TradeRepository
 from app.schemas.decision import Action, AssetDecision, TradingDecision
 from app.schemas.result import AssetResult, AssetStatus, ExecutionResult
@@ -328,15 +328,17 @@ class ExecutionService:
     async def _run(self) -> None:
         """Connect, listen, reconcile once, then accept decisions: start-up and recovery are the same path (C3)."""
         await self._connect()
+        for desk in tuple(self._desks.values()):
+            desk.take_up()
         for stream in self._stream_builder(self._router.take, self._market.on_mark):
             self._background.keep_running(stream)
         await self._until_stream_is_up()
         await self._reconciler.run_first()
+        self._background.keep_running(self._reconciler.keep_reconciled)
         untouched = await self._resume_decisions()
         self._trouble = None
         for running, item in untouched:
             self._background.start(self._carry_out_asset(running, item))
-        self._background.keep_running(self._reconciler.keep_reconciled)
 
     async def _connect(self) -> None:
         pause_s = _CONNECT_PAUSE_S
@@ -361,14 +363,24 @@ class ExecutionService:
     async def _resume_decisions(self) -> list[tuple[RunningDecision, AssetDecision]]:
         """Take up decisions without an end: trades report by themselves; returns what never got one, to decide anew."""
         untouched: list[tuple[RunningDecision, AssetDecision]] = []
-        for stored in await self._decisions.unfinished(self.account_id):
+        for stored, of_decision in await self._read_unfinished():
             running = self._intake.resume(stored)
-            of_decision = await self._trades.of_decision(self.account_id, stored.decision_id)
             recorded = {trade.asset: trade for trade in of_decision}
             for asset, trade in recorded.items():
                 self._on_change(self._desk(asset).trade(trade.id) or trade)
             untouched += [(running, item) for item in running.decision.decisions if item.asset not in recorded]
         return untouched
+
+    async def _read_unfinished(self) -> list[tuple[StoredDecision, list[Trade]]]:
+        """Decisions without an end with the trades that they led to; a record that can't be read is read again."""
+        while True:
+            try:
+                unfinished = await self._decisions.unfinished(self.account_id)
+                return [(one, await self._trades.of_decision(self.account_id, one.decision_id)) for one in unfinished]
+            except StoreUnavailable as error:
+                self._trouble = f"the record can't be read: {error}"
+                log.warning("service.record_not_read", account_id=self.account_id, error=str(error))
+            await self._clock.sleep(_CONNECT_PAUSE_S)
 
     async def stop(self) -> None:
         """Stop everything that runs; what is in flight is found again at the next start (C8)."""

@@ -55,23 +55,19 @@ def test_legs_in_flight_are_sent_again_under_their_ids() -> None:
     assert len(story.trade.orders) == 3
 
 
-def test_exits_on_the_book_are_asked_about_and_left_alone() -> None:
+def test_exits_on_the_book_are_left_alone_however_long_an_outage_lasts() -> None:
+    """H4: what the exchange showed counts until it shows otherwise; reconciliation asks as soon as it can."""
     story = restart(Story().protect(), down_s=3600)
-    assert {query.client_order_id for query in story.all(Query)} == {
-        story.stop.client_order_id,
-        story.target.client_order_id,
-    }
-    assert story.sent() == []
-    story.query(story.stop)
-    story.query(story.target)
+    story.wait(60)
     assert (story.trade.status, story.trade.close_reason) == (TradeStatus.OPEN, None)
-    assert story.sent() == []
+    assert story.told == []
+    story.query(story.stop, X.CANCELED)
+    assert [order.role for order in story.sent()] == [STOP]
 
 
 def test_a_stop_that_executed_meanwhile_is_found_and_the_trade_closed() -> None:
     story = restart(Story().protect(), down_s=3600)
     story.query(story.stop, X.FILLED, WHOLE)
-    story.query(story.target)
     assert story.canceled == [story.target.client_order_id]
     story.clean()
     story.account()

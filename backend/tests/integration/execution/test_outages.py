@@ -1,0 +1,47 @@
+"""Outages of the exchange and of the database around a restart."""
+
+from __future__ import annotations
+
+import asyncio
+
+from arena import BTC, Arena, buy, decide, settled, stored, until, until_true
+
+from app.schemas.result import AssetStatus
+
+STOP = {"method": "POST", "path": "/order", "params": {"type": "STOP_MARKET"}}
+
+
+async def test_a_restart_during_maintenance_leaves_protected_positions_alone(stage: Arena) -> None:
+    """H4, C3: an exchange that can't be read is no reason to give up what it holds for us."""
+    async with stage.application() as application:
+        opened = await decide(application.service("default"), buy())
+        assert opened.results[0].status is AssetStatus.PROTECTED
+    book = await stage.levers.open_orders(BTC)
+    await stage.levers.fault({"type": "error", "status": 503}, count=7, method="GET")
+    async with stage.application(TES_PROTECTION_DEADLINE_SECONDS="0.2") as application:
+        await application.service("default").reconcile()
+        trade = await stored(application, opened.results[0].trade_id)
+        assert (trade.status, trade.close_reason) == ("open", None)
+        assert await stage.levers.open_orders(BTC) == book
+
+
+async def test_a_stop_that_the_dead_process_did_not_get_to_send_is_sent_by_the_next_one(stage: Arena) -> None:
+    """C1."""
+    async with stage.application() as application:
+        await stage.levers.fault({"type": "delay_before", "seconds": 60}, **STOP)
+        service = application.service("default")
+        running = asyncio.create_task(decide(service, buy(tp_price=None), decision_id="cut-off"))
+
+        async def is_filled() -> bool:
+            return bool(await stage.levers.fills())
+
+        await until_true(is_filled)
+        await until(lambda: any(trade.exposure for trade in service._active_trades()))
+        trade_id = service._active_trades()[0].id
+        running.cancel()
+    await stage.levers.heal()
+    async with stage.application() as application:
+        after = await settled(application, trade_id, "open")
+        assert after.close_reason is None
+        stops = [row for row in await stage.levers.open_orders(BTC) if row["type"] == "STOP_MARKET"]
+        assert len(stops) == 1

@@ -1,0 +1,36 @@
+"""The user stream while the database takes nothing more."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from story import START
+
+from app.domain.errors import StoreUnavailable
+from app.domain.reports import StreamUp
+from app.services.execution.narration import Narrator
+from app.services.execution.projection import Projection
+from app.services.execution.routing import StreamRouter
+
+
+def test_a_full_database_does_not_take_the_stream_down() -> None:
+    """C2: fills go on protecting positions."""
+
+    def refuse(_: Any) -> None:
+        raise StoreUnavailable("20000 records wait for the database already")
+
+    trades: Any = type("Trades", (), {"record_events": staticmethod(refuse)})()
+    nothing: Any = None
+    asked: list[bool] = []
+    router = StreamRouter(
+        projection=Projection(),
+        market=nothing,
+        narrator=Narrator(account_id="default", is_paper=True, new_id=lambda: "id", now=lambda: START),
+        trades=trades,
+        clock=nothing,
+        on_order=nothing,
+        request_reconciliation=lambda: asked.append(True),
+    )
+    router.take(StreamUp(had_gap=True))
+    assert router.is_up
+    assert asked == [True]
