@@ -18,7 +18,7 @@ import msgspec
 from aster_sim.core.account import Account, Position
 from aster_sim.core.funding_terms import Funding
 from aster_sim.core.orders import Income, MarginChange, Order, Trade
-from aster_sim.core.state import Changes, Counters
+from aster_sim.core.state import Changes, Counters, InsuranceFund
 from aster_sim.core.venue import Venue
 
 
@@ -51,6 +51,7 @@ class Commit(msgspec.Struct, omit_defaults=True):
     fundings: list[Funding] = []
     prices: dict[str, tuple[Decimal, Decimal]] = {}
     counters: Counters | None = None
+    fund: InsuranceFund | None = None
 
 
 _DECODER = msgspec.json.Decoder(Commit)
@@ -150,6 +151,8 @@ def _apply(venue: Venue, commit: Commit, path: Path) -> None:
         market.prices.move(mark, last, state.now_ms())
     if commit.counters is not None:
         state.counters = commit.counters
+    if commit.fund is not None:
+        state.fund = commit.fund
 
 
 def _index(venue: Venue) -> None:
@@ -209,6 +212,7 @@ def _commit_of(venue: Venue, changes: Changes, *, with_prices: bool) -> Commit:
         fundings=changes.fundings,
         prices=_prices_of(venue) if with_prices else {},
         counters=venue.state.counters,
+        fund=venue.state.fund,
     )
 
 

@@ -86,6 +86,7 @@ class Account:
     incomes: list[Income] = field(default_factory=list)
     margin_changes: list[MarginChange] = field(default_factory=list)
     order_margin: dict[str, Decimal] = field(default_factory=dict)
+    margin_called: set[tuple[str, str]] = field(default_factory=set)
 
     @property
     def cross_wallet(self) -> Decimal:

@@ -47,7 +47,6 @@ class Booker:
         quantity: Decimal,
         *,
         maker: bool,
-        execution: str = "TRADE",
         free: bool = False,
     ) -> Trade:
         """Execute a part of an order at a price; ``free`` of commission when the exchange itself takes it over."""
@@ -100,6 +99,7 @@ class Booker:
         self.refresh_order_margin(account, market)
         market.prices.trade(price, now)
         self._last_moved[order.symbol] = None
+        execution = "CALCULATED" if order.forced else "TRADE"
         state.emit(account.name, events.account_update(account, [(position, market)], "ORDER", now))
         state.emit(account.name, events.order_update(order, market, execution, now, trade=trade))
         state.changes.orders[order.order_id] = order

@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from aster_sim.core.account import Account, Position
+from aster_sim.core.margin import position_maintenance
 from aster_sim.core.market import Market
 from aster_sim.core.numbers import ZERO, money, plain, trimmed
 from aster_sim.core.orders import TRAILING, Order, Trade
@@ -102,6 +103,29 @@ def order_update(
         ss=0,
     )
     return {"e": "ORDER_TRADE_UPDATE", "E": at_ms, "T": at_ms, "o": body}
+
+
+def margin_call(
+    account: Account, rows: Sequence[tuple[Position, Market]], at_ms: int, *, cross: bool
+) -> dict[str, Any]:
+    """MARGIN_CALL for the cross positions together (with ``cw``) or for one isolated position."""
+    frame: dict[str, Any] = {"e": "MARGIN_CALL", "E": at_ms}
+    if cross:
+        frame["cw"] = money(account.cross_wallet)
+    frame["p"] = [
+        {
+            "s": position.symbol,
+            "ps": position.side,
+            "pa": plain(position.amount),
+            "mt": "CROSSED" if cross else "ISOLATED",
+            "iw": "0" if cross else money(position.isolated_wallet),
+            "mp": money(market.prices.mark),
+            "up": money(position.unrealised(market.prices.mark)),
+            "mm": money(position_maintenance(position, market)),
+        }
+        for position, market in rows
+    ]
+    return frame
 
 
 def leverage_update(symbol: str, leverage: int, at_ms: int) -> dict[str, Any]:

@@ -88,7 +88,7 @@ class Engine:
         if order.time_in_force == "FOK" and not can_fill_whole(market, order):
             self._booker.finish(order, EXPIRED)
             return
-        self._take(market, account, order)
+        self.take(market, account, order)
         if not order.open:
             return
         if order.type == MARKET or order.time_in_force in {"IOC", "FOK"}:
@@ -107,7 +107,8 @@ class Engine:
             order.quantity = order.executed + closable
         return True
 
-    def _take(self, market: Market, account: Account, order: Order) -> None:
+    def take(self, market: Market, account: Account, order: Order) -> None:
+        """Execute an order against the offers within its bound; what they do not cover stays open."""
         bound = price_bound(market, order)
         offers = Offers(market, taker_buys=order.buys)
         while order.open:

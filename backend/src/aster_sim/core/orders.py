@@ -17,6 +17,7 @@ TAKE_PROFIT, TAKE_PROFIT_MARKET = "TAKE_PROFIT", "TAKE_PROFIT_MARKET"
 TRAILING = "TRAILING_STOP_MARKET"
 MARK_PRICE, CONTRACT_PRICE = "MARK_PRICE", "CONTRACT_PRICE"
 GTE_GTC = "GTE_GTC"
+LIQUIDATION, ADL = "LIQUIDATION", "ADL"
 
 OPEN_STATUSES = frozenset({NEW, PARTIALLY_FILLED})
 STOP_TYPES = frozenset({STOP, STOP_MARKET, TAKE_PROFIT, TAKE_PROFIT_MARKET})
@@ -52,7 +53,7 @@ class Order:
     """One order of one account; ``type`` changes when a conditional order triggers, ``orig_type`` never.
 
     ``quantity`` is the whole quantity, executed part included (zero for closePosition until it triggers);
-    times are milliseconds.
+    times are milliseconds. ``forced`` is LIQUIDATION or ADL for the exchange's own orders on an account.
     """
 
     order_id: int
@@ -81,6 +82,7 @@ class Order:
     amendments: int = 0
     book_seq: int = 0
     trail_extreme: Decimal = ZERO
+    forced: str = ""
 
     @property
     def open(self) -> bool:
@@ -105,7 +107,7 @@ class Order:
     @property
     def closes_only(self) -> bool:
         """Whether it can never open or add exposure, by flag or by hedge-mode side."""
-        if self.reduce_only or self.close_position:
+        if self.reduce_only or self.close_position or self.forced:
             return True
         return (self.position_side == LONG and self.side == SELL) or (self.position_side == SHORT and self.side == BUY)
 

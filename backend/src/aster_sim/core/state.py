@@ -11,6 +11,7 @@ from aster_sim.core.account import Account
 from aster_sim.core.catalogue import Catalogue
 from aster_sim.core.funding_terms import Funding
 from aster_sim.core.market import Market
+from aster_sim.core.numbers import ZERO
 from aster_sim.core.orders import Income, MarginChange, Order, Trade
 
 TAKER_RATE = Decimal("0.0004")
@@ -33,6 +34,36 @@ class Counters:
     trade_id: int = 100_000_001
     tran_id: int = 1_000_000_000_001
     update_id: int = 1
+
+
+@dataclass(slots=True)
+class InsuranceFund:
+    """What pays for bankrupt positions, in USDT.
+
+    ``balance`` is always ``start`` + ``cleared_in`` − ``cleared_out`` + ``taken_over``: clearance fees of liquidated
+    accounts, deficits of theirs, and the result of positions taken over at bankruptcy price and closed at mark.
+    """
+
+    start: Decimal = Decimal(1_000_000)
+    cleared_in: Decimal = ZERO
+    cleared_out: Decimal = ZERO
+    taken_over: Decimal = ZERO
+
+    @property
+    def balance(self) -> Decimal:
+        """What is in the fund."""
+        return self.start + self.cleared_in - self.cleared_out + self.taken_over
+
+    def clear(self, amount: Decimal) -> None:
+        """Settle with an account: positive is paid to it, negative by it."""
+        if amount > ZERO:
+            self.cleared_out += amount
+        else:
+            self.cleared_in -= amount
+
+    def take_over(self, result: Decimal) -> None:
+        """Book the result of a position that the fund has taken over."""
+        self.taken_over += result
 
 
 @dataclass(slots=True)
@@ -64,6 +95,7 @@ class State:
     events: list[UserEvent] = field(default_factory=list)
     changes: Changes = field(default_factory=Changes)
     fills: int = 0
+    fund: InsuranceFund = field(default_factory=InsuranceFund)
 
     def now_ms(self) -> int:
         """Milliseconds since 1970 by the venue's clock."""

@@ -16,6 +16,7 @@ from aster_sim.core.filters import check_order, check_percent_price, check_price
 from aster_sim.core.funding import FundingClerk
 from aster_sim.core.intake import parse_order
 from aster_sim.core.ledger import Ledger
+from aster_sim.core.liquidation import Liquidator
 from aster_sim.core.liquidity import Liquidity
 from aster_sim.core.margin_checks import margin_suffices, within_leverage_cap
 from aster_sim.core.market import Market
@@ -67,6 +68,7 @@ class Venue:
         self.engine = Engine(self.state, self.booker)
         self.settings = Settings(self.state, self.booker)
         self.funding = FundingClerk(self.state, self.booker)
+        self.liquidator = Liquidator(self.state, self.engine, self.booker)
         self.ledger = Ledger()
         self.price_listener: Callable[[str], None] | None = None
 
@@ -195,26 +197,30 @@ class Venue:
         price = on_tick(mark, tick)
         market.prices.move(price, on_tick(last, tick) if last is not None else price, self.state.now_ms())
         self.engine.price_moved(symbol)
+        self.liquidator.check(symbol)
         self.state.counters.update_id += 1
         if self.price_listener is not None:
             self.price_listener(symbol)
 
     def glide(self, symbol: str, price: Decimal) -> None:
-        """Move a symbol's price along a continuous path: each stop on the way fires at its own price."""
+        """Move a symbol's price along a continuous path: stops fire and liquidations happen at their own prices."""
         market = self.market(symbol)
         target = on_tick(price, market.instrument.tick)
         while market.priced:
-            stop = market.triggers.next_stop(market.prices.mark, target)
-            if stop is None:
+            mark = market.prices.mark
+            stops = [market.triggers.next_stop(mark, target), self.liquidator.next_stop(symbol, mark, target)]
+            found = [stop for stop in stops if stop is not None]
+            if not found:
                 break
-            self.jump(symbol, stop)
+            self.jump(symbol, min(found) if target > mark else max(found))
         self.jump(symbol, target)
 
     # -- time -----------------------------------------------------------------------------------
 
     def advance(self) -> None:
-        """Do what has become due by now: funding."""
-        self.funding.settle_due()
+        """Do what has become due by now: funding, and the liquidations that it brings about."""
+        for symbol in dict.fromkeys(self.funding.settle_due()):
+            self.liquidator.check(symbol)
 
     # -- outputs --------------------------------------------------------------------------------
 

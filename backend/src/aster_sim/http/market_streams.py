@@ -133,7 +133,7 @@ class MarketStreams:
         if payload["e"] != "ORDER_TRADE_UPDATE":
             return
         order = payload["o"]
-        if order["x"] != "TRADE" or not order["c"].startswith(_LIQUIDATION):
+        if order["x"] != "CALCULATED" or not order["c"].startswith(_LIQUIDATION):
             return
         hub = self._runtime.hub
         for name in (f"{order['s'].lower()}@forceOrder", "!forceOrder@arr"):

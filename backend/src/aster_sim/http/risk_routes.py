@@ -8,8 +8,10 @@ from typing import Any
 from aster_sim.core import errors
 from aster_sim.core.intake import decimal_param, int_param
 from aster_sim.core.isolated import ADD, REDUCE, change_margin, margin_change_rows
-from aster_sim.core.orders import BOTH
-from aster_sim.http.calls import Call, Route, Security, fixed
+from aster_sim.core.orders import ADL, BOTH, LIQUIDATION
+from aster_sim.core.risk_views import adl_quantiles, force_order_body, force_orders
+from aster_sim.http.calls import Call, Route, Security, by_symbol, fixed
+from aster_sim.http.order_routes import time_range
 
 
 def _direction(call: Call) -> int | None:
@@ -38,7 +40,24 @@ def _position_margin_history(call: Call) -> Any:
     return margin_change_rows(call.account, call.symbol(), _direction(call), call.limit(500, 500))
 
 
+def _force_orders(call: Call) -> Any:
+    kind = call.params.get("autoCloseType")
+    if kind not in {None, LIQUIDATION, ADL}:
+        raise errors.BAD_PARAMETER.error(name="autoCloseType")
+    start, end = time_range(call)
+    state, symbols = call.runtime.venue.state, set(call.optional_symbols())
+    orders = force_orders(call.account, symbols, kind, start, end)
+    return [force_order_body(order, state.markets[order.symbol]) for order in orders[-call.limit(50, 100) :]]
+
+
+def _adl_quantile(call: Call) -> Any:
+    rows = adl_quantiles(call.runtime.venue.state, call.account, call.optional_symbols())
+    return rows[0] if call.params.get("symbol") and rows else rows
+
+
 RISK_ROUTES: Mapping[tuple[str, str], Route] = {
     ("POST", "positionMargin"): Route(_position_margin, fixed(1), Security.SIGNED),
+    ("GET", "forceOrders"): Route(_force_orders, by_symbol(20, 50), Security.SIGNED),
+    ("GET", "adlQuantile"): Route(_adl_quantile, fixed(5), Security.SIGNED),
     ("GET", "positionMargin/history"): Route(_position_margin_history, fixed(1), Security.SIGNED),
 }
