@@ -77,6 +77,8 @@ def _address_from_key(account: str, private_key: str) -> str:
 def complete(spec: AccountSpec, entropy: Callable[[int], str]) -> AccountCredentials:
     """Fill in what the caller left open with fresh credentials.
 
+    An account without a user is a wallet that trades for itself, which is how ccxt signs; name a user to have an
+    agent's key beside it.
     Without a private key the signer is only an address, which needs one from the caller: a venue cannot
     sign for it, only recognise it. Raises AccountSpecError for a key that is none, or not the signer's.
     """
@@ -90,7 +92,7 @@ def complete(spec: AccountSpec, entropy: Callable[[int], str]) -> AccountCredent
         signer = spec.signer or ""
     return AccountCredentials(
         name=spec.name,
-        user=spec.user or checksummed(entropy(20)),
+        user=spec.user or signer,
         signer=signer,
         private_key=private_key,
         api_key=spec.api_key or entropy(32),

@@ -47,6 +47,7 @@ class Runtime:
     journal: Journal | None = None
     feed_name: str = "manual"
     seed: int = 0
+    started_ms: int = 0
     prices_journaled_us: int = field(default=0)
     update_id: int = field(default=0)
 

@@ -156,6 +156,7 @@ async def start_venue(config: VenueConfig, clock: SimClock | None = None) -> Run
     hub = Hub(faults, entropy_hex)
     tape = Tape(lambda purpose: seeded(seed, f"tape:{purpose}"), venue.state.now_ms, with_past=True)
     runtime = Runtime(venue, clock, auth, hub, faults, Limits(config.limits), tape, seed=seed)
+    runtime.started_ms = venue.state.now_ms()
     runtime.journal = Journal.open(config.state, venue) if config.state else None
     try:
         for credentials in accounts:

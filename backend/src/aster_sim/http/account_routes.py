@@ -133,6 +133,11 @@ def _close_listen_key(call: Call) -> Any:
     return {}
 
 
+def _builders(_call: Call) -> Any:
+    """The builders that the account has approved: none, since the venue charges no builder's fee."""
+    return []
+
+
 def _noop(_call: Call) -> Any:
     """Authentication has burnt the nonce, which is all that a noop does."""
     return _SUCCESS
@@ -162,6 +167,7 @@ V3_ROUTES: Mapping[tuple[str, str], Route] = {
     ("GET", "/fapi/v3/positionRisk"): _POSITION_RISK,
     ("GET", "/fapi/v3/account"): _ACCOUNT,
     ("GET", "/fapi/v3/accountWithJoinMargin"): _ACCOUNT,
+    ("GET", "/fapi/v3/builder"): Route(_builders, fixed(1), Security.SIGNED),
     ("POST", "/fapi/v3/noop"): Route(_noop, fixed(1), Security.SIGNED, ledgered=True),
 }
 V1_ROUTES: Mapping[tuple[str, str], Route] = {

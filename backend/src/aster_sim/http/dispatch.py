@@ -15,7 +15,7 @@ from aster_sim.faults import Action, RequestFaults
 from aster_sim.http.account_routes import ACCOUNT_ROUTES, V1_ROUTES, V3_ROUTES
 from aster_sim.http.calls import Call, Route, Security, parse_params
 from aster_sim.http.order_routes import AMEND_ROUTE, ORDER_ROUTES, batch_size
-from aster_sim.http.public_routes import PUBLIC_ROUTES
+from aster_sim.http.public_routes import PUBLIC_ROUTES, SPOT_ROUTES
 from aster_sim.http.risk_routes import RISK_ROUTES
 from aster_sim.http.tape_routes import TAPE_ROUTES
 from aster_sim.runtime import Runtime
@@ -39,7 +39,7 @@ def all_routes() -> dict[tuple[str, str], tuple[Route, bool]]:
             table[method, f"/fapi/v3/{name}"] = (route, True)
             table[method, f"/fapi/v1/{name}"] = (route, False)
     table["PUT", "/fapi/v3/order"] = (AMEND_ROUTE, True)
-    table.update({key: (route, True) for key, route in V3_ROUTES.items()})
+    table.update({key: (route, True) for key, route in (*V3_ROUTES.items(), *SPOT_ROUTES.items())})
     table.update({key: (route, False) for key, route in V1_ROUTES.items()})
     return table
 
@@ -86,6 +86,7 @@ class Dispatcher:
         used = runtime.limits.spend_weight(ip, route.weight(params), runtime.clock.now_us())
         headers[WEIGHT_HEADER] = str(used)
         api_key = None if v3 else request.headers.get("X-MBX-APIKEY")
+        v3 = v3 or (api_key is None and "signer" in params)  # ccxt signs the v1 family the v3 way too
         claimed = "" if route.security is Security.NONE else runtime.auth.claimed_account(params, api_key)
         record: RequestRecord | None = None
         if route.ledgered:

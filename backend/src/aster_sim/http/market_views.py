@@ -5,6 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
+from aster_sim.core.funding_terms import DEFAULT_RATE, HOUR_MS
 from aster_sim.core.market import Market
 from aster_sim.core.numbers import money, plain
 from aster_sim.core.state import State
@@ -12,6 +13,7 @@ from aster_sim.http.limits import LimitRules
 
 Levels = list[tuple[Decimal, Decimal]]
 INTEREST_RATE = "0.00010000"
+PAST_FUNDINGS = 270
 
 
 def exchange_info(state: State, rules: LimitRules) -> dict[str, Any]:
@@ -39,6 +41,33 @@ def premium_index(market: Market, now_ms: int) -> dict[str, Any]:
         "interestRate": INTEREST_RATE,
         "nextFundingTime": market.funding.next_ms,
         "time": now_ms,
+    }
+
+
+def funding_rows(market: Market, started_ms: int) -> list[dict[str, Any]]:
+    """All of ``fundingRate`` for one symbol, oldest first: an invented past at the default rate, then what was paid."""
+    terms = market.funding
+    symbol = market.instrument.symbol
+    latest = started_ms // terms.interval_ms * terms.interval_ms
+    past = range(latest - (PAST_FUNDINGS - 1) * terms.interval_ms, latest + 1, terms.interval_ms)
+    return [_funding_row(symbol, time_ms, DEFAULT_RATE) for time_ms in past] + [
+        _funding_row(symbol, row.time_ms, row.rate) for row in terms.history if row.time_ms > latest
+    ]
+
+
+def _funding_row(symbol: str, time_ms: int, rate: Decimal) -> dict[str, Any]:
+    return {"symbol": symbol, "fundingTime": time_ms, "fundingRate": money(rate)}
+
+
+def funding_info(market: Market, now_ms: int) -> dict[str, Any]:
+    """A row of ``fundingInfo``; the venue's rates have neither cap nor floor."""
+    return {
+        "symbol": market.instrument.symbol,
+        "interestRate": INTEREST_RATE,
+        "time": now_ms,
+        "fundingIntervalHours": market.funding.interval_ms // HOUR_MS,
+        "fundingFeeCap": None,
+        "fundingFeeFloor": None,
     }
 
 

@@ -67,6 +67,39 @@ def _premium_index(call: Call) -> Any:
     return _per_symbol(call, lambda market: market_views.premium_index(market, now_ms))
 
 
+def _funding_rates(call: Call) -> Any:
+    """What was settled; before the venue opened, its default rate stands for the past."""
+    start, end = int_param(call.params, "startTime"), int_param(call.params, "endTime")
+    limit = call.limit(100, 1000)
+    markets = call.runtime.venue.state.markets
+    chosen = [markets[symbol] for symbol in call.optional_symbols()]
+    rows = [
+        row
+        for market in chosen
+        if market.priced
+        for row in market_views.funding_rows(market, call.runtime.started_ms)
+        if (start is None or row["fundingTime"] >= start) and (end is None or row["fundingTime"] <= end)
+    ]
+    rows.sort(key=lambda row: row["fundingTime"])
+    return rows[:limit] if start is not None else rows[-limit:]
+
+
+def _funding_info(call: Call) -> Any:
+    state = call.runtime.venue.state
+    markets = [state.markets[symbol] for symbol in call.optional_symbols()]
+    return [market_views.funding_info(market, state.now_ms()) for market in markets]
+
+
+def _spot_exchange_info(call: Call) -> Any:
+    """AsterDEX has a spot exchange too, and clients such as ccxt load its markets first. Here it lists nothing."""
+    return {**market_views.exchange_info(call.runtime.venue.state, call.runtime.limits.rules), "symbols": []}
+
+
+SPOT_ROUTES: Mapping[tuple[str, str], Route] = {
+    ("GET", f"/api/{version}/{name}"): Route(handler, fixed(1), Security.NONE)
+    for version in ("v1", "v3")
+    for name, handler in (("ping", _ping), ("time", _time), ("exchangeInfo", _spot_exchange_info))
+}
 PUBLIC_ROUTES: Mapping[tuple[str, str], Route] = {
     ("GET", "ping"): Route(_ping, fixed(1), Security.NONE),
     ("GET", "time"): Route(_time, fixed(1), Security.NONE),
@@ -75,4 +108,6 @@ PUBLIC_ROUTES: Mapping[tuple[str, str], Route] = {
     ("GET", "ticker/price"): Route(_ticker_price, by_symbol(1, 2), Security.NONE),
     ("GET", "ticker/bookTicker"): Route(_book_ticker, by_symbol(1, 2), Security.NONE),
     ("GET", "premiumIndex"): Route(_premium_index, fixed(1), Security.NONE),
+    ("GET", "fundingRate"): Route(_funding_rates, fixed(1), Security.NONE),
+    ("GET", "fundingInfo"): Route(_funding_info, fixed(1), Security.NONE),
 }
