@@ -14,7 +14,7 @@ from decimal import Decimal
 from itertools import count
 from random import Random
 
-from story import MARK, START, Story
+from story import MARK, START, Story, brief
 
 from app.domain.errors import Refusal
 from app.domain.ids import OrderRole
@@ -45,22 +45,6 @@ REPLY_TIMEOUT_S = 3.0
 LATEST_ARRIVAL_S = 6.0
 RECONCILE_S = 5.0
 SETTLED_S = 65.0
-
-
-def brief(told: facts.Fact | commands.Command) -> str:
-    """A fact or a command in a few words, for the log of a life that failed."""
-    words = [type(told).__name__]
-    if isinstance(told, commands.Send):
-        words += [str(told.order.key)[-2:], str(told.order.quantity), f"sent {told.order.transmissions}"]
-    for name in ("client_order_id", "quantity", "reason", "code"):
-        words += [str(getattr(told, name))[-12:]] if hasattr(told, name) else []
-    placement = getattr(told, "placement", None)
-    report = getattr(placement, "report", None) or getattr(told, "report", None)
-    if report is not None:
-        words += [report.client_order_id[-2:], report.status_text, f"{report.executed_quantity}"]
-    elif placement is not None:
-        words += [type(placement).__name__, str(getattr(placement, "family", ""))]
-    return " ".join(words)
 
 
 @dataclass

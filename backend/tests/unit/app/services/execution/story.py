@@ -108,6 +108,22 @@ def submitted(
     return trade.with_order(entry).after(TradeTrigger.SUBMIT)
 
 
+def brief(told: facts.Fact | Command) -> str:
+    """A fact or a command in a few words, for the log of a life that failed."""
+    words = [type(told).__name__]
+    if isinstance(told, Send):
+        words += [str(told.order.key)[-2:], str(told.order.quantity), f"sent {told.order.transmissions}"]
+    for name in ("client_order_id", "quantity", "reason", "code"):
+        words += [str(getattr(told, name))[-12:]] if hasattr(told, name) else []
+    placement = getattr(told, "placement", None)
+    report = getattr(placement, "report", None) or getattr(told, "report", None)
+    if report is not None:
+        words += [report.client_order_id[-2:], report.status_text, f"{report.executed_quantity}"]
+    elif placement is not None:
+        words += [type(placement).__name__, str(getattr(placement, "family", ""))]
+    return " ".join(words)
+
+
 @dataclass
 class Story:
     """Feeds facts at a hand-moved time; ``asked`` holds the commands of the last step, ``told`` of all."""
@@ -307,7 +323,7 @@ class Story:
 
     def absent(self, order: Order) -> tuple[Command, ...]:
         """Proven never to have been placed."""
-        return self.learn(facts.OrderAbsent(at=self.now, client_order_id=order.client_order_id))
+        return self.learn(facts.OrderAbsent(at=self.now, client_order_id=order.client_order_id, transmissions=order.transmissions))
 
     def cancel_answer(self, order: Order, placement: Placement) -> tuple[Command, ...]:
         """The reply to a cancellation."""
