@@ -80,7 +80,9 @@ class Evidence:
         for fill in await self.client.user_trades(order.request.symbol, since):
             if fill.order_id not in explained and fill.side is order.request.side:
                 return None
-        return facts.OrderAbsent(at=self.clock.now(), client_order_id=order.client_order_id)
+        return facts.OrderAbsent(
+            at=self.clock.now(), client_order_id=order.client_order_id, transmissions=order.transmissions
+        )
 
     async def position(self, trade: Trade) -> Decimal:
         """The exchange's signed quantity on the trade's asset and position side."""

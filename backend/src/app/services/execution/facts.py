@@ -57,9 +57,13 @@ class OrderQueried(_Fact):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrderAbsent(_Fact):
-    """Order, user trades and position agree, after the fence, that an order was never placed (scenario U3)."""
+    """Order, user trades and position agree, after the fence, that an order was never placed (scenario U3).
+
+    ``transmissions`` is how often it had been sent when the question was asked: of a later one this says nothing.
+    """
 
     client_order_id: str
+    transmissions: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import assert_never
 
 from app.domain.errors import Refusal
+from app.domain.ids import OrderRole
 from app.domain.money import ZERO
 from app.domain.orders import IN_FLIGHT, Order, OrderState, OrderTrigger
 from app.domain.reports import (
@@ -41,10 +42,7 @@ def fold(trade: Trade, fact: facts.Fact) -> Trade:
         case facts.OrderQueried():
             return _described(trade, fact.report, fact.at)
         case facts.OrderAbsent():
-            order = trade.order(fact.client_order_id)
-            if order is None:
-                return trade
-            return trade.with_order(replace(order.after(OrderTrigger.ABSENT, fact.at), needs_query=False))
+            return _absent(trade, fact)
         case facts.PositionShown():
             return _position_shown(trade, fact)
         case facts.CloseAsked():
@@ -59,6 +57,15 @@ def fold(trade: Trade, fact: facts.Fact) -> Trade:
             assert_never(fact)
 
 
+def _absent(trade: Trade, fact: facts.OrderAbsent) -> Trade:
+    order = trade.order(fact.client_order_id)
+    if order is None or order.transmissions != fact.transmissions:
+        return trade  # sent again since the question was asked: that transmission may still arrive
+    if order.is_live and not order.needs_query:
+        return trade  # shown since the question was asked
+    return trade.with_order(replace(order.after(OrderTrigger.ABSENT, fact.at), needs_query=False))
+
+
 def _placed(trade: Trade, fact: facts.Placed) -> Trade:
     order = trade.order(fact.client_order_id)
     if order is None:
@@ -69,6 +76,8 @@ def _placed(trade: Trade, fact: facts.Placed) -> Trade:
 
 
 def _answered(trade: Trade, order: Order, placement: Placement, at: datetime) -> Trade:
+    if isinstance(placement, Refused | NeverSent) and order.state in IN_FLIGHT and placement.retry_after_s is not None:
+        trade = _told_to_wait(trade, order, placement, at + timedelta(seconds=placement.retry_after_s))
     match placement:
         case Accepted(report=report):
             return _described(trade, report, at)
@@ -91,12 +100,25 @@ def _answered(trade: Trade, order: Order, placement: Placement, at: datetime) ->
             assert_never(placement)
 
 
+def _told_to_wait(trade: Trade, order: Order, placement: Refused | NeverSent, until: datetime) -> Trade:
+    """An exit goes out when the exchange's time is up (scenario L1); what never left was no attempt."""
+    if order.role is OrderRole.CLOSE:
+        return replace(trade, close_retry_at=until)
+    leg = trade.leg(order.role)
+    if leg is None:
+        return trade
+    attempts = max(leg.attempts - 1, 0) if isinstance(placement, NeverSent) else leg.attempts
+    return trade.with_leg(replace(leg, attempts=attempts, retry_at=until))
+
+
 def _cancel_answered(trade: Trade, fact: facts.CancelAnswered) -> Trade:
     order = trade.order(fact.client_order_id)
     if order is None:
         return trade
     if isinstance(fact.placement, Accepted):
         return _described(trade, fact.placement.report, fact.at)
+    if order.is_final:
+        return trade
     # refused (-2011 may be a fill, O3), not sent or unknown: only a query tells
     return trade.with_order(replace(order.after(OrderTrigger.CANCEL_FAILED, fact.at), needs_query=True))
 
@@ -147,12 +169,22 @@ def _position_shown(trade: Trade, fact: facts.PositionShown) -> Trade:
         return trade
     if (trade.entered_quantity, trade.transmissions) != (fact.entered_before, fact.transmissions_before):
         return trade  # behind the read the entry went on filling, or an exit was sent that may explain what is missing
+    is_explained = all(_is_fate_known(order) for order in trade.orders)
+    if not is_explained and (held > ZERO or not trade.entry.is_final):
+        return trade  # counted twice, an exit of ours would leave a part of the position behind; flat is flat (U9)
     reduced = trade.externally_reduced + trade.exposure - held
     reason = trade.close_reason or (CloseReason.MANUAL if held == ZERO else None)
     return replace(trade, externally_reduced=reduced, close_reason=reason)
 
 
+def _is_fate_known(order: Order) -> bool:
+    return order.is_final or order.transmissions == 0 or (order.is_live and not order.needs_query)
+
+
 def _restarted(trade: Trade, fact: facts.Restarted) -> Trade:
+    if trade.exposure > ZERO:
+        # the last close may have been sent and not recorded; its id is not used again (U5)
+        trade = replace(trade, close_attempts=trade.close_attempts + 1)
     for order in trade.orders:
         if order.state in IN_FLIGHT:
             trade = trade.with_order(order.after(OrderTrigger.LOST, fact.at))

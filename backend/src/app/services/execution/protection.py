@@ -17,7 +17,17 @@ from app.domain.orders import IN_FLIGHT, Order, OrderState, OrderTrigger
 from app.domain.policy import ProtectionFailurePolicy, ProtectionPolicy
 from app.domain.reports import OrderRequest, OrderType, PositionSide, TimeInForce
 from app.domain.trades import CloseReason, Leg, Trade, TradeError, TradeTrigger
-from app.services.execution.commands import Alert, Cancel, Command, Query, Resolve, Send, Severity, WakeAt
+from app.services.execution.commands import (
+    Alert,
+    Cancel,
+    CheckPosition,
+    Command,
+    Query,
+    Resolve,
+    Send,
+    Severity,
+    WakeAt,
+)
 
 BURST_GRACE_S = 0.25
 """A trigger burst (EXPIRED, NEW, TRADE) shares a millisecond; wait this long before asking what it meant (P8)."""
@@ -137,7 +147,15 @@ def _try_again(
     if leg.attempts >= policy.maximum_attempts and not trade.protection_failed:
         why = f"the {_name(leg)} was refused {leg.attempts} times, last: {_refusal_text(latest)}"
         trade, more = _give_up(trade, why, policy)
-        return trade, commands + more
+        commands += more
+        if trade.close_reason is not None:
+            return trade, commands
+    if latest.state is OrderState.UNKNOWN:
+        commands.append(Resolve(latest.client_order_id))
+    if latest.refusal is Refusal.REDUCE_ONLY and leg.retry_at is None:
+        # an exit of an earlier size covers the position already (P10), or somebody else reduced it (H1)
+        trade, more = _retire_others(trade, leg.role, latest, moment.now)
+        commands += [CheckPosition(), *more]
     is_first_doubt = latest.state is OrderState.UNKNOWN and latest.transmissions == 1
     if leg.retry_at is None and leg.attempts > 0 and not is_first_doubt:
         exponent = min(leg.attempts, policy.maximum_attempts) - 1

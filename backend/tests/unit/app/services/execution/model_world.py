@@ -298,7 +298,9 @@ class World:
                 self.later(0.5, lambda: self._read(look) if life == self._life else None)
                 return
             else:
-                fact = facts.OrderAbsent(at=self.now, client_order_id=order.client_order_id)
+                fact = facts.OrderAbsent(
+                    at=self.now, client_order_id=order.client_order_id, transmissions=order.transmissions
+                )
             done()
             self.later(self._delay(), lambda: self.learn(life, fact))
 

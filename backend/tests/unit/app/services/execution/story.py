@@ -323,7 +323,9 @@ class Story:
 
     def absent(self, order: Order) -> tuple[Command, ...]:
         """Proven never to have been placed."""
-        return self.learn(facts.OrderAbsent(at=self.now, client_order_id=order.client_order_id, transmissions=order.transmissions))
+        return self.learn(
+            facts.OrderAbsent(at=self.now, client_order_id=order.client_order_id, transmissions=order.transmissions)
+        )
 
     def cancel_answer(self, order: Order, placement: Placement) -> tuple[Command, ...]:
         """The reply to a cancellation."""

@@ -101,7 +101,9 @@ def test_a_close_whose_pause_was_going_on_goes_on() -> None:
     before.ask_close()
     before.refuse(before.close, Refusal.LIQUIDITY)
     story = restart(before, down_s=30)
-    assert [(order.role, order.key.attempt) for order in story.sent()] == [(CLOSE, 2)]
+    (again,) = story.sent()
+    assert again.role is CLOSE
+    assert again.key.attempt > 1
 
 
 def test_a_part_filled_entry_is_asked_about_and_its_exits_restored() -> None:

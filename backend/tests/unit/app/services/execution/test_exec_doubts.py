@@ -1,0 +1,157 @@
+"""Old news, refusals that mean something else, and pauses that the exchange asks for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
+
+from story import WHOLE, Story
+
+from app.domain.errors import Refusal
+from app.domain.ids import OrderRole
+from app.domain.orders import OrderState
+from app.domain.policy import ProtectionFailurePolicy, ProtectionPolicy
+from app.domain.reports import ExchangeOrderStatus, NeverSent, Refused
+from app.domain.trades import CloseReason, TradeStatus
+from app.services.execution import facts
+from app.services.execution.commands import CheckPosition, Resolve, WakeAt
+
+X = ExchangeOrderStatus
+STOP, TARGET, CLOSE = OrderRole.STOP_LOSS, OrderRole.TAKE_PROFIT, OrderRole.CLOSE
+
+
+# --- resizing --------------------------------------------------------------------------------------------------------
+
+
+def test_a_smaller_stop_refused_because_the_old_one_covers_takes_its_place() -> None:
+    """P10: -2022 while our own exit covers the position; that is no reason to close it."""
+    story = Story().protect()
+    old = story.stop
+    story.show_position("0.006")
+    story.accept(story.target)
+    story.refuse(story.stop, Refusal.REDUCE_ONLY, -2022)
+    assert story.canceled == [old.client_order_id]
+    story.confirm_cancel(old)
+    story.wake()
+    assert [order.quantity for order in story.sent(STOP)] == [story.trade.exposure]
+    story.accept(story.stop)
+    story.clean()
+    assert (story.trade.status, story.trade.close_reason) == (TradeStatus.OPEN, None)
+
+
+def test_an_exit_refused_because_nothing_is_left_asks_for_the_position() -> None:
+    """H1: closed by hand before the exits were placed is manual, not an emergency."""
+    story = Story().fill_entry()
+    story.refuse(story.stop, Refusal.REDUCE_ONLY, -2022)
+    assert CheckPosition() in story.asked
+    story.accept(story.target)
+    story.show_position(0)
+    assert story.trade.close_reason is CloseReason.MANUAL
+
+
+# --- old news --------------------------------------------------------------------------------------------------------
+
+
+def test_absence_found_for_an_earlier_transmission_says_nothing_of_the_later_one() -> None:
+    """U3: the later one's window is still open."""
+    story = Story().fill_entry()
+    earlier = story.stop
+    story.lose(earlier)
+    story.lose(story.stop)
+    assert story.stop.transmissions == 2
+    story.learn(facts.OrderAbsent(at=story.now, client_order_id=earlier.client_order_id, transmissions=1))
+    assert story.latest(STOP).state in (OrderState.UNKNOWN, OrderState.RESUBMITTING)
+    assert story.latest(STOP).key.attempt == 1
+
+
+def test_absence_found_before_the_exchange_showed_the_order_is_old_news() -> None:
+    story = Story().protect()
+    story.absent(story.stop)
+    assert story.stop.state is OrderState.NEW
+    assert story.trade.status is TradeStatus.OPEN
+
+
+def test_an_unknown_leg_is_asked_about_while_it_is_sent_again() -> None:
+    """U1: should every further attempt be refused for the first one's sake, the query finds the first."""
+    story = Story().fill_entry()
+    story.lose(story.stop)
+    assert Resolve(story.stop.client_order_id) in story.asked
+    story.refuse(story.stop, Refusal.REDUCE_ONLY, -2022)
+    story.query(story.stop)
+    story.accept(story.target)
+    assert story.trade.status is TradeStatus.OPEN
+
+
+def test_a_shortage_is_not_believed_while_an_exit_of_unknown_fate_may_explain_it() -> None:
+    """U9: counted twice, it would leave a part of the position behind."""
+    story = Story().protect()
+    story.ask_close(CloseReason.DECISION)
+    close = story.close
+    story.lose(close)
+    story.show_position("0.006")
+    story.query(close, X.EXPIRED, "0.004")
+    assert story.trade.exposure == Decimal("0.006")
+
+
+# --- pauses ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_leg_waits_as_long_as_the_rate_limit_says() -> None:
+    """L1: attempts that can't leave are not used up, and the stop comes when the time is up."""
+    story = Story().fill_entry()
+    story.accept(story.target)
+    for _ in range(3):
+        story.answer(story.stop, NeverSent(reason="the exchange's rate limit leaves no room", retry_after_s=2))
+        assert story.sent() == []
+        story.wake()
+    leg = story.trade.leg(STOP)
+    assert leg is not None
+    assert leg.attempts == 1
+    assert story.now - story.trade.first_fill_at == timedelta(seconds=6)  # type: ignore[operator]
+    story.accept(story.stop)
+    assert story.trade.status is TradeStatus.OPEN
+
+
+def test_a_leg_refused_for_the_rate_waits_as_long_as_told() -> None:
+    story = Story().fill_entry()
+    story.accept(story.target)
+    refusal = Refused(family=Refusal.RATE_LIMIT, code=-1003, message="too many requests", retry_after_s=4)
+    story.answer(story.stop, refusal)
+    story.wait(3.9)
+    assert story.sent() == []
+    story.wait(0.2)
+    assert [order.role for order in story.sent()] == [STOP]
+
+
+def test_keeping_the_position_after_the_last_attempt_goes_on_trying() -> None:
+    """Contract, section 9: ``ON_FAILURE=alert`` keeps trying at the longest delay."""
+    policy = ProtectionPolicy(maximum_attempts=1, on_failure=ProtectionFailurePolicy.ALERT)
+    story = Story(policy=policy).fill_entry()
+    story.accept(story.target)
+    story.refuse(story.stop, Refusal.TOO_MANY_ORDERS, -4045)
+    assert story.trade.protection_failed
+    assert story.all(WakeAt)
+    story.wake()
+    assert [order.role for order in story.sent()] == [STOP]
+
+
+# --- ids and restarts ------------------------------------------------------------------------------------------------
+
+
+def test_a_close_after_a_restart_never_takes_an_id_that_may_have_been_used() -> None:
+    """U5: a close may have been sent and not recorded before the process died."""
+    story = Story().protect()
+    story.learn(facts.Restarted(at=story.now))
+    story.ask_close(CloseReason.MANUAL)
+    assert story.close.key.attempt > 1
+
+
+def test_a_cancel_that_answers_after_the_end_changes_nothing() -> None:
+    story = Story().protect()
+    story.query(story.target, X.FILLED, WHOLE)
+    stop = story.stop
+    story.query(stop, X.REJECTED)
+    story.cancel_answer(stop, Refused(family=Refusal.ORDER_NOT_FOUND, code=-2011, message="Unknown order sent."))
+    assert replace(story.stop, finished_at=None).state is OrderState.REJECTED
+    assert not story.stop.needs_query
