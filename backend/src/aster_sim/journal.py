@@ -17,7 +17,7 @@ import msgspec
 
 from aster_sim.core.account import Account, Position
 from aster_sim.core.funding_terms import Funding
-from aster_sim.core.orders import Income, MarginChange, Order, Trade
+from aster_sim.core.orders import EXPIRE_TAKER, Income, MarginChange, Order, Trade
 from aster_sim.core.state import Changes, Counters, InsuranceFund
 from aster_sim.core.venue import Venue
 
@@ -38,6 +38,7 @@ class AccountRecord(msgspec.Struct):
     leverage: dict[str, int]
     isolated: list[str]
     positions: list[Position]
+    stp_mode: str = EXPIRE_TAKER
 
 
 class Commit(msgspec.Struct, omit_defaults=True):
@@ -127,6 +128,7 @@ def _apply(venue: Venue, commit: Commit, path: Path) -> None:
             state.accounts[record.name] = account
         account.wallet, account.deposited = record.wallet, record.deposited
         account.dual_side, account.multi_assets = record.dual_side, record.multi_assets
+        account.stp_mode = record.stp_mode
         account.updated_ms, account.leverage = record.updated_ms, record.leverage
         account.isolated = set(record.isolated)
         account.positions = {(row.symbol, row.side): row for row in record.positions}
@@ -191,6 +193,7 @@ def _record_of(account: Account) -> AccountRecord:
         leverage=account.leverage,
         isolated=sorted(account.isolated),
         positions=list(account.positions.values()),
+        stp_mode=account.stp_mode,
     )
 
 

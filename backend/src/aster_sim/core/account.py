@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from aster_sim.core.numbers import ZERO, commission_half_even, display_half_even, pnl_half_even
-from aster_sim.core.orders import BOTH, LIMIT, LONG, SHORT, Income, MarginChange, Order, Trade
+from aster_sim.core.orders import BOTH, EXPIRE_TAKER, LIMIT, LONG, SHORT, Income, MarginChange, Order, Trade
 
 DEFAULT_LEVERAGE = 20
 ENTRY_PRICE_DECIMALS = 8
@@ -74,6 +74,7 @@ class Account:
     deposited: Decimal
     dual_side: bool = False
     multi_assets: bool = False
+    stp_mode: str = EXPIRE_TAKER
     updated_ms: int = 0
     leverage: dict[str, int] = field(default_factory=dict)
     isolated: set[str] = field(default_factory=set)

@@ -10,40 +10,41 @@ from aster_sim.core.orders import Order
 
 
 class ClientBook:
-    """Both sides of one symbol's client orders; best first, older first at one price."""
+    """Both sides of one symbol's client orders: best first, at one price visible ones first, then the older first."""
 
     __slots__ = ("_sequence", "_sides")
 
     def __init__(self) -> None:
         self._sequence = 0
-        self._sides: dict[bool, list[tuple[Decimal, int, Order]]] = {True: [], False: []}
+        self._sides: dict[bool, list[tuple[Decimal, bool, int, Order]]] = {True: [], False: []}
 
-    def add(self, order: Order) -> None:
-        """Rest an order behind all others at its price."""
-        self._sequence += 1
-        order.book_seq = self._sequence
-        insort(self._sides[order.buys], (self._key(order), order.book_seq, order))
+    def add(self, order: Order, *, keep_place: bool = False) -> None:
+        """Rest an order behind all others at its price, or where it was before when it keeps its place."""
+        if not keep_place or not order.book_seq:
+            self._sequence += 1
+            order.book_seq = self._sequence
+        insort(self._sides[order.buys], (*self._key(order), order))
 
     def remove(self, order: Order) -> None:
         """Take an order out; one that does not rest here is ignored."""
         side = self._sides[order.buys]
-        at = bisect_left(side, (self._key(order), order.book_seq))
-        if at < len(side) and side[at][2] is order:
+        at = bisect_left(side, self._key(order))
+        if at < len(side) and side[at][3] is order:
             del side[at]
 
     def best(self, *, asks: bool) -> Order | None:
         """The first order to be hit on a side."""
         side = self._sides[not asks]
-        return side[0][2] if side else None
+        return side[0][3] if side else None
 
     def orders(self, *, asks: bool) -> Iterator[Order]:
         """All orders of a side, best first."""
-        return (entry[2] for entry in self._sides[not asks])
+        return (entry[3] for entry in self._sides[not asks])
 
     def empty(self, *, asks: bool) -> bool:
         """Whether a side has no client order."""
         return not self._sides[not asks]
 
     @staticmethod
-    def _key(order: Order) -> Decimal:
-        return -order.price if order.buys else order.price
+    def _key(order: Order) -> tuple[Decimal, bool, int]:
+        return (-order.price if order.buys else order.price, order.hidden, order.book_seq)

@@ -121,6 +121,7 @@ STOP_LIMIT_TOO_LOW = Refusal(
 )
 NONCE_EXPIRED = Refusal(-4225, "Nonce Expired")
 NONCE_DUPLICATED = Refusal(-4225, "Nonce Duplicated")
+FOK_NOT_FILLABLE = Refusal(-5021, "Due to the order could not be filled immediately, the FOK order has been rejected.")
 GTX_WOULD_TAKE = Refusal(
     -5022, "Due to the order could not be executed as maker, the Post Only order will be rejected."
 )

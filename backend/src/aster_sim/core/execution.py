@@ -17,12 +17,17 @@ from aster_sim.core.numbers import ZERO
 from aster_sim.core.orders import (
     CANCELED,
     CONTRACT_PRICE,
+    EXPIRE_BOTH,
+    EXPIRE_MAKER,
+    EXPIRE_TAKER,
     EXPIRED,
+    EXPIRED_IN_MATCH,
     GTE_GTC,
     LIMIT,
     MARK_PRICE,
     MARKET,
     NEW,
+    TRAILING,
     TRIGGERS_INTO_LIMIT,
     Order,
 )
@@ -40,6 +45,13 @@ class Engine:
         """Take a new order: emit NEW, then execute it or let it wait for its trigger."""
         market = self._state.markets[order.symbol]
         account = self._state.accounts[order.account]
+        if self._closes_everything(account, order):
+            # recorded: what is bound to a position ends before the order that closes it begins
+            self._booker.expire_position_bound(account, order.symbol, order.position_side)
+        if order.type == TRAILING and not order.activation_price:
+            prices = market.prices
+            order.activation_price = prices.mark if order.working_type == MARK_PRICE else prices.last
+            order.trail_extreme = order.activation_price
         account.opened(order)
         self._booker.tell(order, market, "NEW")
         if order.waiting:
@@ -53,14 +65,22 @@ class Engine:
         self._booker.finish(order, CANCELED)
 
     def amend(self, order: Order, quantity: Decimal, price: Decimal) -> None:
-        """Move a resting limit order: it loses its time priority, and takes what it now crosses."""
+        """Change a resting limit order; it takes what it now crosses.
+
+        It keeps its place in the queue only when it shrinks at the same price.
+        """
         market = self._state.markets[order.symbol]
         account = self._state.accounts[order.account]
         market.book.remove(order)
+        keeps_place = price == order.price and quantity <= order.quantity
         order.quantity, order.price = quantity, price
         order.amendments += 1
         self._booker.tell(order, market, "AMENDMENT")
-        self._execute(market, account, order)
+        if keeps_place:
+            market.book.add(order, keep_place=True)
+            self._booker.refresh_order_margin(account, market)
+        else:
+            self._execute(market, account, order)
         self.settle()
 
     def price_moved(self, symbol: str) -> None:
@@ -98,6 +118,13 @@ class Engine:
         self._booker.refresh_order_margin(account, market)
 
     @staticmethod
+    def _closes_everything(account: Account, order: Order) -> bool:
+        if order.type != MARKET or not order.closes_only:
+            return False
+        closable = account.closable(order)
+        return bool(closable) and order.quantity >= closable
+
+    @staticmethod
     def _cut_to_position(account: Account, order: Order) -> bool:
         """Shrink a closing order to what it can close; False when there is nothing to close."""
         closable = account.closable(order)
@@ -115,6 +142,9 @@ class Engine:
             offer = offers.best()
             if offer is None or not acceptable(order, offer.price, bound):
                 return
+            if offer.maker is not None and offer.maker.account == order.account:
+                self._prevent_self_trade(account, order, offer.maker)
+                continue
             quantity = min(order.remaining, offer.quantity)
             if order.closes_only:
                 quantity = min(quantity, account.closable(order))
@@ -128,6 +158,14 @@ class Engine:
                 return
             self._booker.fill(market, order, offer.price, quantity, maker=False)
             offers.take(offer, quantity)
+
+    def _prevent_self_trade(self, account: Account, taker: Order, maker: Order) -> None:
+        """End one or both of two orders of one account that would trade with each other."""
+        mode = taker.stp_mode or account.stp_mode
+        if mode in {EXPIRE_MAKER, EXPIRE_BOTH}:
+            self._booker.finish(maker, EXPIRED_IN_MATCH, EXPIRED)
+        if mode in {EXPIRE_TAKER, EXPIRE_BOTH}:
+            self._booker.finish(taker, EXPIRED_IN_MATCH, EXPIRED)
 
     def _maker_capacity(self, maker: Order) -> Decimal:
         if not maker.closes_only:

@@ -14,7 +14,9 @@ from aster_sim.core.orders import (
     CONDITIONAL_TYPES,
     CONTRACT_PRICE,
     GTE_GTC,
+    HIDDEN,
     LIMIT,
+    LIMIT_PRICED_TYPES,
     LONG,
     MARK_PRICE,
     MARKET,
@@ -22,6 +24,7 @@ from aster_sim.core.orders import (
     SHORT,
     STOP,
     STOP_MARKET,
+    STP_MODES,
     TAKE_PROFIT,
     TAKE_PROFIT_MARKET,
     TRAILING,
@@ -48,9 +51,9 @@ _REFUSED: Mapping[str, tuple[str, ...]] = {
     TRAILING: ("price", "stopPrice"),
 }
 _CLOSE_TYPES = frozenset({STOP_MARKET, TAKE_PROFIT_MARKET})
-_LATER = {"pegPriceType": "pegPriceType", "pegOffset": "pegOffset", "stpMode": "stpMode"}
+_LATER = ("pegPriceType", "pegOffset")
 _TIMES_IN_FORCE = frozenset({"GTC", "IOC", "FOK", "GTX"})
-_LATER_TIMES_IN_FORCE = frozenset({"HIDDEN", "RPI"})
+_UNKNOWN_RULES = frozenset({"RPI"})  # nothing is known of its depth and matching
 _CALLBACK_MIN, _CALLBACK_MAX = Decimal("0.1"), Decimal(5)
 
 
@@ -98,9 +101,9 @@ def required(params: Mapping[str, str], name: str) -> str:
 
 def _time_in_force(params: Mapping[str, str], kind: str) -> str:
     value = params.get("timeInForce", "GTC")
-    if value in _LATER_TIMES_IN_FORCE:
+    if value in _UNKNOWN_RULES:
         raise errors.UNSUPPORTED.error(what=f"timeInForce {value} is not simulated yet")
-    if value == GTE_GTC and kind in CONDITIONAL_TYPES:
+    if (value == GTE_GTC and kind in CONDITIONAL_TYPES) or (value == HIDDEN and kind in LIMIT_PRICED_TYPES):
         return value
     if value not in _TIMES_IN_FORCE:
         raise errors.BAD_TIME_IN_FORCE.error()
@@ -124,9 +127,9 @@ def _check_presence(params: Mapping[str, str], kind: str, *, close_position: boo
             raise errors.NOT_REQUIRED.error(name=name)
     if kind in _CLOSE_TYPES and not close_position:
         required(params, "quantity")
-    for name, what in _LATER.items():
+    for name in _LATER:
         if name in params:
-            raise errors.UNSUPPORTED.error(what=f"{what} is not simulated yet")
+            raise errors.UNSUPPORTED.error(what=f"{name} is not simulated yet")
 
 
 def _one_of(params: Mapping[str, str], name: str, default: str, allowed: frozenset[str]) -> str:
@@ -160,6 +163,9 @@ def parse_order(params: Mapping[str, str]) -> OrderRequest:
     response = params.get("newOrderRespType", "ACK")
     if response not in {"ACK", "RESULT"}:
         raise errors.NEW_ORDER_RESP_TYPE.error()
+    stp_mode = params.get("stpMode", "")
+    if "stpMode" in params and stp_mode not in STP_MODES:
+        raise errors.BAD_PARAMETER.error(name="stpMode")
     callback = decimal_param(params, "callbackRate")
     if kind == TRAILING and not _CALLBACK_MIN <= callback <= _CALLBACK_MAX:
         raise errors.BAD_CALLBACK_RATE.error()
@@ -180,4 +186,5 @@ def parse_order(params: Mapping[str, str]) -> OrderRequest:
         callback_rate=callback,
         client_order_id=client_id,
         wants_result=response == "RESULT",
+        stp_mode=stp_mode,
     )

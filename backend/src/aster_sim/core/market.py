@@ -42,9 +42,9 @@ class Market:
         return self.prices.mark > ZERO
 
     def best(self, *, asks: bool) -> tuple[Decimal, Decimal]:
-        """Best price and its quantity over synthetic and client orders; zeros when nothing is offered."""
+        """Best visible price and its quantity over synthetic and client orders; zeros when nothing is offered."""
         price, quantity = self.liquidity.best(self.prices.mark, asks=asks) if self.priced else (ZERO, ZERO)
-        client = self.book.best(asks=asks)
+        client = next((order for order in self.book.orders(asks=asks) if not order.hidden), None)
         if client is None:
             return price, quantity
         better = not price or (client.price < price if asks else client.price > price)
@@ -52,16 +52,18 @@ class Market:
             return price, quantity
         own = ZERO
         for order in self.book.orders(asks=asks):
-            if order.price != client.price:
+            if order.price != client.price or order.hidden:
                 break
             own += order.remaining
         return client.price, own if better else own + quantity
 
-    def depth(self, limit: int, *, asks: bool) -> list[tuple[Decimal, Decimal]]:
-        """Up to ``limit`` levels of one side, best first."""
+    def depth(self, limit: int, *, asks: bool, hidden: bool = False) -> list[tuple[Decimal, Decimal]]:
+        """Up to ``limit`` levels of one side, best first; hidden orders only when asked for."""
         levels: dict[Decimal, Decimal] = {}
         if self.priced:
             levels.update(self.liquidity.levels(self.prices.mark, asks=asks))
         for order in self.book.orders(asks=asks):
+            if order.hidden and not hidden:
+                continue
             levels[order.price] = levels.get(order.price, ZERO) + order.remaining
         return sorted(levels.items(), reverse=not asks)[:limit]

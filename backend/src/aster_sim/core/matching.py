@@ -68,7 +68,10 @@ def acceptable(order: Order, price: Decimal, bound: Decimal) -> bool:
 
 
 def crosses(market: Market, order: Order) -> bool:
-    """Whether a limit order would take at once."""
+    """Whether a limit order would take at once, hidden orders included."""
+    client = market.book.best(asks=order.buys)
+    if client is not None and acceptable(order, client.price, order.price):
+        return True
     price, quantity = market.best(asks=order.buys)
     return quantity > ZERO and acceptable(order, price, order.price)
 
@@ -77,7 +80,7 @@ def can_fill_whole(market: Market, order: Order) -> bool:
     """Whether the offers within the order's bound cover it (FOK)."""
     bound = price_bound(market, order)
     missing = order.remaining
-    for price, quantity in market.depth(10_000, asks=order.buys):
+    for price, quantity in market.depth(10_000, asks=order.buys, hidden=True):
         if not acceptable(order, price, bound):
             break
         missing -= quantity

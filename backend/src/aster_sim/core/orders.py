@@ -10,18 +10,21 @@ from aster_sim.core.numbers import ZERO, display_half_even
 BUY, SELL = "BUY", "SELL"
 BOTH, LONG, SHORT = "BOTH", "LONG", "SHORT"
 NEW, PARTIALLY_FILLED, FILLED = "NEW", "PARTIALLY_FILLED", "FILLED"
-CANCELED, EXPIRED = "CANCELED", "EXPIRED"
+CANCELED, EXPIRED, EXPIRED_IN_MATCH = "CANCELED", "EXPIRED", "EXPIRED_IN_MATCH"
 LIMIT, MARKET = "LIMIT", "MARKET"
 STOP, STOP_MARKET = "STOP", "STOP_MARKET"
 TAKE_PROFIT, TAKE_PROFIT_MARKET = "TAKE_PROFIT", "TAKE_PROFIT_MARKET"
 TRAILING = "TRAILING_STOP_MARKET"
 MARK_PRICE, CONTRACT_PRICE = "MARK_PRICE", "CONTRACT_PRICE"
 GTE_GTC = "GTE_GTC"
+HIDDEN = "HIDDEN"
+EXPIRE_TAKER, EXPIRE_MAKER, EXPIRE_BOTH = "EXPIRE_TAKER", "EXPIRE_MAKER", "EXPIRE_BOTH"
 LIQUIDATION, ADL = "LIQUIDATION", "ADL"
 
 OPEN_STATUSES = frozenset({NEW, PARTIALLY_FILLED})
 STOP_TYPES = frozenset({STOP, STOP_MARKET, TAKE_PROFIT, TAKE_PROFIT_MARKET})
 CONDITIONAL_TYPES = STOP_TYPES | {TRAILING}
+STP_MODES = frozenset({EXPIRE_TAKER, EXPIRE_MAKER, EXPIRE_BOTH})
 LIMIT_PRICED_TYPES = frozenset({LIMIT, STOP, TAKE_PROFIT})
 TRIGGERS_INTO_LIMIT = frozenset({STOP, TAKE_PROFIT})
 
@@ -46,6 +49,7 @@ class OrderRequest:
     callback_rate: Decimal
     client_order_id: str
     wants_result: bool
+    stp_mode: str = ""
 
 
 @dataclass(slots=True)
@@ -53,7 +57,8 @@ class Order:
     """One order of one account; ``type`` changes when a conditional order triggers, ``orig_type`` never.
 
     ``quantity`` is the whole quantity, executed part included (zero for closePosition until it triggers);
-    times are milliseconds. ``forced`` is LIQUIDATION or ADL for the exchange's own orders on an account.
+    times are milliseconds. ``forced`` is LIQUIDATION or ADL for the exchange's own orders on an account;
+    ``stp_mode`` is what happens when it meets an order of its own account, empty for the account's mode.
     """
 
     order_id: int
@@ -83,6 +88,7 @@ class Order:
     book_seq: int = 0
     trail_extreme: Decimal = ZERO
     forced: str = ""
+    stp_mode: str = ""
 
     @property
     def open(self) -> bool:
@@ -110,6 +116,11 @@ class Order:
         if self.reduce_only or self.close_position or self.forced:
             return True
         return (self.position_side == LONG and self.side == SELL) or (self.position_side == SHORT and self.side == BUY)
+
+    @property
+    def hidden(self) -> bool:
+        """Whether the public never sees it in the book."""
+        return self.time_in_force == HIDDEN
 
     def average_price(self, price_decimals: int) -> Decimal:
         """Quote over quantity for display, half to even at two decimals more than the tick, at least 5."""

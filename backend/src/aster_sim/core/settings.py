@@ -11,6 +11,7 @@ from aster_sim.core.booking import Booker
 from aster_sim.core.brackets import max_notional
 from aster_sim.core.margin import summarise
 from aster_sim.core.market import Market
+from aster_sim.core.orders import STP_MODES
 from aster_sim.core.state import State
 
 
@@ -94,6 +95,13 @@ class Settings:
             raise errors.ISOLATED_IN_MULTI_ASSETS.error()
         account.multi_assets = multi_assets
         self._mode_changed(account)
+
+    def set_stp_mode(self, account: Account, stp_mode: str) -> None:
+        """Say what becomes of orders that meet an order of their own account.  Raises -1130."""
+        if stp_mode not in STP_MODES:
+            raise errors.BAD_PARAMETER.error(name="stpMode")
+        account.stp_mode = stp_mode
+        self._changed(account)
 
     def _mode_changed(self, account: Account) -> None:
         self._changed(account)

@@ -67,6 +67,17 @@ class InsuranceFund:
 
 
 @dataclass(slots=True)
+class Rules:
+    """Where sources disagree about AsterDEX, which of them the venue follows; changed by the control API.
+
+    ``refuse_unfillable``: FOK orders that cannot be filled and GTX orders that would take are refused with -5021
+    and -5022 (as client libraries expect) instead of taken and EXPIRED (as documented).
+    """
+
+    refuse_unfillable: bool = False
+
+
+@dataclass(slots=True)
 class Changes:
     """Entities that changed and have not been journaled yet."""
 
@@ -95,6 +106,7 @@ class State:
     events: list[UserEvent] = field(default_factory=list)
     changes: Changes = field(default_factory=Changes)
     fills: int = 0
+    rules: Rules = field(default_factory=Rules)
     fund: InsuranceFund = field(default_factory=InsuranceFund)
 
     def now_ms(self) -> int:

@@ -84,9 +84,20 @@ class TriggerIndex:
         """The first trigger price strictly between two prices on the way from one to the other."""
         if end > start:
             firsts = [stop for lists in self._rising.values() for stop in _first(lists, start)]
+            firsts += [turn for turn in self._turns(buys=True) if turn > start]
             return min((stop for stop in firsts if stop < end), default=None)
         firsts = [-negated for lists in self._falling.values() for negated in _first(lists, -start)]
+        firsts += [turn for turn in self._turns(buys=False) if turn < start]
         return max((stop for stop in firsts if stop > end), default=None)
+
+    def _turns(self, *, buys: bool) -> list[Decimal]:
+        """Where the active trailing stops of a side fire if the price turns now."""
+        return [_turn(order) for order in self._trailing.values() if order.buys == buys and order.trail_extreme]
+
+
+def _turn(order: Order) -> Decimal:
+    rate = order.callback_rate * _PERCENT
+    return order.trail_extreme * (ONE + rate if order.buys else ONE - rate)
 
 
 def _first(waiting: list[tuple[Decimal, int, Order]], beyond: Decimal) -> list[Decimal]:
@@ -108,6 +119,5 @@ def _trail(order: Order, price: Decimal) -> bool:
         order.trail_extreme = price
         return False
     order.trail_extreme = min(order.trail_extreme, price) if buys else max(order.trail_extreme, price)
-    rate = order.callback_rate * _PERCENT
-    turn = order.trail_extreme * (ONE + rate if buys else ONE - rate)
+    turn = _turn(order)
     return turn > ZERO and (price >= turn if buys else price <= turn)

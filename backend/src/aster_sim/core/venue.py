@@ -20,8 +20,8 @@ from aster_sim.core.liquidation import Liquidator
 from aster_sim.core.liquidity import Liquidity
 from aster_sim.core.margin_checks import margin_suffices, within_leverage_cap
 from aster_sim.core.market import Market
-from aster_sim.core.matching import crosses
-from aster_sim.core.numbers import ONE, ZERO
+from aster_sim.core.matching import can_fill_whole, crosses
+from aster_sim.core.numbers import ONE, ZERO, step_down, step_up
 from aster_sim.core.orders import (
     BOTH,
     CONDITIONAL_TYPES,
@@ -110,6 +110,8 @@ class Venue:
         order = self._draft(account, market, request)
         self._check_reduce_only(account, order)
         self._check_trigger(market, order)
+        if self.state.rules.refuse_unfillable:
+            self._check_fillable(market, order)
         if not margin_suffices(self.state, account, market, order):
             raise errors.MARGIN_INSUFFICIENT.error()
         if not within_leverage_cap(account, market, order):
@@ -212,7 +214,11 @@ class Venue:
             found = [stop for stop in stops if stop is not None]
             if not found:
                 break
-            self.jump(symbol, min(found) if target > mark else max(found))
+            tick = market.instrument.tick
+            stop = step_up(min(found), tick) if target > mark else step_down(max(found), tick)
+            if (stop >= target) if target > mark else (stop <= target):
+                break
+            self.jump(symbol, stop)
         self.jump(symbol, target)
 
     # -- time -----------------------------------------------------------------------------------
@@ -292,6 +298,7 @@ class Venue:
             price_protect=request.price_protect,
             activation_price=_padded(request.activation_price, instrument.price_decimals),
             callback_rate=request.callback_rate,
+            stp_mode=request.stp_mode,
             created_ms=now,
             updated_ms=now,
         )
@@ -311,6 +318,13 @@ class Venue:
                     free -= other.remaining
         if free <= ZERO:
             raise errors.REDUCE_ONLY_REJECTED.error()
+
+    @staticmethod
+    def _check_fillable(market: Market, order: Order) -> None:
+        if order.time_in_force == "FOK" and not order.waiting and not can_fill_whole(market, order):
+            raise errors.FOK_NOT_FILLABLE.error()
+        if order.time_in_force == "GTX" and not order.waiting and crosses(market, order):
+            raise errors.GTX_WOULD_TAKE.error()
 
     @staticmethod
     def _check_trigger(market: Market, order: Order) -> None:
@@ -334,7 +348,7 @@ class Venue:
         affordable = margin_suffices(self.state, account, market, order)
         takes = order.time_in_force == "GTX" and crosses(market, order)
         order.quantity, order.price = old
-        market.book.add(order)
+        market.book.add(order, keep_place=True)
         self.booker.refresh_order_margin(account, market)
         if takes:
             raise errors.GTX_WOULD_TAKE.error()

@@ -16,7 +16,7 @@ from aster_sim.http.account_routes import ACCOUNT_ROUTES, V1_ROUTES, V3_ROUTES
 from aster_sim.http.calls import Call, Route, Security, parse_params
 from aster_sim.http.order_routes import AMEND_ROUTE, ORDER_ROUTES, batch_size
 from aster_sim.http.public_routes import PUBLIC_ROUTES, SPOT_ROUTES
-from aster_sim.http.risk_routes import RISK_ROUTES
+from aster_sim.http.risk_routes import RISK_ROUTES, RISK_V3_ROUTES
 from aster_sim.http.tape_routes import TAPE_ROUTES
 from aster_sim.runtime import Runtime
 
@@ -40,6 +40,7 @@ def all_routes() -> dict[tuple[str, str], tuple[Route, bool]]:
             table[method, f"/fapi/v1/{name}"] = (route, False)
     table["PUT", "/fapi/v3/order"] = (AMEND_ROUTE, True)
     table.update({key: (route, True) for key, route in (*V3_ROUTES.items(), *SPOT_ROUTES.items())})
+    table.update({key: (route, True) for key, route in RISK_V3_ROUTES.items()})
     table.update({key: (route, False) for key, route in V1_ROUTES.items()})
     return table
 

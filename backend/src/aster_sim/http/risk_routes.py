@@ -55,9 +55,22 @@ def _adl_quantile(call: Call) -> Any:
     return rows[0] if call.params.get("symbol") and rows else rows
 
 
+def _set_stp_mode(call: Call) -> Any:
+    call.runtime.venue.settings.set_stp_mode(call.account, call.required("stpMode"))
+    return {"code": 200, "msg": "success"}
+
+
+def _stp_mode(call: Call) -> Any:
+    return {"stpMode": call.account.stp_mode}
+
+
 RISK_ROUTES: Mapping[tuple[str, str], Route] = {
     ("POST", "positionMargin"): Route(_position_margin, fixed(1), Security.SIGNED),
     ("GET", "forceOrders"): Route(_force_orders, by_symbol(20, 50), Security.SIGNED),
     ("GET", "adlQuantile"): Route(_adl_quantile, fixed(5), Security.SIGNED),
     ("GET", "positionMargin/history"): Route(_position_margin_history, fixed(1), Security.SIGNED),
+}
+RISK_V3_ROUTES: Mapping[tuple[str, str], Route] = {
+    ("POST", "/fapi/v3/stpMode"): Route(_set_stp_mode, fixed(1), Security.SIGNED),
+    ("GET", "/fapi/v3/stpMode"): Route(_stp_mode, fixed(30), Security.SIGNED),
 }

@@ -31,7 +31,7 @@ _STOP_LIMIT = {"side": "SELL", "type": "STOP", "quantity": "0.010", "stopPrice":
         (_LIMIT, {"price": "1e5"}, -1130),
         (_LIMIT, {"quantity": "NaN"}, -1130),
         (_LIMIT, {"timeInForce": "DAY"}, -1115),
-        (_LIMIT, {"timeInForce": "HIDDEN"}, -1020),
+        (_LIMIT, {"timeInForce": "RPI"}, -1020),
         (_LIMIT, {"symbol": "NOPEUSDT"}, -1121),
         (_LIMIT, {"side": "LONG"}, -1117),
         (_LIMIT, {"type": "ICEBERG"}, -1116),
