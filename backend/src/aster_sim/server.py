@@ -223,6 +223,9 @@ async def _serve(config: VenueConfig, runtime: Runtime, accounts: list[AccountCr
         ) from error
     port = runner.addresses[0][1]
     running = RunningVenue(config, runtime, accounts, runner, port)
+    for market in runtime.venue.state.markets.values():
+        if market.priced:
+            runtime.tape.of(market)
     streams = MarketStreams(runtime)
     runtime.venue.price_listener = streams.price_moved
     runtime.market_listener = streams
