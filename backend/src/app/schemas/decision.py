@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 from typing import Annotated, Any, Self
@@ -17,6 +18,8 @@ from app.schemas.fields import Number, Positive, UtcTime
 MAXIMUM_ASSETS = 200
 MAXIMUM_DEPTH = 32
 _TEXT_LIMIT = 20_000
+_BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
+"""Strings, so that brackets in them do not count, and brackets."""
 
 
 class Action(StrEnum):
@@ -144,13 +147,17 @@ def parse_decision(body: bytes | str) -> TradingDecision:
         DecisionRefused: ``validation_error``; the message names each wrong field and what it should be.
     """
     try:
-        raw = json.loads(body, parse_float=Decimal, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError, InvalidOperation) as error:
+        text = body if isinstance(body, str) else body.decode()
+    except UnicodeDecodeError as error:
+        raise _invalid(f"the body is not UTF-8: {error.reason} at byte {error.start}") from None
+    if _is_too_deep(text):
+        raise _invalid(f"the body is nested deeper than {MAXIMUM_DEPTH} levels")
+    try:
+        raw = json.loads(text, parse_float=Decimal, parse_constant=_refuse_constant)
+    except (ValueError, InvalidOperation) as error:
         raise _invalid(f"the body is not JSON: {error}") from None
     if not isinstance(raw, dict):
         raise _invalid("the body must be a JSON object with a field 'decisions'")
-    if _depth(raw) > MAXIMUM_DEPTH:
-        raise _invalid(f"the body is nested deeper than {MAXIMUM_DEPTH} levels")
     try:
         return TradingDecision.model_validate(raw)
     except ValidationError as error:
@@ -177,15 +184,15 @@ def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is not allowed")
 
 
-def _depth(value: Any) -> int:
-    depth, level = 0, [value]
-    while level and depth <= MAXIMUM_DEPTH:
-        depth += 1
-        inner: list[Any] = []
-        for item in level:
-            if isinstance(item, dict):
-                inner.extend(item.values())
-            elif isinstance(item, list):
-                inner.extend(item)
-        level = inner
-    return depth
+def _is_too_deep(text: str) -> bool:
+    """Whether brackets nest too deep. Asked before parsing: a parser in C that recurses can take the process down."""
+    depth = 0
+    for token in _BRACKETS.finditer(text):
+        first = token[0][0]
+        if first in "[{":
+            depth += 1
+            if depth > MAXIMUM_DEPTH:
+                return True
+        elif first in "]}":
+            depth -= 1
+    return False
