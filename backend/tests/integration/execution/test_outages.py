@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 from arena import BTC, Arena, buy, decide, settled, stored, until, until_true
 
@@ -45,3 +46,20 @@ async def test_a_stop_that_the_dead_process_did_not_get_to_send_is_sent_by_the_n
         assert after.close_reason is None
         stops = [row for row in await stage.levers.open_orders(BTC) if row["type"] == "STOP_MARKET"]
         assert len(stops) == 1
+
+
+async def test_a_lost_record_takes_no_stop_away_from_a_position(stage: Arena, tmp_path: Path) -> None:
+    """An order with our prefix that the record does not know may be all that protects what is held."""
+    async with stage.application() as application:
+        await decide(application.service("default"), buy())
+    book = await stage.levers.open_orders(BTC)
+    async with stage.application(TES_DATABASE_URL=f"sqlite:///{tmp_path / 'another.db'}") as application:
+        report = await application.service("default").reconcile()
+        assert {difference.kind for difference in report.differences} == {"order_orphaned", "position_external"}
+        assert await stage.levers.open_orders(BTC) == book
+        await stage.levers.by_hand(symbol=BTC, side="SELL", quantity="0.010", reduceOnly="true")
+
+        async def is_swept() -> bool:
+            return await stage.levers.open_orders(BTC) == []
+
+        await until_true(is_swept)

@@ -25,7 +25,7 @@ from app.domain.orders import Order, OrderTrigger
 from app.domain.policy import AccountPolicy
 from app.domain.ports import Clock, Randomness
 from app.domain.reports import NeverSent, Placement, RequestStamp, Unknown
-from app.domain.trades import Trade, TradeStatus, TradeTrigger
+from app.domain.trades import Trade, TradeError, TradeStatus, TradeTrigger
 from app.integrations.aster.client import AsterClient
 from app.repositories.trades import TradeRepository
 from app.services.execution import commands, facts
@@ -36,7 +36,7 @@ from app.services.execution.market import Market
 from app.services.execution.narration import Narrator
 from app.services.execution.planning import EntryWish, MarketView, new_trade, position_side_for
 from app.services.execution.protection import Moment
-from app.services.execution.risk import Exposure, RiskApproved, RiskRefused, assess
+from app.services.execution.risk import Exposure, RiskApproved, RiskRefused, assess, too_old
 from app.services.execution.supervision import Supervisor
 from app.services.execution.transitions import decide
 
@@ -312,10 +312,15 @@ class Desk:
             landing = tools.trades.record_intent(trade, events)
             _, obstacle, _ = await asyncio.gather(landing, tools.market.prepare(approved.plan), message.is_durable)
         except (StoreUnavailable, StoreConflict) as error:
-            self._active.pop(trade.id, None)
             text = f"the decision could not be recorded, so nothing was sent: {error}"
-            tools.on_refused(message.wish, RiskRefused(code=ErrorCode.NOT_READY, message=text))
+            self._give_up_entry(message, trade, RiskRefused(code=ErrorCode.NOT_READY, message=text))
             return
+        except Exception:  # nothing has left yet: the asset is set free again, and the supervisor tells of the bug
+            text = "an internal step failed before anything was sent; see the log"
+            self._give_up_entry(message, trade, RiskRefused(code=ErrorCode.INTERNAL_ERROR, message=text))
+            raise
+        if obstacle is None:
+            obstacle = self._late_objection(message.wish)
         placement: Placement
         if obstacle is not None:
             placement = NeverSent(reason=obstacle.message)
@@ -329,6 +334,16 @@ class Desk:
             error=obstacle,
         )
         self.learn(trade.id, fact)
+
+    def _give_up_entry(self, message: Enter, trade: Trade, refusal: RiskRefused) -> None:
+        self._active.pop(trade.id, None)
+        self._tools.on_refused(message.wish, refusal)
+
+    def _late_objection(self, wish: EntryWish) -> TradeError | None:
+        """What speaks against sending by now, when recording or preparing took its time (scenario C7)."""
+        tools = self._tools
+        refusal = tools.refuses_entries() or too_old(wish, tools.policy.risk, tools.clock.now())
+        return TradeError(code=refusal.code, message=refusal.message) if refusal else None
 
     # --- commands ---------------------------------------------------------------------------------------------------
 
@@ -378,7 +393,12 @@ class Desk:
             return Unknown(reason=f"{type(error).__name__} while sending", stamp=stamp)
 
     async def _cancel(self, trade: Trade, client_order_id: str) -> None:
-        placement = await self._tools.client.cancel_order(trade.asset, client_order_id)
+        placement: Placement
+        try:
+            placement = await self._tools.client.cancel_order(trade.asset, client_order_id)
+        except Exception as error:  # whatever broke, the order must not wait for this answer for ever
+            log.exception("desk.cancel_broke", asset=self.asset, client_order_id=client_order_id)
+            placement = NeverSent(reason=f"{type(error).__name__} while canceling")
         at = self._tools.clock.now()
         self.learn(trade.id, facts.CancelAnswered(at=at, client_order_id=client_order_id, placement=placement))
 

@@ -18,6 +18,7 @@ from app.integrations.aster.client import AsterClient
 from app.services.execution import facts
 
 _LOOK_BACK = timedelta(minutes=2)
+_LONG_LOOK_BACK = timedelta(days=6)
 _SETTLED_AFTER_S = 65.0
 _FUNDING_KIND = "FUNDING_FEE"
 _FIRST_PAUSE_S = 0.2
@@ -76,10 +77,15 @@ class Evidence:
         for report in listed:
             if report.client_order_id == order.client_order_id:
                 return facts.OrderQueried(at=self.clock.now(), report=report)
-        explained = {report.order_id for report in listed}
-        for fill in await self.client.user_trades(order.request.symbol, since):
-            if fill.order_id not in explained and fill.side is order.request.side:
-                return None
+        fills = await self.client.user_trades(order.request.symbol, since)
+        unexplained = {fill.order_id for fill in fills if fill.side is order.request.side}
+        unexplained -= {report.order_id for report in listed}
+        if unexplained:
+            # executions of somebody's older orders, which rested until now
+            older = await self.client.all_orders(order.request.symbol, since - _LONG_LOOK_BACK)
+            unexplained -= {report.order_id for report in older if report.client_order_id != order.client_order_id}
+        if unexplained:
+            return None
         return facts.OrderAbsent(
             at=self.clock.now(), client_order_id=order.client_order_id, transmissions=order.transmissions
         )

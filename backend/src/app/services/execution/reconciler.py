@@ -86,9 +86,12 @@ class Reconciler:
             exchange = await self._read_exchange()
             before = differences(trades_before, exchange)
             found = confirmed(before, differences(self._active_trades(), exchange))
-            self._tell_open_orders(exchange)
+            self._tell_open_orders(exchange, trades_before)
             for difference in found:
                 await self._put_right(difference)
+            for trade in self._active_trades():
+                # decides anew: should a step or a timer have got lost, this is where it is made up for
+                self._desk(trade.asset).learn(trade.id, facts.Ticked(at=self._clock.now()))
             report = ReconciliationReport(
                 account_id=self._policy.account_id,
                 started_at=started_at,
@@ -120,8 +123,9 @@ class Reconciler:
         try:
             await self._market.refresh()
             await self.run()
-        except ExchangeError as error:
-            self.trouble = f"the exchange can't be read: {error}"
+        except (ExchangeError, StoreUnavailable) as error:
+            what = "record" if isinstance(error, StoreUnavailable) else "exchange"
+            self.trouble = f"the {what} can't be read: {error}"
             log.warning("reconcile.failed", account_id=self._policy.account_id, error=str(error))
             return False
         self.trouble = None
@@ -135,12 +139,13 @@ class Reconciler:
         self._market.learn_positions(positions)
         return ExchangeView(positions=tuple(positions), open_orders=tuple(orders), balances=tuple(balances))
 
-    def _tell_open_orders(self, exchange: ExchangeView) -> None:
-        """Every open order of ours is news for its trade; repeated news is harmless."""
+    def _tell_open_orders(self, exchange: ExchangeView, trades_before: Sequence[Trade]) -> None:
+        """Every open order of ours is news for its trade, unless something newer came during the reads."""
+        before = {order.client_order_id: order for trade in trades_before for order in trade.orders}
         owner_by_order = {order.client_order_id: trade for trade in self._active_trades() for order in trade.orders}
         for report in exchange.open_orders:
             owner = owner_by_order.get(report.client_order_id)
-            if owner is not None:
+            if owner is not None and owner.order(report.client_order_id) == before.get(report.client_order_id):
                 fact = facts.OrderQueried(at=self._clock.now(), report=report)
                 self._desk(owner.asset).learn(owner.id, fact)
 
@@ -160,6 +165,11 @@ class Reconciler:
                 pass  # what others hold is shown, never touched (H2)
 
     async def _cancel_orphan(self, difference: Difference) -> None:
+        trade = await self._trades.get(difference.trade_id) if difference.trade_id else None
+        if trade is None and self._projection.held(difference.asset):
+            # the record has lost the trade (another database?): what protects a position is not taken away
+            log.warning("reconcile.orphan_kept", asset=difference.asset, client_order_id=difference.client_order_id)
+            return
         if difference.client_order_id is not None:
             placement = await self._client.cancel_order(difference.asset, difference.client_order_id)
             log.info("reconcile.orphan_canceled", asset=difference.asset, outcome=type(placement).__name__)

@@ -146,7 +146,7 @@ def _order_differences(trades: Sequence[Trade], exchange: ExchangeView) -> list[
         owner = by_id.get(key.trade_id)
         recorded = owner.order(report.client_order_id) if owner is not None else None
         if owner is None:
-            kind, detail = DifferenceKind.ORDER_ORPHANED, "our order without an active trade; it is canceled"
+            kind, detail = DifferenceKind.ORDER_ORPHANED, "our order without an active trade"
         elif recorded is None or not recorded.is_live:
             state = recorded.state.value if recorded is not None else "unknown to the record"
             kind, detail = DifferenceKind.ORDER_UNRECORDED, f"open on the exchange, recorded as {state}"

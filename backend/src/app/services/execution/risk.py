@@ -76,6 +76,15 @@ def assess(
     return RiskApproved(plan=plan)
 
 
+def too_old(wish: EntryWish, policy: RiskPolicy, now: datetime) -> RiskRefused | None:
+    """Why the wish may not be sent any more, if it waited too long since it was assessed (scenario C7)."""
+    try:
+        _check_age(wish, policy, now)
+    except _Refusal as refusal:
+        return refusal.refused
+    return None
+
+
 def _check_age(wish: EntryWish, policy: RiskPolicy, now: datetime) -> None:
     age_s = (now - wish.decided_at).total_seconds()
     if age_s > policy.maximum_decision_age_s:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
+from types import SimpleNamespace
+from typing import Any
 
 from story import WHOLE, Story
 
@@ -12,10 +14,11 @@ from app.domain.errors import Refusal
 from app.domain.ids import OrderRole
 from app.domain.orders import OrderState
 from app.domain.policy import ProtectionFailurePolicy, ProtectionPolicy
-from app.domain.reports import ExchangeOrderStatus, NeverSent, Refused
+from app.domain.reports import ExchangeOrderStatus, FillReport, NeverSent, OrderReport, Refused
 from app.domain.trades import CloseReason, TradeStatus
 from app.services.execution import facts
 from app.services.execution.commands import CheckPosition, Resolve, WakeAt
+from app.services.execution.evidence import Evidence
 
 X = ExchangeOrderStatus
 STOP, TARGET, CLOSE = OrderRole.STOP_LOSS, OrderRole.TAKE_PROFIT, OrderRole.CLOSE
@@ -155,3 +158,27 @@ def test_a_cancel_that_answers_after_the_end_changes_nothing() -> None:
     story.cancel_answer(stop, Refused(family=Refusal.ORDER_NOT_FOUND, code=-2011, message="Unknown order sent."))
     assert replace(story.stop, finished_at=None).state is OrderState.REJECTED
     assert not story.stop.needs_query
+
+
+async def test_executions_of_somebodys_older_orders_do_not_keep_an_entry_unknown_for_ever() -> None:
+    """U3: what rested before our entry was sent explains its own executions."""
+    story = Story()
+    foreign = replace(story.report(story.entry), order_id=7, client_order_id="web_1")
+    fill = replace(story.fill(story.entry, "0.5"), order_id=7)
+
+    async def query_order(*_: object) -> None:
+        return None
+
+    async def all_orders(_symbol: str, since: datetime) -> list[OrderReport]:
+        return [foreign] if since < story.now - timedelta(days=1) else []
+
+    async def user_trades(*_: object) -> list[FillReport]:
+        return [fill]
+
+    later = story.now + timedelta(seconds=120)
+    client: Any = SimpleNamespace(
+        query_order=query_order, all_orders=all_orders, user_trades=user_trades, exchange_time=lambda: later
+    )
+    clock: Any = SimpleNamespace(now=lambda: later, sleep=None)
+    verdict = await Evidence(client, clock).resolve(story.trade, story.entry)
+    assert isinstance(verdict, facts.OrderAbsent)

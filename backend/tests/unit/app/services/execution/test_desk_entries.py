@@ -1,0 +1,119 @@
+"""Between the approval of an entry and its sending."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
+
+from story import START, TRADE_ID, market, wish
+
+from app.domain.errors import ErrorCode
+from app.domain.policy import AccountPolicy
+from app.domain.reports import NeverSent, OrderRequest, Placement, RequestStamp
+from app.domain.trades import Trade, TradeError, TradeStatus
+from app.services.execution.desk import Desk
+from app.services.execution.narration import Narrator
+from app.services.execution.risk import RiskRefused
+from app.services.execution.supervision import Supervisor
+
+
+class Hall:
+    """A desk whose database and preparations take as long, and go as wrong, as a test says."""
+
+    def __init__(self, prepare: Callable[[], None] = lambda: None) -> None:
+        self.time = START
+        self.placed: list[OrderRequest] = []
+        self.refused: list[RiskRefused] = []
+        self.ended: list[Trade] = []
+        self.failures: list[Exception] = []
+        self.recorded: asyncio.Future[tuple[Any, ...]] = asyncio.get_running_loop().create_future()
+        self.objection: RiskRefused | None = None
+        clock: Any = SimpleNamespace(now=self.now, sleep=asyncio.sleep)
+        self.background = Supervisor(clock, self.failures.append)
+
+        async def place_order(request: OrderRequest, _stamp: object) -> Placement:
+            self.placed.append(request)
+            return NeverSent(reason="no connection")
+
+        async def prepared(_plan: object) -> TradeError | None:
+            prepare()
+            return None
+
+        def changed(trade: Trade) -> None:
+            if trade.is_ended:
+                self.ended.append(trade)
+
+        tools: Any = SimpleNamespace(
+            policy=AccountPolicy(account_id="default", is_paper=True),
+            client=SimpleNamespace(place_order=place_order, stamp=lambda: RequestStamp(value=1, dead_after=START)),
+            trades=SimpleNamespace(record_intent=lambda *_: self.recorded, record_progress=lambda *_: None),
+            market=SimpleNamespace(prepare=prepared, is_hedge_mode=False),
+            narrator=Narrator(account_id="default", is_paper=True, new_id=lambda: "id", now=self.now),
+            ids=SimpleNamespace(new=lambda: TRADE_ID),
+            clock=clock,
+            randomness=SimpleNamespace(uniform=lambda low, high: high),
+            other_exposure=lambda _: {},
+            has_external_position=lambda _: False,
+            on_change=changed,
+            on_refused=lambda _wish, refusal: self.refused.append(refusal),
+            refuses_entries=lambda: self.objection,
+            background=self.background,
+        )
+        self.desk = Desk("BTCUSDT", tools, None)
+        self.background.keep_running(self.desk.run)
+
+    def now(self) -> datetime:
+        return self.time
+
+    async def enter(self) -> None:
+        durable: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        durable.set_result(None)
+        self.desk.enter(wish(), market(), durable)
+        for _ in range(20):
+            await asyncio.sleep(0)
+
+    async def record(self) -> None:
+        self.recorded.set_result(())
+        for _ in range(20):
+            await asyncio.sleep(0)
+
+
+async def test_an_entry_whose_record_took_too_long_is_not_sent_any_more() -> None:
+    """C7: refused at send time, not only at intake."""
+    hall = Hall()
+    await hall.enter()
+    hall.time += timedelta(seconds=61)
+    await hall.record()
+    assert hall.placed == []
+    assert [(trade.status, trade.error and trade.error.code) for trade in hall.ended] == [
+        (TradeStatus.REJECTED, "stale_decision")
+    ]
+    await hall.background.stop()
+
+
+async def test_an_entry_is_not_sent_once_entries_are_refused() -> None:
+    """P3: another position may have passed its deadline meanwhile."""
+    hall = Hall()
+    await hall.enter()
+    hall.objection = RiskRefused(code=ErrorCode.NOT_READY, message="held without protection")
+    await hall.record()
+    assert hall.placed == []
+    assert [trade.status for trade in hall.ended] == [TradeStatus.REJECTED]
+    await hall.background.stop()
+
+
+async def test_a_bug_before_sending_sets_the_asset_free_and_is_told() -> None:
+    def break_down() -> None:
+        raise RuntimeError("a bug")
+
+    hall = Hall(break_down)
+    await hall.enter()
+    await hall.record()
+    assert hall.placed == []
+    assert [refusal.code for refusal in hall.refused] == [ErrorCode.INTERNAL_ERROR]
+    assert hall.desk.active == ()
+    assert len(hall.failures) == 1
+    await hall.background.stop()
