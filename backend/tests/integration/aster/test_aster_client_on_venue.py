@@ -247,7 +247,7 @@ async def test_slow_answer_is_unknown_at_the_timeout(market: Market) -> None:
         market.credentials("v3"),
         SystemClock(),
         SystemRandomness(),
-        settings=AsterSettings(request_timeout_s=0.2),
+        settings=AsterSettings(order_timeout_s=0.2),
     )
     await client.start()
     assert isinstance(await client.place_order(entry()), Unknown)

@@ -18,6 +18,18 @@ from app.domain.money import ZERO, plain
 
 _SHOWN_FINDINGS = 20
 _REASONS = ("take_profit", "stop_loss", "decision", "manual")
+_ROWS = (
+    "Decisions",
+    "Entries",
+    "Protected",
+    "Exits by target",
+    "Exits by stop",
+    "Exits by decision",
+    "Exits by hand",
+    "Exits otherwise",
+    "Fees",
+    "PnL",
+)
 _SUMS = (("Realised PnL", "realised_pnl"), ("Commission", "commission"), ("Funding", "funding"), ("Wallet", "wallet"))
 Document = Mapping[str, Any]
 
@@ -77,18 +89,22 @@ class Report:
         }
 
     def _asset_table(self) -> Table:
+        """A column for each asset: two of them fit any terminal, and the rows keep their whole names."""
         table = Table(title="What happened", title_justify="left", header_style="bold", pad_edge=False)
-        names = ("Asset", "Decisions", "Entries", "Protected", "Target", "Stop", "Decision", "By hand", "Other")
-        for name in (*names, "Fees", "PnL"):
-            table.add_column(name, justify="left" if name == "Asset" else "right", no_wrap=True)
+        table.add_column("", no_wrap=True)
         for asset in self._assets():
-            counts = self._counts(asset)
-            exits = counts["exits"]
-            other = sum(count for reason, count in exits.items() if reason not in _REASONS)
-            by_reason = (*(exits.get(reason, 0) for reason in _REASONS), other)
-            cells = (counts["decisions"], counts["entries"], counts["protected"], *by_reason)
-            table.add_row(asset, *map(str, cells), counts["commission"], counts["realised_pnl"])
+            table.add_column(asset, justify="right", no_wrap=True)
+        for name, *cells in zip(_ROWS, *(self._cells(asset) for asset in self._assets()), strict=True):
+            table.add_row(name, *cells)
         return table
+
+    def _cells(self, asset: str) -> list[str]:
+        counts = self._counts(asset)
+        exits = counts["exits"]
+        other = sum(count for reason, count in exits.items() if reason not in _REASONS)
+        by_reason = (*(exits.get(reason, 0) for reason in _REASONS), other)
+        cells = (counts["decisions"], counts["entries"], counts["protected"], *by_reason)
+        return [*map(str, cells), counts["commission"], counts["realised_pnl"]]
 
     def _money_table(self) -> Table:
         table = Table(title="Venue and record", title_justify="left", header_style="bold", pad_edge=False)
