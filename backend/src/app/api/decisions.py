@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from app.repositories.decisions import StoredDecision
 
 MAXIMUM_BODY_BYTES = 256 * 1024
+_MOST_DISCARDED_BYTES = 8 * 1024 * 1024
 router = APIRouter(prefix="/v1/decisions", tags=["decisions"], dependencies=TOKEN)
 
 Limit = Annotated[int, Query(ge=1, le=500, description="how many items at most")]
@@ -99,19 +100,24 @@ def _document(application: Application, stored: StoredDecision) -> DecisionDocum
 
 
 async def _read_body(request: Request) -> bytes:
-    """The body, refused as soon as it is known to be too large.
+    """The body, refused when it is too large.
+
+    What is too large is still read up to a bound, and thrown away: a server that closes on a client that is still
+    sending takes its own answer back.
 
     Raises:
         Problem: 413.
     """
-    declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > MAXIMUM_BODY_BYTES:
-        raise _too_large()
     body = bytearray()
+    size = 0
     async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAXIMUM_BODY_BYTES:
-            raise _too_large()
+        size += len(chunk)
+        if size <= MAXIMUM_BODY_BYTES:
+            body += chunk
+        elif size > _MOST_DISCARDED_BYTES:
+            break
+    if size > MAXIMUM_BODY_BYTES:
+        raise _too_large()
     return bytes(body)
 
 
