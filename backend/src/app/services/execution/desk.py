@@ -21,7 +21,7 @@ import structlog
 from app.domain.errors import ErrorCode, ExchangeError, IllegalTransition, NotSent, StoreConflict, StoreUnavailable
 from app.domain.ids import IdSource, OrderRole
 from app.domain.money import ZERO
-from app.domain.orders import Order, OrderTrigger
+from app.domain.orders import Order, OrderState, OrderTrigger
 from app.domain.policy import AccountPolicy
 from app.domain.ports import Clock, Randomness
 from app.domain.reports import NeverSent, Placement, RequestStamp, Unknown
@@ -165,6 +165,13 @@ class Desk:
         trade = self._active.get(trade_id)
         if trade is not None:
             self._run(trade, commands.CheckPosition())
+
+    def question_given_up(self) -> None:
+        """Ask again for entries given up as never placed: a position that nobody explains may be theirs (U10)."""
+        for trade in self._ended.values():
+            entry = trade.entry
+            if entry.state is OrderState.NOT_PLACED and entry.refusal_message is None:
+                self._start(("late", trade.id), self._look_again(trade))
 
     # --- the loop ---------------------------------------------------------------------------------------------------
 
@@ -412,6 +419,11 @@ class Desk:
         # the job ends before the desk sees the fact, so that it may ask again
         self._jobs.pop(("query", client_order_id), None)
         self.learn(trade.id, fact)
+
+    async def _look_again(self, trade: Trade) -> None:
+        report = await self._until_read(lambda: self._tools.evidence.order(trade.entry))
+        if report is not None:
+            self.learn(trade.id, facts.OrderQueried(at=self._tools.clock.now(), report=report))
 
     async def _check_position(self, trade: Trade) -> None:
         learned = await self._until_read(lambda: self._tools.evidence.position_then_orders(trade))

@@ -162,7 +162,8 @@ class Reconciler:
             case DifferenceKind.ORDER_ORPHANED:
                 await self._cancel_orphan(difference)
             case DifferenceKind.POSITION_LARGER | DifferenceKind.POSITION_EXTERNAL:
-                pass  # what others hold is shown, never touched (H2)
+                # what others hold is shown, never touched (H2); but what is ours is never taken for theirs (U10)
+                self._desk(difference.asset).question_given_up()
 
     async def _cancel_orphan(self, difference: Difference) -> None:
         trade = await self._trades.get(difference.trade_id) if difference.trade_id else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -16,7 +16,7 @@ from story import START, WHOLE, Story
 from app.domain.errors import Refusal, StoreUnavailable
 from app.domain.ids import OrderRole
 from app.domain.policy import AccountPolicy
-from app.domain.reports import ExchangeOrderStatus, NeverSent, OrderRequest, Placement
+from app.domain.reports import ExchangeOrderStatus, NeverSent, OrderReport, OrderRequest, Placement
 from app.domain.trades import CloseReason, Trade
 from app.services.execution import facts
 from app.services.execution.desk import Desk
@@ -72,6 +72,7 @@ async def bench(
     *,
     on_change: Callable[[Trade], None] = ignore,
     answer: Callable[[OrderRequest], Placement] = lambda _: NeverSent(reason="no connection"),
+    order: Callable[[object], Awaitable[OrderReport]] | None = None,
 ) -> AsyncIterator[Bench]:
     clock = EarlyClock()
     failures: list[Exception] = []
@@ -89,7 +90,7 @@ async def bench(
         policy=AccountPolicy(account_id="default", is_paper=True),
         client=SimpleNamespace(place_order=place_order),
         trades=SimpleNamespace(record_progress=ignore, record_events=ignore),
-        evidence=SimpleNamespace(position_then_orders=position_then_orders),
+        evidence=SimpleNamespace(position_then_orders=position_then_orders, order=order),
         narrator=Narrator(account_id="default", is_paper=True, new_id=lambda: "id", now=clock.now),
         clock=clock,
         randomness=SimpleNamespace(uniform=lambda low, high: high),
@@ -159,3 +160,20 @@ async def test_replies_lost_in_an_overflow_leave_their_orders_in_doubt() -> None
         stage.desk._mailbox.has_overflowed = True
         stage.desk.learn(story.trade.id, facts.Ticked(at=START))
         await stage.until(lambda: stage.sent(OrderRole.CLOSE))
+
+
+async def test_a_position_that_nobody_explains_may_be_an_entry_given_up() -> None:
+    """U10: the fill turned up after the fence, and the stream did not tell of it."""
+    story = Story()
+    story.lose(story.entry)
+    story.absent(story.entry)
+    report = story.report(story.entry, ExchangeOrderStatus.FILLED, WHOLE)
+
+    async def order(_: object) -> OrderReport:
+        return report
+
+    async with bench(story.trade, order=order) as stage:
+        assert stage.desk.active == ()
+        stage.desk.question_given_up()
+        await stage.until(lambda: stage.sent(OrderRole.STOP_LOSS) and stage.sent(OrderRole.TAKE_PROFIT))
+        assert stage.desk.active
