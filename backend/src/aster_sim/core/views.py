@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -20,7 +20,22 @@ from aster_sim.core.numbers import ZERO, display_half_even, money, plain, trimme
 from aster_sim.core.orders import TRAILING, Income, Order, Trade
 
 ASSET = "USDT"
+Assets = Sequence[Mapping[str, Any]]
 _ZERO_MONEY = "0.00000000"
+_BALANCE_FIGURES = ("balance", "crossWalletBalance", "crossUnPnl", "availableBalance", "maxWithdrawAmount")
+_WALLET_FIGURES = (
+    "walletBalance",
+    "unrealizedProfit",
+    "marginBalance",
+    "maintMargin",
+    "initialMargin",
+    "positionInitialMargin",
+    "openOrderInitialMargin",
+    "maxWithdrawAmount",
+    "crossWalletBalance",
+    "crossUnPnl",
+    "availableBalance",
+)
 
 
 def order_body(order: Order, market: Market, *, acked: bool = False, queried: bool = False) -> dict[str, Any]:
@@ -99,8 +114,8 @@ def income_body(income: Income) -> dict[str, Any]:
     }
 
 
-def balance_rows(account: Account, markets: Mapping[str, Market]) -> list[dict[str, Any]]:
-    """``balance``: one row per asset; the venue knows USDT only."""
+def balance_rows(account: Account, markets: Mapping[str, Market], assets: Assets) -> list[dict[str, Any]]:
+    """``balance``: one row per asset. The venue keeps money in USDT only; the others stand with zeros."""
     summary = summarise(account, markets)
     return [
         {
@@ -113,15 +128,26 @@ def balance_rows(account: Account, markets: Mapping[str, Market]) -> list[dict[s
             "maxWithdrawAmount": money(min(summary.available, max(ZERO, account.wallet))),
             "marginAvailable": True,
             "updateTime": account.updated_ms,
-        }
+        },
+        *(
+            {
+                "accountAlias": account.name,
+                "asset": asset["asset"],
+                **dict.fromkeys(_BALANCE_FIGURES, _ZERO_MONEY),
+                "marginAvailable": asset["marginAvailable"],
+                "updateTime": 0,
+            }
+            for asset in assets
+            if asset["asset"] != ASSET
+        ),
     ]
 
 
-def account_body(account: Account, markets: Mapping[str, Market]) -> dict[str, Any]:
+def account_body(account: Account, markets: Mapping[str, Market], assets: Assets) -> dict[str, Any]:
     """``account`` and ``accountWithJoinMargin``, every symbol's position rows included."""
     summary = summarise(account, markets)
     totals = _totals(account, summary)
-    asset = {
+    wallet = {
         "asset": ASSET,
         "walletBalance": totals["totalWalletBalance"],
         "unrealizedProfit": totals["totalUnrealizedProfit"],
@@ -145,8 +171,17 @@ def account_body(account: Account, markets: Mapping[str, Market]) -> dict[str, A
         "canWithdraw": True,
         "updateTime": account.updated_ms,
         **totals,
-        "assets": [asset],
+        "assets": [wallet, *(_empty_wallet(asset) for asset in assets if asset["asset"] != ASSET)],
         "positions": rows,
+    }
+
+
+def _empty_wallet(asset: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "asset": asset["asset"],
+        **dict.fromkeys(_WALLET_FIGURES, _ZERO_MONEY),
+        "marginAvailable": asset["marginAvailable"],
+        "updateTime": 0,
     }
 
 

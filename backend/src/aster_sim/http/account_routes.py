@@ -18,11 +18,13 @@ _RATE_DECIMALS = "{:.6f}"
 
 
 def _balance(call: Call) -> Any:
-    return views.balance_rows(call.account, call.runtime.venue.state.markets)
+    state = call.runtime.venue.state
+    return views.balance_rows(call.account, state.markets, state.catalogue.assets)
 
 
 def _account(call: Call) -> Any:
-    return views.account_body(call.account, call.runtime.venue.state.markets)
+    state = call.runtime.venue.state
+    return views.account_body(call.account, state.markets, state.catalogue.assets)
 
 
 def _position_risk(call: Call) -> Any:

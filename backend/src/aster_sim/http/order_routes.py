@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 from collections.abc import Mapping
+from hashlib import sha256
 from typing import Any
 
 from aster_sim.core import errors
@@ -21,12 +22,21 @@ _RESULT_TIMES_IN_FORCE = frozenset({"IOC", "FOK", "GTX"})
 
 def _body(call: Call, order: Order, *, acked: bool = False, queried: bool = False) -> dict[str, Any]:
     market = call.runtime.venue.state.markets[order.symbol]
-    return order_body(order, market, acked=acked, queried=queried)
+    body = order_body(order, market, acked=acked, queried=queried)
+    if call.v3:
+        body["newChainData"] = {"hash": _chain_hash(order)}
+    return body
+
+
+def _chain_hash(order: Order) -> str:
+    """What stands for the hash of the order's transaction on Aster's chain: stable and unlike any other's."""
+    return "0x" + sha256(b"%d" % order.order_id).hexdigest()
 
 
 def place_one(call: Call, params: Mapping[str, str]) -> dict[str, Any]:
     """Place one order and answer as newOrderRespType asks: ACK is NEW with nothing executed."""
     order = call.runtime.venue.place(call.account, params)
+    order.nonce = int(call.params.get("nonce", "0")) if call.v3 else 0
     if call.record is not None:
         call.record.order_ids.append(order.order_id)
     wants_result = params.get("newOrderRespType") == "RESULT"
@@ -67,7 +77,7 @@ def _amend(call: Call) -> Any:
     return _body(call, order)
 
 
-def _json_list(call: Call, name: str) -> list[Any]:
+def json_list(call: Call, name: str) -> list[Any]:
     """A JSON list in a parameter; Python-style quotes, which the official samples send, are taken too."""
     text = required(call.params, name)
     try:
@@ -84,10 +94,10 @@ def _json_list(call: Call, name: str) -> list[Any]:
     return rows
 
 
-def _texts(row: Any) -> dict[str, str]:
-    """An order of a batch with its values spelled as a form would."""
+def texts(row: Any, name: str = "batchOrders") -> dict[str, str]:
+    """An order of the list ``name`` with its values spelled as a form would.  Raises -1130."""
     if not isinstance(row, dict):
-        raise errors.BAD_PARAMETER.error(name="batchOrders")
+        raise errors.BAD_PARAMETER.error(name=name)
     return {
         str(key): ("true" if value else "false") if isinstance(value, bool) else str(value)
         for key, value in row.items()
@@ -104,13 +114,13 @@ def batch_size(params: Mapping[str, str]) -> int:
 
 
 def _place_batch(call: Call) -> Any:
-    rows = _json_list(call, "batchOrders")
+    rows = json_list(call, "batchOrders")
     if len(rows) > MAX_BATCH_PLACE:
         raise errors.BATCH_SIZE.error()
     answers: list[dict[str, Any]] = []
     for row in rows:
         try:
-            answers.append(place_one(call, _texts(row)))
+            answers.append(place_one(call, texts(row)))
         except VenueError as refusal:
             answers.append(refusal.body())
     return answers
@@ -120,12 +130,12 @@ def _cancel_batch(call: Call) -> Any:
     symbol = call.symbol()
     selectors: list[tuple[int | None, str | None]]
     if "orderIdList" in call.params:
-        ids = [str(row) for row in _json_list(call, "orderIdList")]
+        ids = [str(row) for row in json_list(call, "orderIdList")]
         if not all(text.isascii() and text.isdigit() and len(text) < 20 for text in ids):
             raise errors.BAD_PARAMETER.error(name="orderIdList")
         selectors = [(int(text), None) for text in ids]
     else:
-        selectors = [(None, str(row)) for row in _json_list(call, "origClientOrderIdList")]
+        selectors = [(None, str(row)) for row in json_list(call, "origClientOrderIdList")]
     if len(selectors) > MAX_BATCH_CANCEL:
         raise errors.BATCH_SIZE.error()
     answers: list[dict[str, Any]] = []

@@ -29,7 +29,7 @@ def _position_margin(call: Call) -> Any:
     side = call.params.get("positionSide", BOTH)
     change_margin(call.runtime.venue.state, call.account, market, side, amount, direction or ADD)
     return {
-        "amount": float(amount),
+        "amount": int(amount) if amount == int(amount) else float(amount),
         "code": 200,
         "msg": "Successfully modify position margin.",
         "type": direction,

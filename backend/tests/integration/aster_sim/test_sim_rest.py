@@ -38,6 +38,7 @@ ORDER_TYPES = {
     "workingType": str,
     "priceProtect": bool,
     "updateTime": int,
+    "newChainData": dict,
 }
 
 
