@@ -36,7 +36,6 @@ def _chain_hash(order: Order) -> str:
 def place_one(call: Call, params: Mapping[str, str]) -> dict[str, Any]:
     """Place one order and answer as newOrderRespType asks: ACK is NEW with nothing executed."""
     order = call.runtime.venue.place(call.account, params)
-    order.nonce = int(call.params.get("nonce", "0")) if call.v3 else 0
     if call.record is not None:
         call.record.order_ids.append(order.order_id)
     wants_result = params.get("newOrderRespType") == "RESULT"
