@@ -51,7 +51,7 @@ clean: ## remove what was built and cached; the database under data/ stays
 
 define need_python
 	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is needed and was not found." \
-	  "Install one (Debian: apt install python3 python3-venv), or name one: make $@ PYTHON=/path/to/python3.12"; exit 1; }
+	  "Install one (Debian: apt install python3 python3-venv), or name one: make $(firstword $(MAKECMDGOALS)) PYTHON=/path/to/python3.12"; exit 1; }
 endef
 
 $(VENV)/bin/python:
