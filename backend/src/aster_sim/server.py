@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from aster_sim.credentials import AccountCredentials, AccountSpec, complete, loa
 from aster_sim.faults import FaultPlan
 from aster_sim.feeds.base import Feed
 from aster_sim.feeds.candles import CandleFeed, read_candles, symbol_of
+from aster_sim.feeds.live import MAINNET_STREAMS, LiveFeed
 from aster_sim.feeds.manual import ManualFeed
 from aster_sim.feeds.synthetic import SyntheticFeed
 from aster_sim.http.control import Control
@@ -50,6 +51,7 @@ _LOG = logging.getLogger("aster_sim")
 _SHUTDOWN_S = 2.0
 TESTNET_CHAIN_ID = 714
 
+LIVE = "live"
 
 class VenueStartError(OSError):
     """The venue cannot start; the message says what to change."""
@@ -59,8 +61,9 @@ class VenueStartError(OSError):
 class VenueConfig:
     """How a venue is to be.
 
-    ``prices``: ``synthetic``, ``candles:FILE[,FILE…]`` (a FILE may be ``SYMBOL=path``) or ``manual``. ``speed``:
-    candles per second, 0 for stepping through the control API. ``seed`` None: a fresh one. ``port`` 0: any free one.
+    ``prices``: ``synthetic``, ``candles:FILE[,FILE…]`` (a FILE may be ``SYMBOL=path``), ``live`` or
+    ``live:SYMBOL[,SYMBOL…]`` (those also trade by trade; from ``live_url``), or ``manual``. ``speed``: candles per
+    second, 0 for stepping through the control API. ``seed`` None: a fresh one. ``port`` 0: any free one.
     ``depth`` scales the synthetic liquidity; ``nonce_window_s`` is ± seconds around the venue's clock.
     """
 
@@ -76,6 +79,7 @@ class VenueConfig:
     chain_id: int = TESTNET_CHAIN_ID
     nonce_window_s: float = 60.0
     depth: Decimal = Decimal(1)
+    live_url: str = MAINNET_STREAMS
     taker_rate: Decimal = TAKER_RATE
     maker_rate: Decimal = MAKER_RATE
     limits: LimitRules = field(default_factory=LimitRules)
@@ -92,6 +96,7 @@ class RunningVenue:
         runner: web.ServerRunner,
         port: int,
     ) -> None:
+        feed: Feed,
         self.accounts = accounts
         self.chain_id = config.chain_id
         self.port = port
@@ -105,6 +110,7 @@ class RunningVenue:
         self._runtime = runtime
         self._runner = runner
         self._tasks: list[asyncio.Task[None]] = []
+        self._feed = feed
 
     def start_task(self, work: Coroutine[Any, Any, None], name: str) -> None:
         """Run background work until ``stop``; its failure is logged at once and raised by ``stop``."""
@@ -119,6 +125,7 @@ class RunningVenue:
             task.cancel()
         ended = await asyncio.gather(*tasks, return_exceptions=True)
         self._runtime.hub.hang_up_all()
+        await self._feed.close()
         await self._runner.cleanup()
         if self._runtime.journal is not None:
             journal, self._runtime.journal = self._runtime.journal, None
@@ -133,12 +140,15 @@ async def start_venue(config: VenueConfig, clock: SimClock | None = None) -> Run
     """Start a venue inside the caller's event loop.
 
     Raises VenueStartError (port in use), CatalogueError, AccountSpecError, FaultError, CandleFileError,
-    JournalError, or ValueError for a price feed that does not exist; nothing is left running then.
+    JournalError, LiveFeedError, or ValueError for a price feed that does not exist; nothing is left running then.
     """
     clock = clock or SystemClock()
     seed = config.seed if config.seed is not None else fresh_seed()
     catalogue = load_catalogue(config.exchange_info) if config.exchange_info else built_in_catalogue()
     venue = Venue(
+    live = config.prices.partition(":")[0] == LIVE
+    if live:
+        catalogue = replace(catalogue, start_prices={})
         catalogue,
         seeded(seed, "liquidity"),
         clock.now_us,
@@ -154,7 +164,7 @@ async def start_venue(config: VenueConfig, clock: SimClock | None = None) -> Run
     for credentials in accounts:
         auth.register(credentials)
     hub = Hub(faults, entropy_hex)
-    tape = Tape(lambda purpose: seeded(seed, f"tape:{purpose}"), venue.state.now_ms, with_past=True)
+    tape = Tape(lambda purpose: seeded(seed, f"tape:{purpose}"), venue.state.now_ms, with_past=not live)
     runtime = Runtime(venue, clock, auth, hub, faults, Limits(config.limits), tape, seed=seed)
     runtime.started_ms = venue.state.now_ms()
     runtime.journal = Journal.open(config.state, venue) if config.state else None
@@ -168,10 +178,14 @@ async def start_venue(config: VenueConfig, clock: SimClock | None = None) -> Run
     except BaseException:
         if runtime.journal is not None:
             runtime.journal.close()
+        if isinstance(feed, LiveFeed):
+            await feed.open()
         raise
 
 
 def _feed(config: VenueConfig, runtime: Runtime, seed: int) -> Feed:
+        if feed is not None:
+            await feed.close()
     kind, _, rest = config.prices.partition(":")
     if kind == "synthetic" and not rest:
         return SyntheticFeed(runtime.venue, runtime.clock, seeded(seed, "prices"), runtime.settle)
@@ -181,11 +195,12 @@ def _feed(config: VenueConfig, runtime: Runtime, seed: int) -> Feed:
         files = [symbol_of(text) for text in rest.split(",") if text]
         bars = {symbol: read_candles(path) for symbol, path in files}
         return CandleFeed(runtime.venue, runtime.clock, bars, config.speed, runtime.settle)
-    if kind == "live":
-        raise ValueError(
-            "prices 'live' (AsterDEX's public streams) is not available yet; use synthetic or candles:FILE"
-        )
-    raise ValueError(f"prices {config.prices!r}: expected synthetic, candles:FILE[,FILE…] or manual")
+    if kind == LIVE:
+        symbols = [symbol for symbol in rest.split(",") if symbol]
+        return LiveFeed(runtime.venue, runtime.clock, symbols, runtime.settle, config.live_url)
+    raise ValueError(
+        f"prices {config.prices!r}: expected synthetic, candles:FILE[,FILE…], live[:SYMBOL,SYMBOL…] or manual"
+    )
 
 
 async def _serve(config: VenueConfig, runtime: Runtime, accounts: list[AccountCredentials], feed: Feed) -> RunningVenue:
@@ -222,7 +237,7 @@ async def _serve(config: VenueConfig, runtime: Runtime, accounts: list[AccountCr
             "choose another port, or stop what is using it"
         ) from error
     port = runner.addresses[0][1]
-    running = RunningVenue(config, runtime, accounts, runner, port)
+    running = RunningVenue(config, runtime, accounts, runner, port, feed)
     for market in runtime.venue.state.markets.values():
         if market.priced:
             runtime.tape.of(market)

@@ -16,3 +16,7 @@ class Feed(Protocol):
     async def run(self) -> None:
         """Move prices until the feed has no more of them."""
         ...
+
+    async def close(self) -> None:
+        """Let go of what the feed holds open. Safe to call twice."""
+        ...

@@ -135,6 +135,9 @@ class CandleFeed:
             async with self._playing:
                 await self._play(pause)
 
+    async def close(self) -> None:
+        """Nothing is held open."""
+
     async def step(self, count: int) -> dict[str, Any]:
         """Play up to ``count`` bars at once: the latest closed bar per symbol, fills, whether it was the end."""
         async with self._playing:

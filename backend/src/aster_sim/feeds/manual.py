@@ -10,3 +10,6 @@ class ManualFeed:
 
     async def run(self) -> None:
         """End at once."""
+
+    async def close(self) -> None:
+        """Nothing is held open."""

@@ -38,6 +38,9 @@ class SyntheticFeed:
             await self._clock.sleep(TICK_S)
             self.tick()
 
+    async def close(self) -> None:
+        """Nothing is held open."""
+
     def tick(self) -> None:
         """One step of every symbol that has a price.
 

@@ -96,7 +96,7 @@ async def test_a_port_in_use_is_said_clearly(venue):
 
 @pytest.mark.parametrize(
     ("prices", "words"),
-    [("live", "not available yet"), ("weather", "expected synthetic"), ("candles:", "expected synthetic")],
+    [("live:NOSUCH", "no symbol NOSUCH"), ("weather", "expected synthetic"), ("candles:", "expected synthetic")],
 )
 async def test_an_impossible_price_feed_is_refused_at_start(prices, words):
     with pytest.raises(ValueError, match=words):
