@@ -50,8 +50,8 @@ __all__ = [
 _LOG = logging.getLogger("aster_sim")
 _SHUTDOWN_S = 2.0
 TESTNET_CHAIN_ID = 714
-
 LIVE = "live"
+
 
 class VenueStartError(OSError):
     """The venue cannot start; the message says what to change."""
@@ -78,8 +78,8 @@ class VenueConfig:
     state: Path | None = None
     chain_id: int = TESTNET_CHAIN_ID
     nonce_window_s: float = 60.0
-    depth: Decimal = Decimal(1)
     live_url: str = MAINNET_STREAMS
+    depth: Decimal = Decimal(1)
     taker_rate: Decimal = TAKER_RATE
     maker_rate: Decimal = MAKER_RATE
     limits: LimitRules = field(default_factory=LimitRules)
@@ -95,8 +95,8 @@ class RunningVenue:
         accounts: list[AccountCredentials],
         runner: web.ServerRunner,
         port: int,
-    ) -> None:
         feed: Feed,
+    ) -> None:
         self.accounts = accounts
         self.chain_id = config.chain_id
         self.port = port
@@ -109,8 +109,8 @@ class RunningVenue:
         self.control_url = f"{self.rest_url}/sim"
         self._runtime = runtime
         self._runner = runner
-        self._tasks: list[asyncio.Task[None]] = []
         self._feed = feed
+        self._tasks: list[asyncio.Task[None]] = []
 
     def start_task(self, work: Coroutine[Any, Any, None], name: str) -> None:
         """Run background work until ``stop``; its failure is logged at once and raised by ``stop``."""
@@ -124,8 +124,8 @@ class RunningVenue:
         for task in tasks:
             task.cancel()
         ended = await asyncio.gather(*tasks, return_exceptions=True)
-        self._runtime.hub.hang_up_all()
         await self._feed.close()
+        self._runtime.hub.hang_up_all()
         await self._runner.cleanup()
         if self._runtime.journal is not None:
             journal, self._runtime.journal = self._runtime.journal, None
@@ -145,10 +145,10 @@ async def start_venue(config: VenueConfig, clock: SimClock | None = None) -> Run
     clock = clock or SystemClock()
     seed = config.seed if config.seed is not None else fresh_seed()
     catalogue = load_catalogue(config.exchange_info) if config.exchange_info else built_in_catalogue()
-    venue = Venue(
     live = config.prices.partition(":")[0] == LIVE
     if live:
         catalogue = replace(catalogue, start_prices={})
+    venue = Venue(
         catalogue,
         seeded(seed, "liquidity"),
         clock.now_us,
@@ -172,20 +172,20 @@ async def start_venue(config: VenueConfig, clock: SimClock | None = None) -> Run
         for credentials in accounts:
             venue.open_account(credentials.name, credentials.balance)
         feed = _feed(config, runtime, seed)
+        if isinstance(feed, LiveFeed):
+            await feed.open()
         runtime.feed_name = feed.name
         runtime.settle()
         return await _serve(config, runtime, accounts, feed)
     except BaseException:
+        if feed is not None:
+            await feed.close()
         if runtime.journal is not None:
             runtime.journal.close()
-        if isinstance(feed, LiveFeed):
-            await feed.open()
         raise
 
 
 def _feed(config: VenueConfig, runtime: Runtime, seed: int) -> Feed:
-        if feed is not None:
-            await feed.close()
     kind, _, rest = config.prices.partition(":")
     if kind == "synthetic" and not rest:
         return SyntheticFeed(runtime.venue, runtime.clock, seeded(seed, "prices"), runtime.settle)
