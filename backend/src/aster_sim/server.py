@@ -168,6 +168,7 @@ async def start_venue(config: VenueConfig, clock: SimClock | None = None) -> Run
     runtime = Runtime(venue, clock, auth, hub, faults, Limits(config.limits), tape, seed=seed)
     runtime.started_ms = venue.state.now_ms()
     runtime.journal = Journal.open(config.state, venue) if config.state else None
+    feed: Feed | None = None
     try:
         for credentials in accounts:
             venue.open_account(credentials.name, credentials.balance)
