@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 
@@ -44,6 +44,16 @@ class NonceWindow:
         heappush(self._heap, nonce)
         self._seen.add(nonce)
 
+    def guard(self, nonce: int, now_us: int, window_us: int) -> None:
+        """Let a request undo the one that used a nonce; one that has not come yet never will be taken."""
+        if nonce not in self._seen and abs(nonce - now_us) <= window_us:
+            self.use(nonce, now_us, window_us)
+
+    def restore(self, nonces: Iterable[int]) -> None:
+        """Remember nonces that were used before a restart."""
+        newest = sorted(self._seen.union(nonces))[-NONCES_KEPT:]
+        self._heap, self._seen = newest, set(newest)
+
 
 @dataclass(slots=True)
 class Agent:
@@ -80,6 +90,8 @@ class Authenticator:
     def __init__(self, chain_id: int, nonce_window_s: float) -> None:
         self._agents: dict[str, Agent] = {}
         self._keys: dict[str, ApiKey] = {}
+        self._used: dict[str, list[int]] = {}
+        self._restored: dict[str, list[int]] = {}
         self._window_us = int(nonce_window_s * 1_000_000)
         self._prefix = b"\x19\x01" + keccak(
             _DOMAIN_TYPE + keccak(b"AsterSignTransaction") + keccak(b"1") + chain_id.to_bytes(32, "big") + bytes(32)
@@ -91,7 +103,8 @@ class Authenticator:
         if signer in self._agents or credentials.api_key in self._keys:
             raise ValueError(f"account {credentials.name}: its signer or API key belongs to another account")
         if signer:
-            self._agents[signer] = Agent(credentials.name, credentials.user.lower(), signer)
+            agent = self._agents[signer] = Agent(credentials.name, credentials.user.lower(), signer)
+            agent.nonces.restore(self._restored.get(signer, ()))
         self._keys[credentials.api_key] = ApiKey(credentials.name, credentials.api_secret.encode())
 
     def claimed_account(self, params: Mapping[str, str], api_key: str | None) -> str:
@@ -123,10 +136,20 @@ class Authenticator:
             return None
         return "0x" + keccak(key.format(compressed=False)[1:])[-20:].hex()
 
-    def verify_v3(self, raw: bytes, params: Mapping[str, str], now_us: int) -> str:
+    def verify_v3(
+        self,
+        raw: bytes,
+        params: Mapping[str, str],
+        now_us: int,
+        *,
+        guarded: bool = False,
+        lasting: bool = True,
+    ) -> str:
         """The account of a v3 request; burns its nonce.
 
-        Checked in the order of section 12: parameters, agent, signature over the raw bytes, nonce.
+        Checked in the order of section 12: parameters, agent, signature over the raw bytes, nonce. A ``guarded``
+        request comes with the nonce of an earlier one. A ``lasting`` nonce is to survive a restart: without it,
+        the request could be executed a second time.
         """
         for name in ("nonce", "signer", "signature"):
             if not params.get(name):
@@ -145,8 +168,31 @@ class Authenticator:
             raise errors.BAD_SIGNATURE.error()
         if not self._signed_by(agent.signer, *parts):
             raise errors.SIGNATURE_CHECK_FAILED.error()
-        agent.nonces.use(int(nonce_text), now_us, self._window_us)
+        nonce = int(nonce_text)
+        if guarded:
+            agent.nonces.guard(nonce, now_us, self._window_us)
+        else:
+            agent.nonces.use(nonce, now_us, self._window_us)
+        if lasting:
+            self._used.setdefault(agent.signer, []).append(nonce)
         return agent.account
+
+    def take_used(self) -> dict[str, list[int]]:
+        """The lasting nonces by signer that were used since the last call."""
+        taken, self._used = self._used, {}
+        return taken
+
+    def put_back(self, nonces: Mapping[str, list[int]]) -> None:
+        """Take nonces back that could not be written down."""
+        for signer, rows in nonces.items():
+            self._used[signer] = rows + self._used.get(signer, [])
+
+    def restore(self, nonces: Mapping[str, list[int]]) -> None:
+        """Remember nonces that were used before a restart, also those of agents that register later."""
+        self._restored.update(nonces)
+        for signer, rows in nonces.items():
+            if signer in self._agents:
+                self._agents[signer].nonces.restore(rows)
 
     def _signed_by(self, signer: str, message: bytes, signature: str) -> bool:
         if self.recover(message, signature) == signer:

@@ -15,10 +15,12 @@ from pathlib import Path
 
 import msgspec
 
+from aster_sim.auth import NONCES_KEPT
 from aster_sim.core.account import Account, Position
 from aster_sim.core.funding_terms import Funding
 from aster_sim.core.orders import EXPIRE_TAKER, Income, MarginChange, Order, Trade
 from aster_sim.core.state import Changes, Counters, InsuranceFund
+from aster_sim.core.strategies import Strategy
 from aster_sim.core.venue import Venue
 
 
@@ -39,6 +41,7 @@ class AccountRecord(msgspec.Struct):
     isolated: list[str]
     positions: list[Position]
     stp_mode: str = EXPIRE_TAKER
+    countdowns: dict[str, int] = {}
 
 
 class Commit(msgspec.Struct, omit_defaults=True):
@@ -50,7 +53,9 @@ class Commit(msgspec.Struct, omit_defaults=True):
     incomes: list[Income] = []
     margin_changes: list[MarginChange] = []
     fundings: list[Funding] = []
+    strategies: list[Strategy] = []
     prices: dict[str, tuple[Decimal, Decimal]] = {}
+    nonces: dict[str, list[int]] = {}
     counters: Counters | None = None
     fund: InsuranceFund | None = None
 
@@ -62,14 +67,18 @@ _ENCODER = msgspec.json.Encoder()
 class Journal:
     """The open state file of one running venue."""
 
-    def __init__(self, path: Path, lock: int, handle: int) -> None:
+    def __init__(self, path: Path, lock: int, handle: int, nonces: dict[str, list[int]]) -> None:
+        self.nonces = nonces
         self._path = path
         self._lock = lock
         self._handle = handle
 
     @classmethod
     def open(cls, path: Path, venue: Venue) -> Journal:
-        """Lock the file, restore the venue from it, compact it.  Raises JournalError."""
+        """Lock the file, restore the venue from it, compact it.  Raises JournalError.
+
+        ``nonces`` of the journal are those used before, by signer.
+        """
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o600)
         try:
@@ -77,21 +86,26 @@ class Journal:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
                 raise JournalError(f"state file {path.name}: another venue is using it") from error
+            nonces: dict[str, list[int]] = {}
             if path.exists():
                 for commit in _read(path):
                     _apply(venue, commit, path)
+                    for signer, used in commit.nonces.items():
+                        nonces[signer] = (nonces.get(signer, []) + used)[-NONCES_KEPT:]
                 _index(venue)
-            _compact(path, venue)
+            _compact(path, venue, nonces)
             venue.take_changes()  # compaction has just written them
             handle = os.open(path, os.O_WRONLY | os.O_APPEND)
         except BaseException:
             os.close(lock)
             raise
-        return cls(path, lock, handle)
+        return cls(path, lock, handle, nonces)
 
-    def commit(self, venue: Venue, changes: Changes, *, with_prices: bool) -> None:
+    def commit(
+        self, venue: Venue, changes: Changes, *, with_prices: bool, nonces: dict[str, list[int]] | None = None
+    ) -> None:
         """Append what changed.  Raises JournalError when the file cannot take the whole line."""
-        line = _ENCODER.encode(_commit_of(venue, changes, with_prices=with_prices)) + b"\n"
+        line = _ENCODER.encode(_commit_of(venue, changes, with_prices=with_prices, nonces=nonces)) + b"\n"
         written = os.write(self._handle, line)
         if written != len(line):
             os.ftruncate(self._handle, os.fstat(self._handle).st_size - written)
@@ -128,7 +142,7 @@ def _apply(venue: Venue, commit: Commit, path: Path) -> None:
             state.accounts[record.name] = account
         account.wallet, account.deposited = record.wallet, record.deposited
         account.dual_side, account.multi_assets = record.dual_side, record.multi_assets
-        account.stp_mode = record.stp_mode
+        account.stp_mode, account.countdowns = record.stp_mode, record.countdowns
         account.updated_ms, account.leverage = record.updated_ms, record.leverage
         account.isolated = set(record.isolated)
         account.positions = {(row.symbol, row.side): row for row in record.positions}
@@ -140,6 +154,8 @@ def _apply(venue: Venue, commit: Commit, path: Path) -> None:
         state.accounts[income.account].incomes.append(income)
     for change in commit.margin_changes:
         state.accounts[change.account].margin_changes.append(change)
+    for strategy in commit.strategies:
+        state.accounts[strategy.account].strategies[strategy.strategy_id] = strategy
     for funding in commit.fundings:
         if funding.symbol in state.markets:
             state.markets[funding.symbol].funding.history.append(funding)
@@ -194,6 +210,7 @@ def _record_of(account: Account) -> AccountRecord:
         isolated=sorted(account.isolated),
         positions=list(account.positions.values()),
         stp_mode=account.stp_mode,
+        countdowns=account.countdowns,
     )
 
 
@@ -205,7 +222,9 @@ def _prices_of(venue: Venue) -> dict[str, tuple[Decimal, Decimal]]:
     }
 
 
-def _commit_of(venue: Venue, changes: Changes, *, with_prices: bool) -> Commit:
+def _commit_of(
+    venue: Venue, changes: Changes, *, with_prices: bool, nonces: dict[str, list[int]] | None = None
+) -> Commit:
     return Commit(
         accounts=[_record_of(account) for account in changes.accounts.values()],
         orders=list(changes.orders.values()),
@@ -213,18 +232,20 @@ def _commit_of(venue: Venue, changes: Changes, *, with_prices: bool) -> Commit:
         incomes=changes.incomes,
         margin_changes=changes.margin_changes,
         fundings=changes.fundings,
+        strategies=list(changes.strategies.values()),
         prices=_prices_of(venue) if with_prices else {},
+        nonces=nonces or {},
         counters=venue.state.counters,
         fund=venue.state.fund,
     )
 
 
-def _compact(path: Path, venue: Venue) -> None:
+def _compact(path: Path, venue: Venue, nonces: dict[str, list[int]]) -> None:
     """Replace the file by one commit per account with everything in it."""
     draft = path.with_name(path.name + ".new")
     with draft.open("wb") as handle:
         fundings = Changes(fundings=[row for market in venue.state.markets.values() for row in market.funding.history])
-        handle.write(_ENCODER.encode(_commit_of(venue, fundings, with_prices=False)) + b"\n")
+        handle.write(_ENCODER.encode(_commit_of(venue, fundings, with_prices=False, nonces=nonces)) + b"\n")
         for account in venue.state.accounts.values():
             whole = Changes(
                 orders=account.orders,
@@ -232,6 +253,7 @@ def _compact(path: Path, venue: Venue) -> None:
                 trades=sorted((row for rows in account.trades.values() for row in rows), key=lambda row: row.trade_id),
                 incomes=account.incomes,
                 margin_changes=account.margin_changes,
+                strategies=account.strategies,
             )
             handle.write(_ENCODER.encode(_commit_of(venue, whole, with_prices=True)) + b"\n")
         handle.flush()

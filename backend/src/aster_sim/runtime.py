@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -49,6 +50,7 @@ class Runtime:
     seed: int = 0
     started_ms: int = 0
     prices_journaled_us: int = field(default=0)
+    countdown_wound: asyncio.Event = field(default_factory=asyncio.Event)
     update_id: int = field(default=0)
 
     def next_update_id(self) -> int:
@@ -73,17 +75,20 @@ class Runtime:
 
         Raises JournalError when the disk refuses; then nobody was told, and the next call tries again.
         """
-        changes = self.venue.take_changes()
+        changes, nonces = self.venue.take_changes(), self.auth.take_used()
         if self.journal is not None:
             now = self.clock.now_us()
             stale = now - self.prices_journaled_us >= PRICE_JOURNAL_INTERVAL_US
-            if changes or stale:
+            if changes or nonces or stale:
+                with_prices = bool(changes) or stale
                 try:
-                    self.journal.commit(self.venue, changes, with_prices=True)
+                    self.journal.commit(self.venue, changes, with_prices=with_prices, nonces=nonces)
                 except OSError:
                     self.venue.state.changes = changes
+                    self.auth.put_back(nonces)
                     raise
-                self.prices_journaled_us = now
+                if with_prices:
+                    self.prices_journaled_us = now
         events = self.venue.take_events()
         for event in events:
             self.hub.publish_user(event.account, event.payload)

@@ -49,6 +49,7 @@ __all__ = [
 
 _LOG = logging.getLogger("aster_sim")
 _SHUTDOWN_S = 2.0
+COUNTDOWN_TICK_S = 0.01
 TESTNET_CHAIN_ID = 714
 LIVE = "live"
 
@@ -167,7 +168,11 @@ async def start_venue(config: VenueConfig, clock: SimClock | None = None) -> Run
     tape = Tape(lambda purpose: seeded(seed, f"tape:{purpose}"), venue.state.now_ms, with_past=not live)
     runtime = Runtime(venue, clock, auth, hub, faults, Limits(config.limits), tape, seed=seed)
     runtime.started_ms = venue.state.now_ms()
-    runtime.journal = Journal.open(config.state, venue) if config.state else None
+    if config.state:
+        runtime.journal = Journal.open(config.state, venue)
+        auth.restore(runtime.journal.nonces)
+        if venue.countdowns.armed:
+            runtime.countdown_wound.set()
     feed: Feed | None = None
     try:
         for credentials in accounts:
@@ -250,6 +255,7 @@ async def _serve(config: VenueConfig, runtime: Runtime, accounts: list[AccountCr
     runtime.snapshot_listener = sampled.snapshot_taken
     running.start_task(sampled.run(), "streams")
     running.start_task(_housekeeping(runtime, sockets), "housekeeping")
+    running.start_task(_countdowns(runtime), "countdowns")
     return running
 
 
@@ -265,6 +271,17 @@ async def _housekeeping(runtime: Runtime, sockets: Sockets) -> None:
         publish_marks(runtime.hub, runtime.venue.state, second)
         runtime.hub.expire_keys(runtime.clock.now_us())
         last_ping_us = await sockets.keep_alive(last_ping_us)
+
+
+async def _countdowns(runtime: Runtime) -> None:
+    """Look at the countdowns of countdownCancelAll every ten milliseconds, as AsterDEX does, while any runs."""
+    while True:
+        await runtime.countdown_wound.wait()
+        runtime.countdown_wound.clear()
+        while runtime.venue.countdowns.armed:
+            await runtime.clock.sleep(COUNTDOWN_TICK_S)
+            runtime.venue.advance()
+            runtime.settle()
 
 
 def _log_failure(task: asyncio.Task[None]) -> None:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
 from aster_sim.core.numbers import ZERO, commission_half_even, display_half_even, pnl_half_even
 from aster_sim.core.orders import BOTH, EXPIRE_TAKER, LIMIT, LONG, SHORT, Income, MarginChange, Order, Trade
+
+if TYPE_CHECKING:
+    from aster_sim.core.strategies import Strategy
 
 DEFAULT_LEVERAGE = 20
 ENTRY_PRICE_DECIMALS = 8
@@ -87,6 +91,8 @@ class Account:
     incomes: list[Income] = field(default_factory=list)
     margin_changes: list[MarginChange] = field(default_factory=list)
     order_margin: dict[str, Decimal] = field(default_factory=dict)
+    strategies: dict[int, Strategy] = field(default_factory=dict)
+    countdowns: dict[str, int] = field(default_factory=dict)
     margin_called: set[tuple[str, str]] = field(default_factory=set)
 
     @property

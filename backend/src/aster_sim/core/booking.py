@@ -15,6 +15,8 @@ from aster_sim.core.numbers import ZERO
 from aster_sim.core.orders import EXPIRED, FILLED, GTE_GTC, PARTIALLY_FILLED, Order, Trade
 from aster_sim.core.state import State
 
+_DRIVING = {"NEW": "NEW", "AMENDMENT": "REPLACED"}
+
 
 class Booker:
     """The only one who changes orders, positions and wallets."""
@@ -104,6 +106,7 @@ class Booker:
         state.emit(account.name, events.order_update(order, market, execution, now, trade=trade))
         state.changes.orders[order.order_id] = order
         state.changes.accounts[account.name] = account
+        self.drive(order, order.status)
         if not position.amount:
             self.expire_position_bound(account, order.symbol, order.position_side)
         return trade
@@ -157,6 +160,12 @@ class Booker:
         account.closed(order)
         self.refresh_order_margin(account, market)
         self.tell(order, market, execution or status)
+        self.drive(order, status)
+
+    def drive(self, order: Order, event: str) -> None:
+        """Leave the news of a strategy's order for the strategist."""
+        if order.strategy is not None:
+            self._state.strategy_news.append((order.strategy, order.account, event))
 
     def tell(self, order: Order, market: Market, execution: str, *, shown: str = "") -> None:
         """Journal the order and emit ORDER_TRADE_UPDATE; ``shown`` stands in ``X`` instead of its own status."""
@@ -165,3 +174,5 @@ class Booker:
         order.updated_ms = now
         state.changes.orders[order.order_id] = order
         state.emit(order.account, events.order_update(order, market, execution, now, shown=shown))
+        if execution in _DRIVING:
+            self.drive(order, _DRIVING[execution])

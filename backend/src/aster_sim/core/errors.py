@@ -109,6 +109,7 @@ CLOSE_WITH_QUANTITY = Refusal(-4137, "Quantity must be zero with closePosition e
 CLOSE_WITH_REDUCE_ONLY = Refusal(-4138, "Reduce only must be true with closePosition equals true.")
 CLOSE_ORDER_TYPE = Refusal(-4136, "Target strategy invalid for orderType {type}, closePosition true.")
 BAD_CALLBACK_RATE = Refusal(-2007, "Invalid callBack rate.")
+STRATEGY_TRIGGERS = Refusal(-4142, "REJECT: take profit or stop order will be triggered immediately.")
 ISOLATED_LEVERAGE_CUT = Refusal(-4161, "Leverage reduction is not supported in Isolated Margin Mode.")
 MIN_NOTIONAL = Refusal(-4164, "Order's notional must be no smaller than {limit} (unless you choose reduce only).")
 ISOLATED_IN_MULTI_ASSETS = Refusal(-4168, "Unable to adjust to isolated-margin mode under the Multi-Assets mode.")
@@ -122,6 +123,7 @@ STOP_LIMIT_TOO_LOW = Refusal(
 NONCE_EXPIRED = Refusal(-4225, "Nonce Expired")
 NONCE_DUPLICATED = Refusal(-4225, "Nonce Duplicated")
 FOK_NOT_FILLABLE = Refusal(-5021, "Due to the order could not be filled immediately, the FOK order has been rejected.")
+NONCE_OF_ANOTHER = Refusal(-4225, "Nonce does not match the order's.")
 GTX_WOULD_TAKE = Refusal(
     -5022, "Due to the order could not be executed as maker, the Post Only order will be rejected."
 )

@@ -99,9 +99,11 @@ def order_update(
     body.update(
         rp=money(trade.realised_pnl) if trade and trade.realised_pnl else "0",
         pP=order.price_protect,
-        si=0,
-        ss=0,
+        si=order.strategy.strategy_id if order.strategy else 0,
+        ss=order.strategy.number if order.strategy else 0,
     )
+    if order.strategy:
+        body["st"] = order.strategy.kind
     return {"e": "ORDER_TRADE_UPDATE", "E": at_ms, "T": at_ms, "o": body}
 
 

@@ -83,6 +83,15 @@ class Engine:
             self._execute(market, account, order)
         self.settle()
 
+    def retarget(self, order: Order, quantity: Decimal, price: Decimal, stop_price: Decimal) -> None:
+        """Change a conditional order that waits."""
+        market = self._state.markets[order.symbol]
+        market.triggers.remove(order)
+        order.quantity, order.price, order.stop_price = quantity, price, stop_price
+        order.amendments += 1
+        market.triggers.add(order)
+        self._booker.tell(order, market, "AMENDMENT")
+
     def price_moved(self, symbol: str) -> None:
         """React to new prices of a symbol: fill what they reach, fire what they trigger."""
         market = self._state.markets[symbol]
@@ -216,6 +225,7 @@ class Engine:
             return
         market.triggers.remove(order)
         self._booker.tell(order, market, "EXPIRED", shown=EXPIRED)
+        self._booker.drive(order, "STOPPED")
         order.type = LIMIT if order.type in TRIGGERS_INTO_LIMIT else MARKET
         order.price_protect = False
         if order.time_in_force == GTE_GTC:

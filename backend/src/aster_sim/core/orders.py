@@ -52,6 +52,15 @@ class OrderRequest:
     stp_mode: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class StrategyTag:
+    """Which strategy an order belongs to, as which of its sub-orders."""
+
+    strategy_id: int
+    number: int
+    kind: str
+
+
 @dataclass(slots=True)
 class Order:
     """One order of one account; ``type`` changes when a conditional order triggers, ``orig_type`` never.
@@ -59,6 +68,7 @@ class Order:
     ``quantity`` is the whole quantity, executed part included (zero for closePosition until it triggers);
     times are milliseconds. ``forced`` is LIQUIDATION or ADL for the exchange's own orders on an account;
     ``stp_mode`` is what happens when it meets an order of its own account, empty for the account's mode.
+    ``nonce`` is that of the v3 request that placed it.
     """
 
     order_id: int
@@ -89,6 +99,8 @@ class Order:
     trail_extreme: Decimal = ZERO
     forced: str = ""
     stp_mode: str = ""
+    strategy: StrategyTag | None = None
+    nonce: int = 0
 
     @property
     def open(self) -> bool:

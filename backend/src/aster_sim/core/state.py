@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aster_sim.core.account import Account
 from aster_sim.core.catalogue import Catalogue
 from aster_sim.core.funding_terms import Funding
 from aster_sim.core.market import Market
 from aster_sim.core.numbers import ZERO
-from aster_sim.core.orders import Income, MarginChange, Order, Trade
+from aster_sim.core.orders import Income, MarginChange, Order, StrategyTag, Trade
+
+if TYPE_CHECKING:
+    from aster_sim.core.strategies import Strategy
 
 TAKER_RATE = Decimal("0.0004")
 MAKER_RATE = Decimal(0)
@@ -34,6 +38,7 @@ class Counters:
     trade_id: int = 100_000_001
     tran_id: int = 1_000_000_000_001
     update_id: int = 1
+    strategy_id: int = 20_000_001
 
 
 @dataclass(slots=True)
@@ -87,9 +92,18 @@ class Changes:
     incomes: list[Income] = field(default_factory=list)
     margin_changes: list[MarginChange] = field(default_factory=list)
     fundings: list[Funding] = field(default_factory=list)
+    strategies: dict[int, Strategy] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
-        return bool(self.orders or self.accounts or self.trades or self.incomes or self.margin_changes or self.fundings)
+        return bool(
+            self.orders
+            or self.accounts
+            or self.trades
+            or self.incomes
+            or self.margin_changes
+            or self.fundings
+            or self.strategies
+        )
 
 
 @dataclass(slots=True)
@@ -106,6 +120,7 @@ class State:
     events: list[UserEvent] = field(default_factory=list)
     changes: Changes = field(default_factory=Changes)
     fills: int = 0
+    strategy_news: deque[tuple[StrategyTag, str, str]] = field(default_factory=deque)
     rules: Rules = field(default_factory=Rules)
     fund: InsuranceFund = field(default_factory=InsuranceFund)
 

@@ -11,6 +11,7 @@ from aster_sim.core.account import Account
 from aster_sim.core.booking import Booker
 from aster_sim.core.brackets import brackets_for
 from aster_sim.core.catalogue import Catalogue, Instrument
+from aster_sim.core.countdown import Countdowns
 from aster_sim.core.execution import Engine
 from aster_sim.core.filters import check_order, check_percent_price, check_price, check_quantity
 from aster_sim.core.funding import FundingClerk
@@ -31,10 +32,12 @@ from aster_sim.core.orders import (
     TRAILING,
     Order,
     OrderRequest,
+    StrategyTag,
 )
 from aster_sim.core.prices import Prices, on_tick
 from aster_sim.core.settings import Settings
 from aster_sim.core.state import MAKER_RATE, TAKER_RATE, Changes, State, UserEvent
+from aster_sim.core.strategies import Strategist
 from aster_sim.core.triggers import reached
 
 if TYPE_CHECKING:
@@ -69,6 +72,8 @@ class Venue:
         self.settings = Settings(self.state, self.booker)
         self.funding = FundingClerk(self.state, self.booker)
         self.liquidator = Liquidator(self.state, self.engine, self.booker)
+        self.strategies = Strategist(self.state, self._place, self.engine.cancel)
+        self.countdowns = Countdowns(self.state)
         self.ledger = Ledger()
         self.price_listener: Callable[[str], None] | None = None
 
@@ -102,12 +107,18 @@ class Venue:
 
         Checks run in the order of asterdex-facts.md section 12. Raises VenueError, and then did nothing.
         """
+        order = self._place(account, params)
+        self.strategies.react()
+        return order
+
+    def _place(self, account: Account, params: Mapping[str, str], tag: StrategyTag | None = None) -> Order:
         request = parse_order(params)
         market = self._tradable(request.symbol, request)
         check_order(market.instrument, request, market.prices.mark)
         self._check_unique_and_counted(account, market, request)
         self._check_mode(account, request)
         order = self._draft(account, market, request)
+        order.strategy = tag
         self._check_reduce_only(account, order)
         self._check_trigger(market, order)
         if self.state.rules.refuse_unfillable:
@@ -126,6 +137,7 @@ class Venue:
         if order is None or not order.open:
             raise errors.UNKNOWN_ORDER.error()
         self.engine.cancel(order)
+        self.strategies.react()
         return order
 
     def cancel_all(self, account: Account, symbol: str) -> list[Order]:
@@ -133,6 +145,7 @@ class Venue:
         orders = list(account.open_orders.get(symbol, {}).values())
         for order in orders:
             self.engine.cancel(order)
+        self.strategies.react()
         return orders
 
     def amend(
@@ -164,6 +177,7 @@ class Venue:
             raise errors.MIN_NOTIONAL.error(limit=market.instrument.min_notional)
         if quantity <= order.executed:
             self.engine.cancel(order)
+            self.strategies.react()
             return order
         self._check_amended(account, market, order, quantity, price)
         instrument = market.instrument
@@ -172,7 +186,20 @@ class Venue:
             _padded(quantity, instrument.quantity_decimals),
             _padded(price, instrument.price_decimals),
         )
+        self.strategies.react()
         return order
+
+    def retarget(self, order: Order, request: OrderRequest) -> None:
+        """Give a waiting conditional order the quantity and prices of a request.  Raises -2021."""
+        market = self.market(order.symbol)
+        instrument = market.instrument
+        stop_price = _padded(request.stop_price, instrument.price_decimals)
+        price = market.prices.last if order.working_type == CONTRACT_PRICE else market.prices.mark
+        if order.type in STOP_TYPES and reached(order.type, order.side, stop_price, price):
+            raise errors.IMMEDIATE_TRIGGER.error()
+        quantity = _padded(request.quantity, instrument.quantity_decimals)
+        self.engine.retarget(order, quantity, _padded(request.price, instrument.price_decimals), stop_price)
+        self.strategies.react()
 
     def query(self, account: Account, symbol: str, order_id: int | None, client_order_id: str | None) -> Order:
         """One order, open or final.
@@ -200,6 +227,7 @@ class Venue:
         market.prices.move(price, on_tick(last, tick) if last is not None else price, self.state.now_ms())
         self.engine.price_moved(symbol)
         self.liquidator.check(symbol)
+        self.strategies.react()
         self.state.counters.update_id += 1
         if self.price_listener is not None:
             self.price_listener(symbol)
@@ -224,9 +252,12 @@ class Venue:
     # -- time -----------------------------------------------------------------------------------
 
     def advance(self) -> None:
-        """Do what has become due by now: funding, and the liquidations that it brings about."""
+        """Do what has become due by now: countdowns, funding, and the liquidations that it brings about."""
+        for account, symbol in self.countdowns.take_due():
+            self.cancel_all(account, symbol)
         for symbol in dict.fromkeys(self.funding.settle_due()):
             self.liquidator.check(symbol)
+        self.strategies.react()
 
     # -- outputs --------------------------------------------------------------------------------
 

@@ -75,13 +75,17 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """How one endpoint is served; ``weight`` is by its parameters, ``orders`` how many placements it counts as."""
+    """How one endpoint is served; ``weight`` is by its parameters, ``places`` counts as placements.
+
+    ``guarded`` endpoints are signed with the nonce of the request that they undo.
+    """
 
     handler: Callable[[Call], Any]
     weight: Callable[[Mapping[str, str]], int]
     security: Security
     ledgered: bool = False
     places: bool = False
+    guarded: bool = False
 
 
 def fixed(weight: int) -> Callable[[Mapping[str, str]], int]:

@@ -17,6 +17,7 @@ from aster_sim.http.calls import Call, Route, Security, parse_params
 from aster_sim.http.order_routes import AMEND_ROUTE, ORDER_ROUTES, batch_size
 from aster_sim.http.public_routes import PUBLIC_ROUTES, SPOT_ROUTES
 from aster_sim.http.risk_routes import RISK_ROUTES, RISK_V3_ROUTES
+from aster_sim.http.strategy_routes import STRATEGY_ROUTES, STRATEGY_V3_ROUTES
 from aster_sim.http.tape_routes import TAPE_ROUTES
 from aster_sim.runtime import Runtime
 
@@ -34,13 +35,13 @@ class DropConnection(Exception):
 def all_routes() -> dict[tuple[str, str], tuple[Route, bool]]:
     """(method, path) → (route, whether it is of the v3 family)."""
     table: dict[tuple[str, str], tuple[Route, bool]] = {}
-    for routes in (PUBLIC_ROUTES, TAPE_ROUTES, ORDER_ROUTES, ACCOUNT_ROUTES, RISK_ROUTES):
+    for routes in (PUBLIC_ROUTES, TAPE_ROUTES, ORDER_ROUTES, ACCOUNT_ROUTES, RISK_ROUTES, STRATEGY_ROUTES):
         for (method, name), route in routes.items():
             table[method, f"/fapi/v3/{name}"] = (route, True)
             table[method, f"/fapi/v1/{name}"] = (route, False)
     table["PUT", "/fapi/v3/order"] = (AMEND_ROUTE, True)
     table.update({key: (route, True) for key, route in (*V3_ROUTES.items(), *SPOT_ROUTES.items())})
-    table.update({key: (route, True) for key, route in RISK_V3_ROUTES.items()})
+    table.update({key: (route, True) for key, route in (*RISK_V3_ROUTES.items(), *STRATEGY_V3_ROUTES.items())})
     table.update({key: (route, False) for key, route in V1_ROUTES.items()})
     return table
 
@@ -106,6 +107,7 @@ class Dispatcher:
         except VenueError as refusal:
             if record is not None:
                 record.outcome, record.code, record.msg = "refused", refusal.code, refusal.msg
+            runtime.settle()
             if faults is None:
                 raise
             headers.update(refusal.headers)
@@ -123,7 +125,13 @@ class Dispatcher:
             return
         if call.v3:
             joined = f"{query}&{body}" if query and body else query or body
-            call.account_name = runtime.auth.verify_v3(joined.encode("latin-1"), call.params, runtime.clock.now_us())
+            call.account_name = runtime.auth.verify_v3(
+                joined.encode("latin-1"),
+                call.params,
+                runtime.clock.now_us(),
+                guarded=route.guarded,
+                lasting=call.method != "GET",
+            )
         elif route.security in {Security.KEY, Security.MARKET}:
             call.account_name = runtime.auth.verify_key(api_key).account
         else:

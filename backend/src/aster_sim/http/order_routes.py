@@ -36,6 +36,7 @@ def _chain_hash(order: Order) -> str:
 def place_one(call: Call, params: Mapping[str, str]) -> dict[str, Any]:
     """Place one order and answer as newOrderRespType asks: ACK is NEW with nothing executed."""
     order = call.runtime.venue.place(call.account, params)
+    order.nonce = int(call.params.get("nonce", "0")) if call.v3 else 0
     if call.record is not None:
         call.record.order_ids.append(order.order_id)
     wants_result = params.get("newOrderRespType") == "RESULT"
@@ -59,7 +60,8 @@ def _query_open(call: Call) -> Any:
     return _body(call, order, queried=True)
 
 
-def _cancel(call: Call) -> Any:
+def cancel_one(call: Call) -> Any:
+    """``DELETE order``."""
     order = call.runtime.venue.cancel(call.account, *call.selector())
     if call.record is not None:
         call.record.order_ids.append(order.order_id)
@@ -125,8 +127,8 @@ def _place_batch(call: Call) -> Any:
     return answers
 
 
-def _cancel_batch(call: Call) -> Any:
-    symbol = call.symbol()
+def batch_selectors(call: Call) -> list[tuple[int | None, str | None]]:
+    """(orderId, origClientOrderId) of each order that a batch cancels.  Raises -1102, -1130, -4082."""
     selectors: list[tuple[int | None, str | None]]
     if "orderIdList" in call.params:
         ids = [str(row) for row in json_list(call, "orderIdList")]
@@ -137,8 +139,14 @@ def _cancel_batch(call: Call) -> Any:
         selectors = [(None, str(row)) for row in json_list(call, "origClientOrderIdList")]
     if len(selectors) > MAX_BATCH_CANCEL:
         raise errors.BATCH_SIZE.error()
+    return selectors
+
+
+def cancel_batch(call: Call) -> Any:
+    """``DELETE batchOrders``."""
+    symbol = call.symbol()
     answers: list[dict[str, Any]] = []
-    for order_id, client_id in selectors:
+    for order_id, client_id in batch_selectors(call):
         try:
             answers.append(_body(call, call.runtime.venue.cancel(call.account, symbol, order_id, client_id)))
         except VenueError as refusal:
@@ -189,9 +197,9 @@ def _all_orders(call: Call) -> Any:
 ORDER_ROUTES: Mapping[tuple[str, str], Route] = {
     ("POST", "order"): Route(_place, fixed(1), Security.SIGNED, ledgered=True, places=True),
     ("GET", "order"): Route(_query, fixed(1), Security.SIGNED, ledgered=True),
-    ("DELETE", "order"): Route(_cancel, fixed(1), Security.SIGNED, ledgered=True),
+    ("DELETE", "order"): Route(cancel_one, fixed(1), Security.SIGNED, ledgered=True),
     ("POST", "batchOrders"): Route(_place_batch, fixed(5), Security.SIGNED, ledgered=True, places=True),
-    ("DELETE", "batchOrders"): Route(_cancel_batch, fixed(1), Security.SIGNED, ledgered=True),
+    ("DELETE", "batchOrders"): Route(cancel_batch, fixed(1), Security.SIGNED, ledgered=True),
     ("GET", "openOrder"): Route(_query_open, fixed(1), Security.SIGNED, ledgered=True),
     ("GET", "openOrders"): Route(_open_orders, by_symbol(1, 40), Security.SIGNED, ledgered=True),
     ("GET", "allOrders"): Route(_all_orders, fixed(5), Security.SIGNED, ledgered=True),

@@ -106,3 +106,19 @@ async def test_sigkill_loses_nothing_that_a_client_was_told(tmp_path: Path):
             process.send_signal(signal.SIGKILL)
         await process.wait()
     assert len(set(told)) == 18
+
+
+async def test_a_nonce_that_was_used_stays_used_over_a_restart_even_for_a_refused_order(tmp_path: Path):
+    config = VenueConfig(prices="manual", seed=1, accounts=[SPEC], state=tmp_path / "state")
+    first = await start_venue(config)
+    async with SimClient(first) as client:
+        taken, refused = client.nonce(), client.nonce()
+        assert (await client.call("POST", "order", MARKET, nonce=taken)).status == 200
+        assert (await client.call("POST", "order", {**MARKET, "quantity": "100"}, nonce=refused)).code == -2019
+    await first.stop()
+    second = await start_venue(config)
+    async with SimClient(second) as client:
+        for nonce in (taken, refused):
+            assert (await client.call("POST", "order", MARKET, nonce=nonce)).code == -4225
+        assert (await client.call("POST", "order", MARKET)).status == 200
+    await second.stop()

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from aster_sim.core.isolated import change_margin
 from aster_sim.core.orders import FILLED
 from aster_sim.journal import Journal, JournalError
 from support.sim_bench import Bench, make_bench
@@ -82,6 +83,42 @@ def test_everything_is_restored_and_goes_on_working(tmp_path):
     assert (orders["sl"].status, bench.amount()) == (FILLED, Decimal(0))
     assert bench.market("BUY", "0.010").order_id == next_id
     journal.close()
+
+
+def test_what_is_not_an_order_is_restored_too(tmp_path):
+    path = tmp_path / "state"
+    bench = make_bench()
+    journal = Journal.open(path, bench.venue)
+    btc, venue = bench.venue.market("BTCUSDT"), bench.venue
+    venue.settings.set_margin_type(bench.account, btc, "ISOLATED")
+    venue.settings.set_stp_mode(bench.account, "EXPIRE_BOTH")
+    bench.market("BUY", "0.100")
+    change_margin(venue.state, bench.account, btc, "BOTH", Decimal(5), 1)
+    venue.countdowns.wind(bench.account, "ETHUSDT", 60_000)
+    sub = {"securityType": "USDT_FUTURES", "symbol": "BTCUSDT", "side": "SELL", "type": "LIMIT", "timeInForce": "GTC"}
+    rows = [{**sub, "strategySubId": str(number), "quantity": "0.010", "price": f"9{number}500"} for number in (7, 8)]
+    rows = [{**row, "strategySubId": str(number)} for number, row in enumerate(rows, start=1)]
+    venue.strategies.place(bench.account, "OCO", "pair", rows)
+    bench.now_us = btc.funding.next_ms * 1000
+    venue.funding.settle_due()
+    venue.state.fund.clear(Decimal(-7))
+    journal.commit(venue, venue.take_changes(), with_prices=True, nonces={"0xsigner": [1, 2]})
+    journal.close()
+    for _ in range(2):
+        restored, reopened = _restored(path)
+        account, state = restored.account, restored.venue.state
+        assert account.stp_mode == "EXPIRE_BOTH"
+        assert account.margin_changes == bench.account.margin_changes
+        assert account.countdowns == bench.account.countdowns != {}
+        assert account.strategies == bench.account.strategies != {}
+        assert list(state.markets["BTCUSDT"].funding.history) == list(btc.funding.history)
+        assert list(state.markets["BTCUSDT"].holders) == ["alice"]
+        assert state.fund == venue.state.fund
+        assert reopened.nonces == {"0xsigner": [1, 2]}
+        reopened.close()
+    restored.venue.strategies.find(account, "OCO", None, "pair")
+    restored.jump("97510")
+    assert account.strategies[next(iter(account.strategies))].status == "EXPIRED"
 
 
 def test_compaction_changes_nothing(tmp_path):
