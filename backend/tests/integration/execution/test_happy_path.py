@@ -95,6 +95,17 @@ async def test_leverage_is_capped_and_set_on_the_exchange(stage: Arena) -> None:
         assert {row.leverage for row in rows} == {25}
 
 
+async def test_a_market_that_moved_away_is_not_entered(stage: Arena) -> None:
+    """C7: the best price on the other side is too far from the mark."""
+    async with stage.application(TES_RISK_MAX_PRICE_DEVIATION_BPS="0.001") as application:
+        refused = await decide(application.service("default"), buy())
+        assert refused.status is ResultStatus.REJECTED
+        assert refused.results[0].error is not None
+        assert refused.results[0].error.code == "price_deviation"
+        assert "0.001 bps" in refused.results[0].error.message
+        assert await stage.levers.orders(symbol=BTC) == []
+
+
 async def test_events_are_gapless_and_tell_the_story_in_order(stage: Arena) -> None:
     async with stage.application() as application:
         result = await decide(application.service("default"), buy())

@@ -126,11 +126,12 @@ class AccountCalls:
 
     async def balances(self) -> list[BalanceReport]:
         """Balances of all assets, empty ones included."""
-        return await self._gateway.read(endpoints.BALANCE, "", _balances)
+        return await self._gateway.read(endpoints.BALANCE, "", _balances, priority=Priority.RECONCILIATION)
 
     async def positions(self, symbol: str | None = None) -> list[PositionReport]:
         """Position rows, flat ones included: one ``BOTH`` row per symbol, or ``LONG`` and ``SHORT`` in hedge mode."""
-        return await self._gateway.read(endpoints.POSITIONS, _symbol_form(symbol), _positions)
+        priority = Priority.QUERY if symbol is not None else Priority.RECONCILIATION
+        return await self._gateway.read(endpoints.POSITIONS, _symbol_form(symbol), _positions, priority=priority)
 
     async def account(self) -> AccountReport:
         """The account's totals. Asks the older path where the renamed one does not exist (fact sheet, section 10.4)."""

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 
 from app.domain.errors import ErrorCode, ExchangeError
 from app.domain.instruments import Instrument
+from app.domain.policy import RiskPolicy
 from app.domain.ports import Clock
 from app.domain.reports import AccountConfigUpdate, LeverageSetting, MarginType, MarkPrice, PositionReport
 from app.domain.trades import TradeError
 from app.integrations.aster.client import AsterClient
 from app.services.execution.planning import EntryPlan, MarketView
+from app.services.execution.risk import too_far
 
 _MARK_FRESH_S = 3.0
 _INSTRUMENTS_FRESH_S = 3600.0
@@ -22,10 +25,10 @@ class Market:
     Mark prices come from the market stream; when it has been silent for three seconds they are read.
     """
 
-    def __init__(self, client: AsterClient, clock: Clock, margin_type: MarginType | None) -> None:
+    def __init__(self, client: AsterClient, clock: Clock, policy: RiskPolicy) -> None:
         self._client = client
         self._clock = clock
-        self._margin_type = margin_type
+        self._policy = policy
         self._instruments: dict[str, Instrument] = {}
         self._instruments_read_at: float | None = None
         self._marks: dict[str, tuple[MarkPrice, float]] = {}
@@ -96,10 +99,27 @@ class Market:
             self.is_hedge_mode = update.is_hedge_mode
 
     async def prepare(self, plan: EntryPlan) -> TradeError | None:
-        """Set margin type and leverage for an entry, and check what the exchange made of it (scenario Z6).
+        """Get the exchange ready for an entry, and look at the price once more; both at the same time.
 
         Returns why the entry must not be sent, or None.
         """
+        by_settings, by_price = await asyncio.gather(self._apply_settings(plan), self._look_at_price(plan))
+        return by_settings or by_price
+
+    async def _look_at_price(self, plan: EntryPlan) -> TradeError | None:
+        """The market may have moved away since the plan was made (scenario C7)."""
+        asset = plan.wish.item.asset
+        try:
+            quote = await self._client.book_ticker(asset)
+        except ExchangeError as error:
+            text = f"the best prices of {asset} could not be read: {error}"
+            return TradeError(code=ErrorCode.EXCHANGE_UNAVAILABLE, message=text, exchange_code=error.code)
+        mark = self.last_mark(asset)
+        refusal = too_far(plan, quote, mark.mark_price if mark else plan.reference_price, self._policy)
+        return TradeError(code=refusal.code, message=refusal.message) if refusal else None
+
+    async def _apply_settings(self, plan: EntryPlan) -> TradeError | None:
+        """Set margin type and leverage, and check what the exchange made of it (scenario Z6)."""
         asset = plan.wish.item.asset
         try:
             await self._set_margin_type(asset)
@@ -123,7 +143,7 @@ class Market:
         return None
 
     async def _set_margin_type(self, asset: str) -> None:
-        wanted = self._margin_type
+        wanted = self._policy.margin_type
         if wanted is not None and self._margin_types.get(asset) is not wanted:
             await self._client.set_margin_type(asset, wanted)
             self._margin_types[asset] = wanted

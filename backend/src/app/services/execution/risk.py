@@ -13,8 +13,9 @@ from decimal import Decimal
 
 from app.domain.errors import ErrorCode
 from app.domain.ids import OrderRole
-from app.domain.money import ZERO, plain
+from app.domain.money import BPS, ZERO, plain
 from app.domain.policy import HARD_MAXIMUM_LEVERAGE, AccountPolicy, LeveragePolicy, RiskPolicy
+from app.domain.reports import BookTicker
 from app.domain.trades import TradeSide
 from app.services.execution.planning import EntryPlan, EntryWish, MarketView, plan_entry
 
@@ -74,6 +75,24 @@ def assess(
     except _Refusal as refusal:
         return refusal.refused
     return RiskApproved(plan=plan)
+
+
+def too_far(plan: EntryPlan, quote: BookTicker, mark: Decimal, policy: RiskPolicy) -> RiskRefused | None:
+    """Why the entry would fill too far from the mark price, judged by the best price on the other side, or None."""
+    is_long = plan.wish.side is TradeSide.LONG
+    expected = quote.ask_price if is_long else quote.bid_price
+    asset = plan.wish.item.asset
+    if expected <= ZERO:
+        text = f"nobody {'sells' if is_long else 'buys'} {asset} at the moment"
+        return RiskRefused(code=ErrorCode.PRICE_DEVIATION, message=text)
+    away_bps = abs(expected / mark - 1) * BPS
+    if away_bps <= policy.maximum_price_deviation_bps:
+        return None
+    text = (
+        f"{asset} would fill at about {plain(expected)}, {away_bps:.1f} bps from the mark price {plain(mark)}; "
+        f"the limit is {plain(policy.maximum_price_deviation_bps)} bps"
+    )
+    return RiskRefused(code=ErrorCode.PRICE_DEVIATION, message=text)
 
 
 def too_old(wish: EntryWish, policy: RiskPolicy, now: datetime) -> RiskRefused | None:

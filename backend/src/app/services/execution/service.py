@@ -105,7 +105,7 @@ class ExecutionService:
         self._clock = clock
         self._store_health = store_health
         self._background = Supervisor(clock, self._on_failure)
-        self._market = Market(client, clock, policy.risk.margin_type)
+        self._market = Market(client, clock, policy.risk)
         self._projection = Projection()
         self._reconciler = Reconciler(
             policy=policy,
