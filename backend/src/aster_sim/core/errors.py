@@ -44,6 +44,7 @@ SIGNATURE_CHECK_FAILED = Refusal(-1000, "Signature check failed")
 TOO_MANY_REQUESTS = Refusal(
     -1003, "Too many requests; current limit is {limit} request weight per minute. Please use WebSocket.", 429
 )
+IP_BANNED = Refusal(-1003, "Way too many requests; IP banned until {until}.", 418)
 TOO_MANY_ORDERS = Refusal(-1015, "Too many new orders; current limit is {limit} orders per {interval}.", 429)
 UNSUPPORTED = Refusal(-1020, "This operation is not supported: {what}.")
 NOT_SIMULATED = Refusal(-1020, "{what} is not simulated yet.", 404)

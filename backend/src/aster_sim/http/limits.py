@@ -1,17 +1,20 @@
 """Rate limits: request weight per IP and minute, orders per account (asterdex-facts.md section 8).
 
-Windows are aligned to the venue's clock. Growing bans (418) are issue 3's.
+Windows are aligned to the venue's clock. Who goes on after a 429 is banned (418): two minutes the first time,
+twice as long each further time, three days at most. How many refused requests it takes is not documented.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from aster_sim.core import errors
 from aster_sim.core.errors import VenueError
 
 MINUTE_S = 60
 BURST_S = 10
+WEIGHT_HEADER = "X-MBX-USED-WEIGHT-1M"
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,10 +24,14 @@ class LimitRules:
     weight_per_minute: int = 2400
     orders_per_minute: int = 1200
     orders_per_ten_seconds: int = 300
+    refusals_before_ban: int = 10
+    first_ban_s: int = 120
+    longest_ban_s: int = 3 * 24 * 3600
 
     def times(self, factor: int) -> LimitRules:
         """Each limit so many times as high."""
-        return LimitRules(
+        return replace(
+            self,
             weight_per_minute=self.weight_per_minute * factor,
             orders_per_minute=self.orders_per_minute * factor,
             orders_per_ten_seconds=self.orders_per_ten_seconds * factor,
@@ -71,6 +78,15 @@ class _Window:
         return max(1, -(-(width - now_us % width) // 1_000_000))
 
 
+@dataclass(slots=True)
+class _Offender:
+    """An IP that went on after a 429: until when it is banned, how often it was."""
+
+    refusals: int = 0
+    bans: int = 0
+    until_us: int = 0
+
+
 class Limits:
     """The venue's counters."""
 
@@ -79,15 +95,42 @@ class Limits:
         self._weight = _Window(MINUTE_S)
         self._orders_minute = _Window(MINUTE_S)
         self._orders_burst = _Window(BURST_S)
+        self._offenders: dict[str, _Offender] = {}
 
     def spend_weight(self, ip: str, weight: int, now_us: int) -> int:
-        """Count a request; the weight used in this minute.  Raises -1003 (429 with Retry-After) beyond the limit."""
+        """Count a request; the weight used in this minute.
+
+        Raises -1003 with Retry-After: 429 beyond the limit, 418 for an IP that is banned.
+        """
+        offender = self._offenders.get(ip)
+        if offender is not None and now_us < offender.until_us:
+            raise _banned(offender.until_us, now_us)
         used = self._weight.add(ip, weight, now_us)
         if used > self.rules.weight_per_minute:
-            raise _limited(
-                errors.TOO_MANY_REQUESTS.error(limit=self.rules.weight_per_minute), self._weight.wait_s(now_us)
-            )
+            raise self._refused(ip, used, now_us)
         return used
+
+    def ban(self, ip: str, seconds: float, now_us: int) -> VenueError:
+        """Ban an IP for a time; the answer to give it."""
+        offender = self._offenders.setdefault(ip, _Offender())
+        offender.bans += 1
+        offender.refusals = 0
+        offender.until_us = now_us + int(seconds * 1_000_000)
+        return _banned(offender.until_us, now_us)
+
+    def pardon(self) -> None:
+        """Lift all bans and forget them."""
+        self._offenders.clear()
+
+    def _refused(self, ip: str, used: int, now_us: int) -> VenueError:
+        """Count a request beyond the limit; the 429 or, once too often, the 418 to answer with."""
+        offender = self._offenders.setdefault(ip, _Offender())
+        offender.refusals += 1
+        if offender.refusals > self.rules.refusals_before_ban:
+            seconds = min(self.rules.first_ban_s << offender.bans, self.rules.longest_ban_s)
+            return self.ban(ip, seconds, now_us)
+        refusal = errors.TOO_MANY_REQUESTS.error(limit=self.rules.weight_per_minute)
+        return _limited(refusal, self._weight.wait_s(now_us), {WEIGHT_HEADER: str(used)})
 
     def weight_used(self, ip: str, now_us: int) -> int:
         """The weight used in this minute."""
@@ -105,5 +148,10 @@ class Limits:
         return minute.add(account, orders, now_us), burst.add(account, orders, now_us)
 
 
-def _limited(error: VenueError, wait_s: int) -> VenueError:
-    return VenueError(error.code, error.msg, error.status, {"Retry-After": str(wait_s)})
+def _limited(error: VenueError, wait_s: int, headers: Mapping[str, str] | None = None) -> VenueError:
+    return VenueError(error.code, error.msg, error.status, {"Retry-After": str(wait_s), **(headers or {})})
+
+
+def _banned(until_us: int, now_us: int) -> VenueError:
+    wait_s = max(1, -(-(until_us - now_us) // 1_000_000))
+    return _limited(errors.IP_BANNED.error(until=until_us // 1000), wait_s)
