@@ -100,7 +100,14 @@ def by_symbol(with_symbol: int, without: int) -> Callable[[Mapping[str, str]], i
 
 def parse_params(query: str, body: str) -> dict[str, str]:
     """Parameters of query and body; the query wins (asterdex-facts.md section 3)."""
-    params = dict(parse_qsl(body, keep_blank_values=True)) if body else {}
+    params = _parsed(body) if body else {}
     if query:
-        params.update(parse_qsl(query, keep_blank_values=True))
+        params.update(_parsed(query))
     return params
+
+
+def _parsed(text: str) -> dict[str, str]:
+    if "%" in text or "+" in text:
+        return dict(parse_qsl(text, keep_blank_values=True))
+    pairs = (pair.partition("=") for pair in text.split("&"))  # several times faster, and enough for most orders
+    return {name: value for name, _, value in pairs if name or value}
