@@ -6,6 +6,7 @@ import asyncio
 import random
 import secrets
 import time
+from collections.abc import Callable
 from typing import Protocol
 
 
@@ -31,6 +32,22 @@ class SystemClock:
     async def sleep(self, seconds: float) -> None:
         """Wait in real time."""
         await asyncio.sleep(seconds)
+
+
+class SkewedClock:
+    """A clock that a fault may set ahead or behind."""
+
+    def __init__(self, base: SimClock, skew_us: Callable[[], int]) -> None:
+        self._base = base
+        self._skew_us = skew_us
+
+    def now_us(self) -> int:
+        """Microseconds since 1970-01-01 UTC, as the venue believes."""
+        return self._base.now_us() + self._skew_us()
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait on the true clock."""
+        await self._base.sleep(seconds)
 
 
 def seeded(seed: int, purpose: str) -> random.Random:

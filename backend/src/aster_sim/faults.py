@@ -8,14 +8,24 @@ A fault is a JSON object::
 
 Actions on requests: ``delay_before`` and ``delay_after`` (``seconds``), ``drop_before`` (not executed) and
 ``drop_after`` (executed; no answer), ``error`` (``status``, ``code``, ``msg``, ``body``, ``content_type``,
-``headers``, ``executed``). Actions on user-stream frames, matched by ``account`` and ``event`` (its ``e``):
-``drop_events``, ``duplicate_events``, ``disconnect``. ``count`` 0 means always; the default is once.
+``headers``, ``executed``), ``ban`` (418 to this IP for ``seconds``).
+
+Actions on user-stream frames, matched by ``account`` and ``event`` (its ``e``): ``drop_events``,
+``duplicate_events``, ``delay_events`` (``seconds``), ``reorder_events`` (the frame comes after the next one, or a
+second late), ``disconnect``, ``silence`` (this frame and all for ``seconds`` are lost, the socket stays open),
+``kill_key`` (the listen key dies without a word). ``count`` 0 means always; the default is once.
+
+Actions on the whole venue, which match nothing and begin ``after`` so many seconds: ``clock_skew`` (the venue's
+clock is ahead by ``seconds``, behind when negative, for ``lasts`` seconds or for good), ``maintenance`` (sockets are
+closed, REST answers 503 or as ``status``, ``code``, ``msg``, ``body`` say, for ``seconds``), ``restart`` (sockets are
+closed, listen keys forgotten, connections dropped for ``seconds``), ``silence_market`` (no market frames for
+``seconds``).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,8 +35,14 @@ import msgspec
 if TYPE_CHECKING:
     from random import Random
 
-REQUEST_ACTIONS = frozenset({"delay_before", "delay_after", "drop_before", "drop_after", "error"})
-STREAM_ACTIONS = frozenset({"drop_events", "duplicate_events", "disconnect"})
+REQUEST_ACTIONS = frozenset({"delay_before", "delay_after", "drop_before", "drop_after", "error", "ban"})
+STREAM_ACTIONS = frozenset(
+    {"drop_events", "duplicate_events", "delay_events", "reorder_events", "disconnect", "silence", "kill_key"}
+)
+OUTAGES = frozenset({"maintenance", "restart"})
+VENUE_ACTIONS = OUTAGES | {"clock_skew", "silence_market"}
+_ACTIONS = REQUEST_ACTIONS | STREAM_ACTIONS | VENUE_ACTIONS
+_SECOND_US = 1_000_000
 
 
 class FaultError(ValueError):
@@ -55,6 +71,8 @@ class Action(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     content_type: str | None = None
     headers: dict[str, str] = {}
     executed: bool = False
+    after: float = 0.0
+    lasts: float = 0.0
 
 
 class Fault(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -67,14 +85,26 @@ class Fault(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     probability: float = 1.0
 
 
+_LOST = Action("drop_events")
+
+
 @dataclass(slots=True)
 class ActiveFault:
     """A fault in the plan with what is left of it."""
 
     number: int
     fault: Fault
+    added_us: int = 0
     skipped: int = 0
     used: int = 0
+
+    def blows(self, now_us: int) -> bool:
+        """Whether an action on the whole venue is in force."""
+        action = self.fault.action
+        start = self.added_us + int(action.after * _SECOND_US)
+        duration = action.lasts if action.type == "clock_skew" else action.seconds
+        endless = action.type == "clock_skew" and not action.lasts
+        return start <= now_us and (endless or now_us < start + int(duration * _SECOND_US))
 
     @property
     def spent(self) -> bool:
@@ -100,8 +130,11 @@ class RequestFaults:
 class FaultPlan:
     """The faults in force, in the order in which they were added."""
 
-    def __init__(self, rng: Random) -> None:
+    def __init__(self, rng: Random, now_us: Callable[[], int]) -> None:
+        """``now_us`` is the true clock, which no fault skews."""
         self._rng = rng
+        self._now_us = now_us
+        self._silent: list[tuple[str | None, int]] = []
         self._faults: list[ActiveFault] = []
         self._numbers = 0
 
@@ -111,7 +144,7 @@ class FaultPlan:
         added: list[ActiveFault] = []
         for fault in faults:
             self._numbers += 1
-            added.append(ActiveFault(self._numbers, fault))
+            added.append(ActiveFault(self._numbers, fault, self._now_us()))
         self._faults += added
         return [row.as_dict() for row in added]
 
@@ -124,7 +157,8 @@ class FaultPlan:
         self.add(rows)
 
     def clear(self, number: int | None = None) -> None:
-        """Remove one fault, or all."""
+        """Remove one fault, or all; silence ends with its fault."""
+        self._silent.clear()
         self._faults = [row for row in self._faults if number is not None and row.number != number]
 
     def listing(self) -> list[dict[str, Any]]:
@@ -152,8 +186,31 @@ class FaultPlan:
                 plan.ending = action
         return plan if plan.names else None
 
-    def for_event(self, account: str, event: str) -> str | None:
+    def skew_us(self) -> int:
+        """How far the venue's clock is ahead of the true one."""
+        rows = self._blowing("clock_skew") if self._faults else ()
+        return sum(int(row.fault.action.seconds * _SECOND_US) for row in rows)
+
+    def outage(self) -> tuple[int, Action] | None:
+        """The outage in force, with its number; None when the venue serves."""
+        rows = self._blowing(*OUTAGES) if self._faults else []
+        return (rows[0].number, rows[0].fault.action) if rows else None
+
+    def market_is_silent(self) -> bool:
+        """Whether market frames are lost."""
+        return bool(self._faults and self._blowing("silence_market"))
+
+    def _blowing(self, *types: str) -> list[ActiveFault]:
+        rows = [row for row in self._faults if row.fault.action.type in types]
+        return [row for row in rows if row.blows(self._now_us())] if rows else rows
+
+    def for_event(self, account: str, event: str) -> Action | None:
         """The action on a user-stream frame; None when it passes."""
+        if self._silent:
+            now = self._now_us()
+            self._silent = [row for row in self._silent if now < row[1]]
+            if any(who in {None, account} for who, _ in self._silent):
+                return _LOST
         for row in self._faults:
             match = row.fault.match
             if row.fault.action.type not in STREAM_ACTIONS:
@@ -161,7 +218,11 @@ class FaultPlan:
             if match.account not in {None, account} or match.event not in {None, event}:
                 continue
             if self._acts(row):
-                return row.fault.action.type
+                action = row.fault.action
+                if action.type == "silence":
+                    self._silent.append((match.account, self._now_us() + int(action.seconds * _SECOND_US)))
+                    return _LOST
+                return action
         return None
 
     def _acts(self, row: ActiveFault) -> bool:
@@ -191,9 +252,13 @@ def _parse(row: Any) -> Fault:
         fault = msgspec.convert(row, Fault)
     except msgspec.ValidationError as error:
         raise FaultError(f"fault: {error}") from error
-    if fault.action.type not in REQUEST_ACTIONS | STREAM_ACTIONS:
-        known: Iterable[str] = sorted(REQUEST_ACTIONS | STREAM_ACTIONS)
+    if fault.action.type not in _ACTIONS:
+        known: Iterable[str] = sorted(_ACTIONS)
         raise FaultError(f"fault: action.type {fault.action.type!r} is none of {', '.join(known)}")
-    if fault.count < 0 or fault.skip < 0 or fault.action.seconds < 0 or not 0 <= fault.probability <= 1:
-        raise FaultError("fault: count, skip and seconds must not be negative, probability within 0 and 1")
+    action = fault.action
+    negative = action.seconds < 0 and action.type != "clock_skew"
+    if fault.count < 0 or fault.skip < 0 or negative or action.after < 0 or action.lasts < 0:
+        raise FaultError("fault: count, skip, seconds, after and lasts must not be negative")
+    if not 0 <= fault.probability <= 1:
+        raise FaultError("fault: probability must be within 0 and 1")
     return fault

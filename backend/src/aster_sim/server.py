@@ -13,7 +13,7 @@ from typing import Any
 from aiohttp import web
 
 from aster_sim.auth import Authenticator
-from aster_sim.clock import SimClock, SystemClock, entropy_hex, fresh_seed, seeded
+from aster_sim.clock import SimClock, SkewedClock, SystemClock, entropy_hex, fresh_seed, seeded
 from aster_sim.core.catalogue import built_in_catalogue, load_catalogue
 from aster_sim.core.state import MAKER_RATE, TAKER_RATE
 from aster_sim.core.venue import Venue
@@ -23,12 +23,13 @@ from aster_sim.feeds.base import Feed
 from aster_sim.feeds.candles import CandleFeed, read_candles, symbol_of
 from aster_sim.feeds.live import MAINNET_STREAMS, LiveFeed
 from aster_sim.feeds.manual import ManualFeed
-from aster_sim.feeds.synthetic import SyntheticFeed
+from aster_sim.feeds.synthetic import CALM, SyntheticFeed, weather_of
 from aster_sim.http.control import Control
 from aster_sim.http.dispatch import Dispatcher, DropConnection
 from aster_sim.http.hub import Hub
 from aster_sim.http.limits import LimitRules, Limits
 from aster_sim.http.market_streams import MarketStreams, publish_marks
+from aster_sim.http.outages import Outages
 from aster_sim.http.sampled_streams import SampledStreams
 from aster_sim.http.sockets import MAX_URL, Sockets
 from aster_sim.http.sockets import PREFIX as FSTREAM_PREFIX
@@ -50,6 +51,7 @@ __all__ = [
 _LOG = logging.getLogger("aster_sim")
 _SHUTDOWN_S = 2.0
 COUNTDOWN_TICK_S = 0.01
+LATE_FRAMES_TICK_S = 0.01
 TESTNET_CHAIN_ID = 714
 LIVE = "live"
 
@@ -62,7 +64,7 @@ class VenueStartError(OSError):
 class VenueConfig:
     """How a venue is to be.
 
-    ``prices``: ``synthetic``, ``candles:FILE[,FILE…]`` (a FILE may be ``SYMBOL=path``), ``live`` or
+    ``prices``: ``synthetic[:volatility=1,jumps=0]``, ``candles:FILE[,FILE…]`` (a FILE may be ``SYMBOL=path``), ``live`` or
     ``live:SYMBOL[,SYMBOL…]`` (those also trade by trade; from ``live_url``), or ``manual``. ``speed``: candles per
     second, 0 for stepping through the control API. ``seed`` None: a fresh one. ``port`` 0: any free one.
     ``depth`` scales the synthetic liquidity; ``nonce_window_s`` is ± seconds around the venue's clock.
@@ -149,6 +151,8 @@ async def start_venue(config: VenueConfig, clock: SimClock | None = None) -> Run
     live = config.prices.partition(":")[0] == LIVE
     if live:
         catalogue = replace(catalogue, start_prices={})
+    faults = FaultPlan(seeded(seed, "faults"), clock.now_us)
+    clock = SkewedClock(clock, faults.skew_us)
     venue = Venue(
         catalogue,
         seeded(seed, "liquidity"),
@@ -157,14 +161,13 @@ async def start_venue(config: VenueConfig, clock: SimClock | None = None) -> Run
         taker_rate=config.taker_rate,
         maker_rate=config.maker_rate,
     )
-    faults = FaultPlan(seeded(seed, "faults"))
     if config.faults:
         faults.load(config.faults)
     auth = Authenticator(config.chain_id, config.nonce_window_s)
     accounts = [complete(spec, entropy_hex) for spec in config.accounts]
     for credentials in accounts:
         auth.register(credentials)
-    hub = Hub(faults, entropy_hex)
+    hub = Hub(faults, entropy_hex, clock.now_us)
     tape = Tape(lambda purpose: seeded(seed, f"tape:{purpose}"), venue.state.now_ms, with_past=not live)
     runtime = Runtime(venue, clock, auth, hub, faults, Limits(config.limits), tape, seed=seed)
     runtime.started_ms = venue.state.now_ms()
@@ -193,8 +196,9 @@ async def start_venue(config: VenueConfig, clock: SimClock | None = None) -> Run
 
 def _feed(config: VenueConfig, runtime: Runtime, seed: int) -> Feed:
     kind, _, rest = config.prices.partition(":")
-    if kind == "synthetic" and not rest:
-        return SyntheticFeed(runtime.venue, runtime.clock, seeded(seed, "prices"), runtime.settle)
+    if kind == "synthetic":
+        weather = weather_of(rest) if rest else CALM
+        return SyntheticFeed(runtime.venue, runtime.clock, seeded(seed, "prices"), runtime.settle, weather)
     if kind == "manual" and not rest:
         return ManualFeed()
     if kind == "candles" and rest:
@@ -210,11 +214,15 @@ def _feed(config: VenueConfig, runtime: Runtime, seed: int) -> Feed:
 
 
 async def _serve(config: VenueConfig, runtime: Runtime, accounts: list[AccountCredentials], feed: Feed) -> RunningVenue:
-    dispatcher, sockets = Dispatcher(runtime), Sockets(runtime)
+    dispatcher, sockets, outages = Dispatcher(runtime), Sockets(runtime), Outages(runtime)
     control = Control(runtime, feed if isinstance(feed, CandleFeed) else None)
 
     async def handle(request: web.BaseRequest) -> web.StreamResponse:
         path, _, query = request.raw_path.partition("?")
+        if not path.startswith("/sim/"):
+            refused = outages.refuse(request)
+            if refused is not None:
+                return refused
         if path.startswith("/fapi/"):
             try:
                 return await dispatcher.handle(request)
@@ -254,18 +262,20 @@ async def _serve(config: VenueConfig, runtime: Runtime, accounts: list[AccountCr
     sampled = SampledStreams(runtime)
     runtime.snapshot_listener = sampled.snapshot_taken
     running.start_task(sampled.run(), "streams")
-    running.start_task(_housekeeping(runtime, sockets), "housekeeping")
+    running.start_task(_housekeeping(runtime, sockets, outages), "housekeeping")
     running.start_task(_countdowns(runtime), "countdowns")
+    running.start_task(_late_frames(runtime), "late frames")
     return running
 
 
-async def _housekeeping(runtime: Runtime, sockets: Sockets) -> None:
-    """Once a second: what is due at the venue, mark-price streams, listen keys that end, pings."""
+async def _housekeeping(runtime: Runtime, sockets: Sockets, outages: Outages) -> None:
+    """Once a second: what is due at the venue, outages, mark-price streams, listen keys that end, pings."""
     last_ping_us = runtime.clock.now_us()
     second = 0
     while True:
         await runtime.clock.sleep(1.0)
         second += 1
+        outages.look()
         runtime.venue.advance()
         runtime.settle()
         publish_marks(runtime.hub, runtime.venue.state, second)
@@ -282,6 +292,15 @@ async def _countdowns(runtime: Runtime) -> None:
             await runtime.clock.sleep(COUNTDOWN_TICK_S)
             runtime.venue.advance()
             runtime.settle()
+
+
+async def _late_frames(runtime: Runtime) -> None:
+    """Send the frames that a fault keeps back, a hundred times a second while there are any."""
+    while True:
+        await runtime.hub.late_frames.wait()
+        runtime.hub.late_frames.clear()
+        while runtime.hub.send_late():
+            await runtime.clock.sleep(LATE_FRAMES_TICK_S)
 
 
 def _log_failure(task: asyncio.Task[None]) -> None:

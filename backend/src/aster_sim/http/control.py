@@ -14,23 +14,18 @@ import msgspec
 from aiohttp import web
 
 from aster_sim.clock import entropy_hex
-from aster_sim.core import views
 from aster_sim.core.errors import VenueError
 from aster_sim.core.numbers import parse_decimal
-from aster_sim.core.orders import CANCELED
 from aster_sim.credentials import AccountSpecError, complete, parse_spec
 from aster_sim.faults import FaultError
 from aster_sim.feeds.candles import CandleFeed
-from aster_sim.http.dispatch import json_response
+from aster_sim.http.answers import json_response
 from aster_sim.http.ledger_view import ledger_body, state_body
 from aster_sim.http.market_streams import SLOW_MARK_S, publish_marks
+from aster_sim.http.people import ControlError
 from aster_sim.runtime import Runtime
 
 _DECODER = msgspec.json.Decoder(float_hook=str)
-
-
-class ControlError(ValueError):
-    """A control request that cannot be done; the message says why."""
 
 
 class Control:
@@ -51,6 +46,9 @@ class Control:
             ("POST", "/sim/accounts"): self._open_account,
             ("POST", "/sim/orders"): self._place,
             ("DELETE", "/sim/orders"): self._cancel,
+            ("POST", "/sim/positions"): self._positions,
+            ("POST", "/sim/modes"): self._modes,
+            ("POST", "/sim/funding"): self._funding,
         }
 
     async def handle(self, request: web.BaseRequest, path: str) -> web.Response:
@@ -138,50 +136,25 @@ class Control:
         }
 
     async def _place(self, request: web.BaseRequest) -> Any:
-        account, params = await self._human(request)
-        record = self._runtime.venue.ledger.open(
-            self._runtime.clock.now_us(), account, "human", "POST", "/sim/orders", params
-        )
-        try:
-            order = self._runtime.venue.place(self._runtime.account(account), params)
-        except VenueError as refusal:
-            record.outcome, record.code, record.msg = "refused", refusal.code, refusal.msg
-            raise
-        record.outcome = "executed"
-        record.order_ids.append(order.order_id)
-        self._runtime.settle()
-        return views.order_body(order, self._runtime.venue.state.markets[order.symbol])
+        body = await _object(request)
+        account = people.account_of(self._runtime, body)
+        body.pop("account", None)
+        return people.place(self._runtime, account, people.form(body))
 
     async def _cancel(self, request: web.BaseRequest) -> Any:
-        account, params = await self._human(request)
-        record = self._runtime.venue.ledger.open(
-            self._runtime.clock.now_us(), account, "human", "DELETE", "/sim/orders", params
-        )
-        order_id = params.get("orderId", "")
-        try:
-            order = self._runtime.venue.cancel(
-                self._runtime.account(account),
-                params.get("symbol", ""),
-                int(order_id) if order_id.isdigit() else None,
-                params.get("origClientOrderId"),
-            )
-        except VenueError as refusal:
-            record.outcome, record.code, record.msg = "refused", refusal.code, refusal.msg
-            raise
-        record.outcome = "executed" if order.status == CANCELED else "refused"
-        self._runtime.settle()
-        return views.order_body(order, self._runtime.venue.state.markets[order.symbol])
-
-    async def _human(self, request: web.BaseRequest) -> tuple[str, dict[str, str]]:
-        """The account and the order parameters of a request by the person at the exchange."""
         body = await _object(request)
-        account = str(body.pop("account", "default"))
-        if account not in self._runtime.venue.state.accounts:
-            raise ControlError(f"no account {account}")
-        return account, {
-            key: ("true" if value else "false") if isinstance(value, bool) else str(value)
-            for key, value in body.items()
-        }
+        account = people.account_of(self._runtime, body)
+        body.pop("account", None)
+        return people.cancel(self._runtime, account, people.form(body))
+
+    async def _positions(self, request: web.BaseRequest) -> Any:
+        return people.change_position(self._runtime, await _object(request))
+
+    async def _modes(self, request: web.BaseRequest) -> Any:
+        return people.change_modes(self._runtime, await _object(request))
+
+    async def _funding(self, request: web.BaseRequest) -> Any:
+        return people.change_funding(self._runtime, await _object(request))
 
 
 def _is_loopback(remote: str | None) -> bool:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-import msgspec
 from aiohttp import web
 
 from aster_sim.core import errors
 from aster_sim.core.errors import VenueError
 from aster_sim.core.ledger import RequestRecord
-from aster_sim.faults import Action, RequestFaults
+from aster_sim.faults import RequestFaults
 from aster_sim.http.account_routes import ACCOUNT_ROUTES, V1_ROUTES, V3_ROUTES
+from aster_sim.http.answers import fault_response, json_response
 from aster_sim.http.calls import Call, Route, Security, parse_params
+from aster_sim.http.limits import WEIGHT_HEADER
 from aster_sim.http.order_routes import AMEND_ROUTE, ORDER_ROUTES, batch_size
 from aster_sim.http.public_routes import PUBLIC_ROUTES, SPOT_ROUTES
 from aster_sim.http.risk_routes import RISK_ROUTES, RISK_V3_ROUTES
@@ -21,9 +19,6 @@ from aster_sim.http.strategy_routes import STRATEGY_ROUTES, STRATEGY_V3_ROUTES
 from aster_sim.http.tape_routes import TAPE_ROUTES
 from aster_sim.runtime import Runtime
 
-_ENCODER = msgspec.json.Encoder()
-_JSON = "application/json"
-WEIGHT_HEADER = "X-MBX-USED-WEIGHT-1M"
 ORDERS_MINUTE_HEADER = "X-MBX-ORDER-COUNT-1M"
 ORDERS_BURST_HEADER = "X-MBX-ORDER-COUNT-10S"
 
@@ -44,11 +39,6 @@ def all_routes() -> dict[tuple[str, str], tuple[Route, bool]]:
     table.update({key: (route, True) for key, route in (*RISK_V3_ROUTES.items(), *STRATEGY_V3_ROUTES.items())})
     table.update({key: (route, False) for key, route in V1_ROUTES.items()})
     return table
-
-
-def json_response(payload: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
-    """A JSON answer."""
-    return web.Response(body=_ENCODER.encode(payload), status=status, content_type=_JSON, headers=headers)
 
 
 class Dispatcher:
@@ -96,7 +86,7 @@ class Dispatcher:
             record = runtime.venue.ledger.open(runtime.clock.now_us(), claimed, origin, request.method, path, params)
         faults = runtime.faults.for_request(request.method, path, params, claimed)
         if faults is not None:
-            answer = await self._before(faults, record)
+            answer = await self._before(faults, record, ip)
             if answer is not None:
                 return answer
         call = Call(runtime, request.method, path, params, v3, record=record)
@@ -146,7 +136,7 @@ class Dispatcher:
         minute, burst = self._runtime.limits.spend_orders(call.account_name, orders, self._runtime.clock.now_us())
         headers[ORDERS_MINUTE_HEADER], headers[ORDERS_BURST_HEADER] = str(minute), str(burst)
 
-    async def _before(self, faults: RequestFaults, record: RequestRecord | None) -> web.Response | None:
+    async def _before(self, faults: RequestFaults, record: RequestRecord | None, ip: str) -> web.Response | None:
         """Faults that act before the venue sees the request; an answer when it never will."""
         if record is not None:
             record.fault = ",".join(faults.names)
@@ -159,7 +149,9 @@ class Dispatcher:
             record.outcome, record.delivered = "fault", False
         if ending.type == "drop_before":
             raise DropConnection
-        return _fault_response(ending)
+        if ending.type == "ban":
+            raise self._runtime.limits.ban(ip, ending.seconds, self._runtime.clock.now_us())
+        return fault_response(ending)
 
     async def _after(self, faults: RequestFaults, record: RequestRecord | None, answer: web.Response) -> web.Response:
         """Faults that act when the venue has done its work."""
@@ -172,20 +164,9 @@ class Dispatcher:
             record.delivered = False
         if ending.type == "drop_after":
             raise DropConnection
-        return _fault_response(ending)
+        return fault_response(ending)
 
     @staticmethod
     def _unknown(method: str, path: str) -> web.Response:
         refusal = errors.NOT_SIMULATED.error(what=f"{method} {path}")
         return json_response(refusal.body(), refusal.status)
-
-
-def _fault_response(action: Action) -> web.Response:
-    if action.body is not None:
-        return web.Response(
-            text=action.body,
-            status=action.status,
-            content_type=action.content_type or "text/html",
-            headers=action.headers,
-        )
-    return json_response({"code": action.code, "msg": action.msg}, action.status, action.headers)

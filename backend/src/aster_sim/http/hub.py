@@ -13,10 +13,11 @@ from typing import Any
 
 import msgspec
 
-from aster_sim.faults import FaultPlan
+from aster_sim.faults import Action, FaultPlan
 
 LISTEN_KEY_US = 60 * 60 * 1_000_000
 QUEUE_FRAMES = 10_000
+REORDERED_LATEST_US = 1_000_000
 _ENCODER = msgspec.json.Encoder()
 
 
@@ -55,12 +56,26 @@ class Subscriber:
         self.frames.put_nowait(None)
 
 
+@dataclass(slots=True)
+class LateFrame:
+    """A user event that a fault keeps back until ``due_us``; ``done`` when it was sent before."""
+
+    due_us: int
+    account: str
+    payload: dict[str, Any]
+    done: bool = False
+
+
 class Hub:
     """Knows which socket listens to what."""
 
-    def __init__(self, faults: FaultPlan, entropy: Callable[[int], str]) -> None:
+    def __init__(self, faults: FaultPlan, entropy: Callable[[int], str], now_us: Callable[[], int]) -> None:
         self._faults = faults
         self._entropy = entropy
+        self._now_us = now_us
+        self._late: list[LateFrame] = []
+        self._held: dict[str, LateFrame] = {}
+        self.late_frames = asyncio.Event()
         self._streams: dict[str, set[Subscriber]] = {}
         self._subscribers: set[Subscriber] = set()
         self._keys: dict[str, ListenKey] = {}
@@ -86,6 +101,10 @@ class Hub:
     def close_key(self, account: str) -> None:
         """Kill the account's key: its sockets stay open and fall silent."""
         self._keys.pop(account, None)
+
+    def forget_keys(self) -> None:
+        """Lose all keys, as an exchange that restarts might."""
+        self._keys.clear()
 
     def expire_keys(self, now_us: int) -> None:
         """Kill keys whose time is up, saying so on their streams."""
@@ -150,19 +169,54 @@ class Hub:
         if entry is None or not self.listened(entry.key):
             return
         action = self._faults.for_event(account, payload["e"])
-        if action == "drop_events":
+        kind = action.type if action is not None else ""
+        if kind == "drop_events":
             return
-        if action == "disconnect":
+        if kind == "kill_key":
+            self.close_key(account)
+            return
+        if kind == "disconnect":
             for subscriber in list(self._streams[entry.key]):
                 subscriber.hang_up()
             return
+        if action is not None and kind in {"delay_events", "reorder_events"}:
+            self._keep_back(account, payload, action)
+            return
         self._publish(entry.key, payload)
-        if action == "duplicate_events":
+        if kind == "duplicate_events":
             self._publish(entry.key, payload)
+        held = self._held.pop(account, None)
+        if held is not None:
+            held.done = True
+            self._publish(entry.key, held.payload)
+
+    def _keep_back(self, account: str, payload: dict[str, Any], action: Action) -> None:
+        """Let a frame come later: after a time, or after the next one."""
+        reorders = action.type == "reorder_events"
+        late_us = REORDERED_LATEST_US if reorders else int(action.seconds * 1_000_000)
+        frame = LateFrame(self._now_us() + late_us, account, payload)
+        self._late.append(frame)
+        if reorders:
+            self._held[account] = frame
+        self.late_frames.set()
+
+    def send_late(self) -> bool:
+        """Send the frames that were kept back until now; whether any is left."""
+        now = self._now_us()
+        due = sorted((frame for frame in self._late if frame.due_us <= now), key=lambda frame: frame.due_us)
+        self._late = [frame for frame in self._late if frame.due_us > now and not frame.done]
+        for frame in due:
+            if self._held.get(frame.account) is frame:
+                del self._held[frame.account]
+            entry = self._keys.get(frame.account)
+            if not frame.done and entry is not None:
+                self._publish(entry.key, frame.payload)
+        return bool(self._late)
 
     def publish_market(self, stream: str, payload: Any) -> None:
-        """Send a market frame to whoever listens."""
-        self._publish(stream, payload)
+        """Send a market frame to whoever listens, unless a fault is in the way."""
+        if not self._faults.market_is_silent():
+            self._publish(stream, payload)
 
     def _publish(self, stream: str, payload: Any) -> None:
         listeners = self._streams.get(stream)

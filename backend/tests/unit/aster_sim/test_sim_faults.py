@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from random import Random
 from typing import Any
 
@@ -14,7 +15,7 @@ from aster_sim.http.limits import LimitRules, Limits
 
 
 def _plan(*rows: Any, seed: int = 1) -> FaultPlan:
-    plan = FaultPlan(Random(seed))
+    plan = FaultPlan(Random(seed), lambda: 0)
     plan.add(list(rows))
     return plan
 
@@ -72,7 +73,7 @@ def test_stream_faults_only_act_on_frames():
     plan = _plan({"match": {"event": "ACCOUNT_UPDATE"}, "count": 1, "action": {"type": "drop_events"}})
     assert _hit(plan) is None
     assert plan.for_event("alice", "ORDER_TRADE_UPDATE") is None
-    assert plan.for_event("alice", "ACCOUNT_UPDATE") == "drop_events"
+    assert plan.for_event("alice", "ACCOUNT_UPDATE").type == "drop_events"
     assert plan.for_event("alice", "ACCOUNT_UPDATE") is None
 
 
@@ -88,7 +89,7 @@ def test_stream_faults_only_act_on_frames():
     ],
 )
 def test_a_fault_that_makes_no_sense_is_refused_and_nothing_is_added(row, words):
-    plan = FaultPlan(Random(1))
+    plan = FaultPlan(Random(1), lambda: 0)
     with pytest.raises(FaultError, match=words):
         plan.add([{"action": {"type": "drop_after"}}, row])
     assert plan.listing() == []
@@ -97,7 +98,7 @@ def test_a_fault_that_makes_no_sense_is_refused_and_nothing_is_added(row, words)
 def test_a_plan_comes_from_a_file_and_can_be_cleared(tmp_path):
     path = tmp_path / "faults.json"
     path.write_text(json.dumps([{"action": {"type": "drop_after"}}, {"action": {"type": "drop_before"}}]))
-    plan = FaultPlan(Random(1))
+    plan = FaultPlan(Random(1), lambda: 0)
     plan.load(path)
     assert [row["id"] for row in plan.listing()] == [1, 2]
     plan.clear(1)
@@ -115,7 +116,7 @@ def test_weight_beyond_the_minute_is_refused_until_the_next_minute():
     assert limits.spend_weight("ip", 6, start) == 6
     with pytest.raises(VenueError) as refusal:
         limits.spend_weight("ip", 5, start)
-    assert (refusal.value.status, refusal.value.code, refusal.value.headers) == (429, -1003, {"Retry-After": "40"})
+    assert (refusal.value.status, refusal.value.code, refusal.value.headers["Retry-After"]) == (429, -1003, "40")
     assert limits.spend_weight("other", 6, start) == 6
     assert limits.spend_weight("ip", 6, start + 40_000_000) == 6
 
@@ -132,3 +133,68 @@ def test_orders_are_counted_per_account_in_both_windows():
     with pytest.raises(VenueError) as minute:
         limits.spend_orders("alice", 1, now + 20_000_000)
     assert minute.value.headers["Retry-After"] == "40"
+
+
+@dataclass
+class _Clock:
+    now_us: int = 1_000_000_000
+
+    def __call__(self) -> int:
+        return self.now_us
+
+
+def _later(clock: _Clock, seconds: float) -> None:
+    clock.now_us += int(seconds * 1_000_000)
+
+
+def _timed(*rows: Any) -> tuple[FaultPlan, _Clock]:
+    clock = _Clock()
+    plan = FaultPlan(Random(1), clock)
+    plan.add(list(rows))
+    return plan, clock
+
+
+def test_a_skewed_clock_lasts_as_long_as_it_is_told_and_skews_add_up():
+    plan, clock = _timed(
+        {"action": {"type": "clock_skew", "seconds": -2.5}},
+        {"action": {"type": "clock_skew", "seconds": 10, "after": 5, "lasts": 5}},
+    )
+    seen = []
+    for _ in range(4):
+        seen.append(plan.skew_us())
+        _later(clock, 4)
+    assert seen == [-2_500_000, -2_500_000, 7_500_000, -2_500_000]
+    plan.clear()
+    assert plan.skew_us() == 0
+
+
+def test_an_outage_begins_and_ends_by_the_true_clock():
+    plan, clock = _timed({"action": {"type": "maintenance", "seconds": 30, "after": 10}})
+    seen = []
+    for _ in range(5):
+        found = plan.outage()
+        seen.append(found[1].type if found else "")
+        _later(clock, 10)
+    assert seen == ["", "maintenance", "maintenance", "maintenance", ""]
+
+
+def test_silence_loses_every_frame_of_its_account_until_it_is_over():
+    plan, clock = _timed({"match": {"account": "alice"}, "action": {"type": "silence", "seconds": 5}})
+    assert plan.for_event("bob", "ORDER_TRADE_UPDATE") is None
+    assert [plan.for_event("alice", "ORDER_TRADE_UPDATE").type for _ in range(3)] == ["drop_events"] * 3
+    assert plan.for_event("bob", "ORDER_TRADE_UPDATE") is None
+    _later(clock, 5)
+    assert plan.for_event("alice", "ORDER_TRADE_UPDATE") is None
+
+
+@pytest.mark.parametrize(
+    "action",
+    [
+        {"type": "delay_events", "seconds": -1},
+        {"type": "maintenance", "seconds": 1, "after": -1},
+        {"type": "earthquake"},
+    ],
+)
+def test_impossible_actions_are_refused(action):
+    with pytest.raises(FaultError):
+        _plan({"action": action})
