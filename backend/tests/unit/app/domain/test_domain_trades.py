@@ -107,7 +107,7 @@ def test_every_status_has_its_row() -> None:
     assert set(TRADE_TABLE) == set(TradeStatus)
 
 
-@pytest.mark.parametrize("status", ENDED)
+@pytest.mark.parametrize("status", sorted(ENDED))
 def test_only_an_exposure_reopens_what_is_over(status: TradeStatus) -> None:
     """Scenario U10: and then it is taken care of, never left."""
     assert set(TRADE_TABLE[status]) == {T.EXPOSED}
