@@ -64,9 +64,9 @@ class VenueStartError(OSError):
 class VenueConfig:
     """How a venue is to be.
 
-    ``prices``: ``synthetic[:volatility=1,jumps=0]``, ``candles:FILE[,FILE…]`` (a FILE may be ``SYMBOL=path``), ``live`` or
-    ``live:SYMBOL[,SYMBOL…]`` (those also trade by trade; from ``live_url``), or ``manual``. ``speed``: candles per
-    second, 0 for stepping through the control API. ``seed`` None: a fresh one. ``port`` 0: any free one.
+    ``prices``: ``synthetic[:volatility=1,jumps=0]``, ``candles:FILE[,FILE…]`` (a FILE may be ``SYMBOL=path``),
+    ``live[:SYMBOL,SYMBOL…]`` (from ``live_url``; those named also trade by trade), or ``manual``. ``speed``: candles
+    per second, 0 for stepping through the control API. ``seed`` None: a fresh one. ``port`` 0: any free one.
     ``depth`` scales the synthetic liquidity; ``nonce_window_s`` is ± seconds around the venue's clock.
     """
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
+import gc
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,12 +11,13 @@ import typer
 
 from app.cli import common
 from app.cli.exits import CommandFailed, UsageFailed
-from app.cli.process import until_told_to_stop
+from app.cli.process import run_in_fast_loop, until_told_to_stop
 
 if TYPE_CHECKING:
     from aster_sim.server import RunningVenue, VenueConfig
 
 app = typer.Typer()
+_GC_YOUNG = 50_000
 
 
 @app.command(rich_help_panel="Service")
@@ -26,7 +27,11 @@ def sim(
     seed: Annotated[int | None, typer.Option("--seed", help="The same seed gives the same market.", min=0)] = None,
     prices: Annotated[
         str,
-        typer.Option("--prices", help="synthetic, manual, live, or candles:FILE[,FILE…] (CSV; FILE or SYMBOL=FILE)."),
+        typer.Option(
+            "--prices",
+            help="synthetic[:volatility=1,jumps=0] (seeded), candles:FILE[,FILE…] (CSV; FILE or SYMBOL=FILE), "
+            "live[:SYMBOL,SYMBOL…] (AsterDEX's public streams) or manual (moved by the control API).",
+        ),
     ] = "synthetic",
     speed: Annotated[
         float, typer.Option("--speed", help="Candles for each second; 0 waits for the control API.", min=0)
@@ -47,7 +52,35 @@ def sim(
     ] = 1,
     as_json: common.JsonOption = False,
 ) -> None:
-    """Run a simulated AsterDEX: REST and WebSocket on one port, for any client. Prints addresses and credentials."""
+    """Run a simulated AsterDEX: REST and WebSocket on one port, for any client. Prints addresses and credentials.
+
+    Point a client's REST address at it for /fapi/v3 (EIP-712) and /fapi/v1 (HMAC), its WebSocket address for /ws and
+    /stream; clients that look for "fstream" in an address, such as ccxt, take /fstream/ws and /fstream/stream.
+
+    An account is created with --accounts, e.g. \\[{"name": "alice", "balance": "25000"}], or while the venue runs.
+    What is not named (keys, secrets) is generated and printed once.
+
+    The control API, on loopback only, does what no exchange offers:
+
+    GET /sim/state, /sim/ledger, /sim/clock: the venue now; every request, order, fill and income; its time.
+
+    POST /sim/prices {"BTCUSDT": "96000"}: move prices. POST /sim/prices/step {"candles": 1}: play candles.
+
+    POST /sim/faults: delays, drops, error codes, lost frames and more, by method, path, parameters and count;
+    GET lists, DELETE clears them.
+
+    POST /sim/accounts {"name": "bob", "balance": "5000"}: open an account; the answer holds its keys.
+
+    POST and DELETE /sim/orders {"account": "alice", …}: the person at the exchange places or cancels an order.
+
+    POST /sim/positions {"account": "alice", "symbol": "BTCUSDT", "do": "close"}: closes, or flips, a position.
+
+    POST /sim/modes {"account": "alice", "hedge": true}: also multi_assets, and leverage or margin_type by symbol.
+
+    POST /sim/funding {"symbol": "BTCUSDT", "rate": "0.0005"}: the running interval's rate; also interval_hours.
+
+    docs/simulated-venue.md shows ccxt and curl on it, and all of this with examples.
+    """
     from app.core.logging import configure_logging
     from aster_sim.server import LimitRules, VenueConfig, load_accounts
 
@@ -68,7 +101,8 @@ def sim(
             config = dataclasses.replace(config, accounts=load_accounts(accounts))
     except (OSError, ValueError) as error:
         raise UsageFailed(f"the venue can't start: {error}") from None
-    asyncio.run(_serve(config, as_json=as_json))
+    gc.set_threshold(_GC_YOUNG, 20, 50)  # a venue keeps what it makes: frequent collections find nothing
+    run_in_fast_loop(_serve(config, as_json=as_json))
 
 
 async def _serve(config: VenueConfig, *, as_json: bool) -> None:

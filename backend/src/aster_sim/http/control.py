@@ -19,6 +19,7 @@ from aster_sim.core.numbers import parse_decimal
 from aster_sim.credentials import AccountSpecError, complete, parse_spec
 from aster_sim.faults import FaultError
 from aster_sim.feeds.candles import CandleFeed
+from aster_sim.http import people
 from aster_sim.http.answers import json_response
 from aster_sim.http.ledger_view import ledger_body, state_body
 from aster_sim.http.market_streams import SLOW_MARK_S, publish_marks

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from decimal import Decimal
 from pathlib import Path
 from random import Random
@@ -9,7 +10,7 @@ from random import Random
 import pytest
 
 from aster_sim.feeds.candles import CandleFeed, CandleFileError, read_candles, symbol_of
-from aster_sim.feeds.synthetic import SyntheticFeed
+from aster_sim.feeds.synthetic import CALM, SyntheticFeed, weather_of
 from support.sim_bench import Bench, make_bench
 
 HEADER = "openTime,open,high,low,close,volume\n"
@@ -152,3 +153,37 @@ def test_a_price_set_by_hand_is_where_the_walk_goes_on(bench):
     bench.jump("90000")
     feed.tick()
     assert abs(bench.venue.market("BTCUSDT").prices.mark / 90000 - 1) < Decimal("0.001")
+
+
+def _walk(seed: int, text: str = "", steps: int = 600) -> list[Decimal]:
+    bench = make_bench()
+    weather = weather_of(text) if text else CALM
+    feed = SyntheticFeed(bench.venue, _Clock(), Random(seed), lambda: None, weather)
+    prices = []
+    for _ in range(steps):
+        feed.tick()
+        prices.append(bench.venue.market("BTCUSDT").prices.mark)
+    return prices
+
+
+def _widest(prices: list[Decimal]) -> Decimal:
+    return max(abs(after / before - 1) for before, after in itertools.pairwise(prices))
+
+
+def test_volatility_widens_each_step_and_the_seed_repeats_it():
+    assert _walk(3, "volatility=1") == _walk(3)
+    assert _widest(_walk(3, "volatility=10")) > 5 * _widest(_walk(3))
+    assert _walk(3, "volatility=10") != _walk(4, "volatility=10")
+
+
+def test_jumps_are_rare_and_large():
+    wild = _walk(3, "jumps=0.02")
+    large = [pair for pair in itertools.pairwise(wild) if abs(pair[1] / pair[0] - 1) > Decimal("0.001")]
+    assert 1 <= len(large) <= 40
+    assert _widest(_walk(3)) < Decimal("0.001")
+
+
+@pytest.mark.parametrize("text", ["volatility", "volatility=-1", "jumps=2", "storm=1", "volatility=1,jumps=x"])
+def test_weather_that_cannot_be_is_refused(text):
+    with pytest.raises(ValueError, match="neither volatility=NUMBER nor jumps"):
+        weather_of(text)
