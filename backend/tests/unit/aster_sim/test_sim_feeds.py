@@ -155,7 +155,7 @@ def test_a_price_set_by_hand_is_where_the_walk_goes_on(bench):
     assert abs(bench.venue.market("BTCUSDT").prices.mark / 90000 - 1) < Decimal("0.001")
 
 
-def _walk(seed: int, text: str = "", steps: int = 600) -> list[Decimal]:
+def _wander(seed: int, text: str = "", steps: int = 600) -> list[Decimal]:
     bench = make_bench()
     weather = weather_of(text) if text else CALM
     feed = SyntheticFeed(bench.venue, _Clock(), Random(seed), lambda: None, weather)
@@ -171,16 +171,16 @@ def _widest(prices: list[Decimal]) -> Decimal:
 
 
 def test_volatility_widens_each_step_and_the_seed_repeats_it():
-    assert _walk(3, "volatility=1") == _walk(3)
-    assert _widest(_walk(3, "volatility=10")) > 5 * _widest(_walk(3))
-    assert _walk(3, "volatility=10") != _walk(4, "volatility=10")
+    assert _wander(3, "volatility=1") == _wander(3)
+    assert _widest(_wander(3, "volatility=10")) > 5 * _widest(_wander(3))
+    assert _wander(3, "volatility=10") != _wander(4, "volatility=10")
 
 
 def test_jumps_are_rare_and_large():
-    wild = _walk(3, "jumps=0.02")
+    wild = _wander(3, "jumps=0.02")
     large = [pair for pair in itertools.pairwise(wild) if abs(pair[1] / pair[0] - 1) > Decimal("0.001")]
     assert 1 <= len(large) <= 40
-    assert _widest(_walk(3)) < Decimal("0.001")
+    assert _widest(_wander(3)) < Decimal("0.001")
 
 
 @pytest.mark.parametrize("text", ["volatility", "volatility=-1", "jumps=2", "storm=1", "volatility=1,jumps=x"])
