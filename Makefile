@@ -34,7 +34,8 @@ check: $(VENV)/.dev ## lint, format, types and the direction of imports
 bench: $(VENV)/.dev ## run every benchmark
 	@cd backend && for file in benchmarks/*.py; do echo "== $$file"; ../$(BIN)/python "$$file"; done
 
-soak: $(VENV)/.dev ## run every property test with many more examples, from fresh seeds; ARGS goes to pytest
+soak: $(VENV)/.dev ## a storm of a thousand trades, then every property test with many more examples; ARGS goes to pytest
+	@cd backend && TES_STORM_TRADES=1000 ../$(BIN)/python -m pytest tests/scenarios -s $(ARGS)
 	@cd backend && ../$(BIN)/python -m pytest -n 2 -m hypothesis --hypothesis-profile=soak --timeout=3600 $(ARGS)
 
 lock: $(VENV)/.uv ## renew the lock files from backend/pyproject.toml

@@ -103,9 +103,10 @@ class Arena:
 
 @asynccontextmanager
 async def arena(database: Path, **config: Any) -> AsyncIterator[Arena]:
-    """A venue with manual prices and one account, and settings that lead to it."""
+    """A venue with manual prices and one account, and settings that lead to it; ``config`` as in ``VenueConfig``."""
+    config = {"seed": 3, **config}
     venue = await start_venue(
-        VenueConfig(seed=3, prices="manual", accounts=[AccountSpec("default", Decimal(100_000))], **config)
+        VenueConfig(prices="manual", accounts=[AccountSpec("default", Decimal(100_000))], **config)
     )
     keys = venue.accounts[0]
     environment = {
