@@ -19,7 +19,7 @@ from aster_sim.core.numbers import parse_decimal
 from aster_sim.credentials import AccountSpecError, complete, parse_spec
 from aster_sim.faults import FaultError
 from aster_sim.feeds.candles import CandleFeed
-from aster_sim.http import people
+from aster_sim.http import people, venue_rules
 from aster_sim.http.answers import json_response
 from aster_sim.http.ledger_view import ledger_body, state_body
 from aster_sim.http.market_streams import SLOW_MARK_S, publish_marks
@@ -50,6 +50,8 @@ class Control:
             ("POST", "/sim/positions"): self._positions,
             ("POST", "/sim/modes"): self._modes,
             ("POST", "/sim/funding"): self._funding,
+            ("GET", "/sim/rules"): self._rules,
+            ("POST", "/sim/rules"): self._change_rules,
         }
 
     async def handle(self, request: web.BaseRequest, path: str) -> web.Response:
@@ -156,6 +158,12 @@ class Control:
 
     async def _funding(self, request: web.BaseRequest) -> Any:
         return people.change_funding(self._runtime, await _object(request))
+
+    async def _rules(self, _request: web.BaseRequest) -> Any:
+        return venue_rules.shown_rules(self._runtime)
+
+    async def _change_rules(self, request: web.BaseRequest) -> Any:
+        return venue_rules.change_rules(self._runtime, await _object(request))
 
 
 def _is_loopback(remote: str | None) -> bool:

@@ -1,0 +1,54 @@
+"""What the control API may change about the exchange itself: disputed rules, the insurance fund, bans."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from aster_sim.core.numbers import money, parse_decimal
+from aster_sim.http.people import ControlError
+from aster_sim.runtime import Runtime
+
+_KNOWN = frozenset({"refuse_unfillable", "insurance_fund", "pardon"})
+
+
+def shown_rules(runtime: Runtime) -> dict[str, Any]:
+    """The rules now, and the insurance fund with where its money came from and went."""
+    state = runtime.venue.state
+    return {
+        "refuse_unfillable": state.rules.refuse_unfillable,
+        "insurance_fund": {
+            "balance": money(state.fund.balance),
+            "start": money(state.fund.start),
+            "cleared_in": money(state.fund.cleared_in),
+            "cleared_out": money(state.fund.cleared_out),
+            "taken_over": money(state.fund.taken_over),
+        },
+    }
+
+
+def change_rules(runtime: Runtime, body: Mapping[str, Any]) -> dict[str, Any]:
+    """Change what the body names; the rules then.
+
+    ``refuse_unfillable``: refuse FOK and GTX orders (-5021, -5022) instead of letting them expire. ``insurance_fund``:
+    what the fund holds from now on, in USDT; none means that profitable clients are deleveraged. ``pardon``: lift the
+    bans of rate limits. Raises ControlError; then nothing was changed.
+    """
+    unknown = sorted(body.keys() - _KNOWN)
+    if unknown:
+        raise ControlError(f"unknown rule(s) {', '.join(unknown)}; known are {', '.join(sorted(_KNOWN))}")
+    for name in ("refuse_unfillable", "pardon"):
+        if not isinstance(body.get(name, False), bool):
+            raise ControlError(f"{name} must be true or false")
+    state = runtime.venue.state
+    balance = state.fund.balance
+    if "insurance_fund" in body:
+        parsed = parse_decimal(str(body["insurance_fund"]))
+        if parsed is None or parsed < 0:
+            raise ControlError("insurance_fund must be a number of USDT, zero or more")
+        balance = parsed
+    state.fund.start += balance - state.fund.balance
+    state.rules.refuse_unfillable = body.get("refuse_unfillable", state.rules.refuse_unfillable)
+    if body.get("pardon"):
+        runtime.limits.pardon()
+    return shown_rules(runtime)

@@ -1,0 +1,49 @@
+"""The exchange's own rules, changed through the control API."""
+
+from __future__ import annotations
+
+import pytest
+
+from aster_sim.server import LimitRules, VenueConfig, start_venue
+from support.sim_client import SimClient
+
+FOK = {"symbol": "BTCUSDT", "side": "BUY", "type": "LIMIT", "timeInForce": "FOK", "quantity": "0.010", "price": "95000"}
+
+
+async def test_unfillable_orders_are_refused_once_told_so(venue, alice):
+    assert (await alice.order(**FOK, newOrderRespType="RESULT")).body["status"] == "EXPIRED"
+    assert (await alice.control("POST", "rules", {"refuse_unfillable": True}))["refuse_unfillable"] is True
+    assert (await alice.order(**FOK)).code == -5021
+
+
+async def test_an_empty_insurance_fund_deleverages_the_winner(venue, alice, bob):
+    await alice.control("POST", "rules", {"insurance_fund": "0"})
+    for client, side in ((alice, "BUY"), (bob, "SELL")):
+        await client.call("POST", "leverage", {"symbol": "BTCUSDT", "leverage": "50"})
+        await client.call("POST", "marginType", {"symbol": "BTCUSDT", "marginType": "ISOLATED"})
+        await client.order(symbol="BTCUSDT", side=side, type="MARKET", quantity="0.500")
+    stream = await bob.user_stream()
+    await alice.set_prices(BTCUSDT="85000")
+    first = (await stream.next())["o"]
+    assert (first["c"], first["X"]) == ("adl_autoclose", "NEW_ADL")
+    [row] = (await bob.call("GET", "forceOrders", {"autoCloseType": "ADL"})).body
+    assert (row["status"], row["executedQty"]) == ("FILLED", "0.500")
+    fund = (await alice.control("GET", "rules"))["insurance_fund"]
+    assert fund["taken_over"] == "0.00000000"
+
+
+async def test_a_ban_is_lifted_by_a_pardon():
+    rules = LimitRules(weight_per_minute=5, refusals_before_ban=1)
+    running = await start_venue(VenueConfig(prices="manual", limits=rules))
+    async with SimClient(running) as client:
+        statuses = [(await client.public("ping")).status for _ in range(8)]
+        assert statuses[-1] == 418
+        await client.control("POST", "rules", {"pardon": True})
+        assert (await client.public("ping")).status in {200, 429}
+    await running.stop()
+
+
+@pytest.mark.parametrize("body", [{"insurance_fund": "-1"}, {"insurance_fund": "x"}, {"pardon": 1}, {"tax": "1"}])
+async def test_a_rule_that_makes_no_sense_is_refused(venue, alice, body):
+    with pytest.raises(AssertionError, match="error"):
+        await alice.control("POST", "rules", body)
