@@ -29,6 +29,7 @@ from app.domain.trades import Trade, TradeError, TradeStatus, TradeTrigger
 from app.integrations.aster.client import AsterClient
 from app.repositories.trades import TradeRepository
 from app.services.execution import commands, facts
+from app.services.execution.accounting import account_for
 from app.services.execution.evidence import Evidence
 from app.services.execution.folding import fold
 from app.services.execution.mailbox import Mailbox
@@ -432,7 +433,7 @@ class Desk:
             self.learn(trade.id, fact)
 
     async def _account(self, trade: Trade) -> None:
-        fact = await self._until_read(lambda: self._tools.evidence.account_for(trade))
+        fact = await self._until_read(lambda: account_for(self._tools.evidence, trade))
         self._jobs.pop(("account", trade.id), None)
         self.learn(trade.id, fact)
 

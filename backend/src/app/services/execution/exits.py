@@ -1,13 +1,14 @@
 """Exits: from the wish to be flat, or from being flat, to a closed and accounted trade. Pure.
 
 Nothing of ours stays on the book, no dust stays in the position, and the money comes from the exchange's own records.
-Scenarios P1, P3, O1–O5, Z5, U9, H5.
+Scenarios P1, P3, O1–O5, Z5, U9, H5, W6.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from decimal import Decimal
 
 from app.domain.errors import Refusal
 from app.domain.ids import ClientOrderId, OrderRole
@@ -35,6 +36,19 @@ _REASON_OF_ROLE = {
     OrderRole.STOP_LOSS: CloseReason.STOP_LOSS,
     OrderRole.TAKE_PROFIT: CloseReason.TAKE_PROFIT,
 }
+
+_FORCED_BY_PREFIX = {"autoclose-": CloseReason.LIQUIDATION, "adl_autoclose": CloseReason.ADL}
+_FORCED_TEXT = {
+    CloseReason.LIQUIDATION: "liquidation",
+    CloseReason.ADL: "auto-deleveraging",
+}
+
+
+def forced_reason(client_order_id: str | None) -> CloseReason | None:
+    """What an order of the exchange's own did to the position, or None for anybody else's (fact sheet, section 7)."""
+    if client_order_id is None:
+        return None
+    return next((reason for prefix, reason in _FORCED_BY_PREFIX.items() if client_order_id.startswith(prefix)), None)
 
 
 def wind_up(trade: Trade, moment: Moment) -> tuple[Trade, list[Command]]:
@@ -135,7 +149,15 @@ def _clean_up(trade: Trade, moment: Moment) -> tuple[Trade, list[Command]]:
     if not trade.is_accounted or not _is_every_fill_known(trade):
         return trade, [Account()]
     trade = replace(trade, close_reason=_told_by_fills(trade), closed_at=trade.closed_at or moment.now)
-    return trade.after(TradeTrigger.SETTLED), []
+    return trade.after(TradeTrigger.SETTLED), _tell_forced(trade)
+
+
+def _tell_forced(trade: Trade) -> list[Command]:
+    what = _FORCED_TEXT.get(trade.close_reason) if trade.close_reason else None
+    if what is None:
+        return []
+    text = f"{trade.asset}: the exchange closed {plain(trade.externally_reduced)} by force ({what}); check the margin"
+    return [Alert(Severity.CRITICAL, "closed_by_exchange", text)]
 
 
 def _is_every_fill_known(trade: Trade) -> bool:
@@ -153,7 +175,18 @@ def _told_by_fills(trade: Trade) -> CloseReason:
     }
     role = max(by_role, key=lambda role: by_role[role])
     if trade.externally_reduced > by_role[role]:
-        return trade.close_reason or CloseReason.MANUAL
+        return _told_by_takers(trade) or trade.close_reason or CloseReason.MANUAL
     if role is OrderRole.CLOSE:
         return trade.close_reason or CloseReason.MANUAL
     return _REASON_OF_ROLE[role]
+
+
+def _told_by_takers(trade: Trade) -> CloseReason | None:
+    """Liquidation or ADL, when that is how most of what others took was taken."""
+    ours = {order.exchange_order_id for order in trade.orders}
+    taken: dict[CloseReason | None, Decimal] = {None: ZERO}
+    for fill in trade.exit_fills:
+        if fill.order_id not in ours:
+            reason = forced_reason(fill.client_order_id)
+            taken[reason] = taken.get(reason, ZERO) + fill.quantity
+    return max(taken, key=lambda reason: taken[reason])

@@ -26,6 +26,7 @@ from app.domain.reports import (
 from app.repositories.trades import TradeRepository
 from app.services.execution import facts
 from app.services.execution.commands import Alert, Severity
+from app.services.execution.exits import forced_reason
 from app.services.execution.market import Market
 from app.services.execution.narration import Narrator
 from app.services.execution.projection import Projection
@@ -43,6 +44,8 @@ class StreamRouter:
     trades: TradeRepository
     clock: Clock
     on_order: Callable[[str, ClientOrderId, facts.Fact], None]
+    on_forced: Callable[[str], None]
+    """The exchange itself reduces the position on a symbol."""
     request_reconciliation: Callable[[], None]
     is_up: bool = False
 
@@ -72,6 +75,8 @@ class StreamRouter:
     def _order(self, event: OrderUpdate) -> None:
         key = parse_client_order_id(event.order.client_order_id)
         if key is None:
+            if event.fill is not None and forced_reason(event.order.client_order_id) is not None:
+                self.on_forced(event.order.symbol)  # liquidation or ADL (W6)
             return  # somebody else's order
         fact = facts.OrderStreamed(at=self.clock.now(), report=event.order, fill=event.fill)
         self.on_order(event.order.symbol, key, fact)

@@ -125,6 +125,7 @@ class ExecutionService:
             trades=trades,
             clock=clock,
             on_order=self._on_order,
+            on_forced=self._on_forced,
             request_reconciliation=self._reconciler.request,
         )
         self._intake = Intake(
@@ -293,6 +294,12 @@ class ExecutionService:
             desk.learn(key.trade_id, fact)
         else:
             self._background.start(self._revive(desk, key.trade_id, fact))
+
+    def _on_forced(self, asset: str) -> None:
+        """The exchange liquidated or deleveraged: the position tells what is left, the siblings go (W6)."""
+        desk = self._desk(asset)
+        for trade in desk.active:
+            desk.verify(trade.id)
 
     async def _revive(self, desk: Desk, trade_id: str, fact: facts.Fact) -> None:
         trade = await self._trades.get(trade_id)

@@ -14,7 +14,7 @@ from app.domain.money import ZERO
 from app.domain.orders import Order, OrderState
 from app.domain.policy import ProtectionPolicy
 from app.domain.trades import Trade, TradeError, TradeStatus, TradeTrigger
-from app.services.execution.commands import Alert, Command, Query, Resolve, Severity
+from app.services.execution.commands import Account, Alert, Command, Query, Resolve, Severity
 from app.services.execution.exits import wind_up
 from app.services.execution.facts import Fact
 from app.services.execution.folding import fold
@@ -52,6 +52,8 @@ _ENTRY_ERROR = {
     Refusal.RATE_LIMIT: ErrorCode.EXCHANGE_UNAVAILABLE,
     Refusal.LEVERAGE: ErrorCode.LEVERAGE_EXCEEDED,
 }
+
+_ENDED_EMPTY = frozenset({OrderState.CANCELED, OrderState.EXPIRED})
 
 
 def transition(trade: Trade, fact: Fact, moment: Moment, policy: ProtectionPolicy) -> Step:
@@ -96,8 +98,8 @@ def _become_exposed(trade: Trade, moment: Moment) -> tuple[Trade, list[Command]]
             "the position is being taken care of"
         )
         commands.append(Alert(Severity.CRITICAL, "late_fill", text))
-        trade = replace(trade, is_accounted=False, closed_at=None, error=None)
-    trade = replace(trade, first_fill_at=trade.first_fill_at or moment.now)
+        trade = replace(trade, closed_at=None, error=None)
+    trade = replace(trade, is_accounted=False, first_fill_at=trade.first_fill_at or moment.now)
     return trade.after(TradeTrigger.EXPOSED), commands
 
 
@@ -115,6 +117,8 @@ def _await_entry(trade: Trade, moment: Moment) -> tuple[Trade, list[Command]]:
         return trade, [Query(entry.client_order_id, BURST_GRACE_S)]
     if not entry.is_final:
         return trade, []
+    if entry.state in _ENDED_EMPTY and not trade.is_accounted:
+        return trade, [Account()]  # user trades and position must agree before it is believed (U7)
     was_never_sent = entry.state is OrderState.NOT_PLACED and entry.refusal_message is not None
     trigger = TradeTrigger.ENTRY_NOT_SENT if was_never_sent else TradeTrigger.ENTRY_REFUSED
     error = trade.error or _entry_error(entry)

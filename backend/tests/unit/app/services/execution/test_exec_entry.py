@@ -14,7 +14,7 @@ from app.domain.orders import OrderState
 from app.domain.policy import ProtectionPolicy
 from app.domain.reports import ExchangeOrderStatus, OrderType, PositionSide, Side, WorkingType
 from app.domain.trades import CloseReason, TradeError, TradeStatus
-from app.services.execution.commands import Query, Resolve, Send
+from app.services.execution.commands import Account, Query, Resolve, Send
 
 X = ExchangeOrderStatus
 BOTH_EXITS = [OrderRole.STOP_LOSS, OrderRole.TAKE_PROFIT]
@@ -193,9 +193,12 @@ def test_a_duplicate_that_turns_out_absent_ends_the_trade_and_asks_no_more() -> 
     assert (story.trade.status, story.asked) == (TradeStatus.FAILED, ())
 
 
-def test_an_entry_that_ended_with_nothing_executed_fails() -> None:
+def test_an_entry_that_ended_with_nothing_executed_fails_once_the_books_agree() -> None:
+    """Scenario U7."""
     story = Story()
     story.accept(story.entry, X.EXPIRED)
+    assert (story.trade.status, story.asked) == (TradeStatus.ENTERING, (Account(),))
+    story.account()
     assert story.trade.status is TradeStatus.FAILED
     assert story.trade.error is not None
     assert "EXPIRED" in story.trade.error.message

@@ -29,6 +29,7 @@ def test_a_full_database_does_not_take_the_stream_down() -> None:
         trades=trades,
         clock=nothing,
         on_order=nothing,
+        on_forced=nothing,
         request_reconciliation=lambda: asked.append(True),
     )
     router.take(StreamUp(had_gap=True))
