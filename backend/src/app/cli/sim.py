@@ -79,6 +79,8 @@ def sim(
 
     POST /sim/funding {"symbol": "BTCUSDT", "rate": "0.0005"}: the running interval's rate; also interval_hours.
 
+    GET and POST /sim/rules: refuse_unfillable (a disputed rule), insurance_fund, pardon (lifts bans).
+
     docs/simulated-venue.md shows ccxt and curl on it, and all of this with examples.
     """
     from app.core.logging import configure_logging

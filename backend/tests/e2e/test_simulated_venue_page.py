@@ -1,0 +1,75 @@
+"""The page for bot authors: every command on it is run, as it stands, in its order."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+PAGE = ROOT / "docs" / "simulated-venue.md"
+_BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def script() -> str:
+    """The page's blocks as one shell script; only the port is another, since 9100 may be taken here."""
+    parts = ["set -eu", "trap 'kill $(jobs -p)' EXIT"]
+    for number, (language, text) in enumerate(_BLOCK.findall(PAGE.read_text(encoding="utf-8"))):
+        if language == "python":
+            parts.append(f"cat > bot{number}.py <<'END_OF_BLOCK'\n{text}END_OF_BLOCK\npython bot{number}.py")
+        else:
+            parts.append(text.replace("tes sim ", "tes sim --port 0 "))
+        parts.append(f"echo; echo == block {number} done")
+    return "\n".join(parts)
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="the page's commands need curl, which is not on this machine")
+def test_every_command_of_the_page_works(tmp_path: Path) -> None:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-c", script()],
+        cwd=tmp_path,
+        env={**os.environ, "PATH": path, "PYTHONWARNINGS": "default"},
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    blocks = re.split(r"== block \d+ done\n", done.stdout)
+    assert len(blocks) == 6
+    assert re.search(r"500 candles; bought 0\.01 at 9[56]\d{3}\.\d", blocks[1])
+    assert "position long 0.01 with 10.0 x" in blocks[1]
+    assert re.search(r"USDT 99\d\d\.\d{8}", blocks[3])
+    ledger = json.loads((tmp_path / "ledger.json").read_text(encoding="utf-8"))
+    story = [
+        (row["side"], row["type"], row["origType"], row["status"]) for row in ledger["accounts"]["default"]["orders"]
+    ]
+    assert story == [
+        ("BUY", "MARKET", "MARKET", "FILLED"),
+        ("SELL", "MARKET", "STOP_MARKET", "FILLED"),
+        ("BUY", "MARKET", "MARKET", "FILLED"),
+        ("SELL", "MARKET", "MARKET", "FILLED"),
+    ]
+
+
+def test_the_help_names_each_door_of_the_control_api() -> None:
+    """What the venue serves under /sim/ and what its help tells are the same."""
+    from aster_sim.http.control import Control
+
+    served = {path for _, path in Control(None, None)._routes}
+    shown = subprocess.run(
+        [sys.executable, "-c", "from app.cli.main import main; main()", "sim", "--help"],
+        env={**os.environ, "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    ).stdout
+    assert {path for path in served if path not in shown} == set()
