@@ -227,12 +227,15 @@ class Desk:
             return
         after = step.trade
         self._keep(after)
-        if after != before:
-            self._record(before, after)
         for command in step.commands:
             self._run(after, command)
         if after != before:
-            tools.on_change(after)
+            # the commands' tasks have their first step before this: exits leave, then it is told that they left
+            asyncio.get_running_loop().call_soon(self._tell, before, after)
+
+    def _tell(self, before: Trade, after: Trade) -> None:
+        self._record(before, after)
+        self._tools.on_change(after)
 
     def _keep(self, trade: Trade) -> None:
         if trade.is_ended:
