@@ -68,7 +68,10 @@ def orders_without_position(ledger: Ledger, positions: Mapping[str, Decimal]) ->
 
 @dataclass(frozen=True, slots=True)
 class Bare:
-    """A span in which the stops on the book covered less than what was held; ``close_after_s`` counts from its start."""
+    """A span in which the stops on the book covered less than what was held.
+
+    ``close_after_s``: when a close was first sent, from its start.
+    """
 
     symbol: str
     start_ms: int
@@ -90,10 +93,11 @@ def bare_spans(ledger: Ledger) -> list[Bare]:
 
 def _bare_spans_of(ledger: Ledger, symbol: str) -> list[Bare]:
     # at one and the same millisecond: executions first, then the stops that came or went
-    moves: list[tuple[int, int, str, Decimal]] = []
-    for fill in ledger.fills:
-        if fill["symbol"] == symbol:
-            moves.append((fill["time"], fill["id"], "position", Decimal(fill["positionAfter"])))
+    moves = [
+        (fill["time"], fill["id"], "position", Decimal(fill["positionAfter"]))
+        for fill in ledger.fills
+        if fill["symbol"] == symbol
+    ]
     for row in ledger.orders:
         key = parse_client_order_id(row["clientOrderId"])
         if row["symbol"] != symbol or key is None or key.role is not OrderRole.STOP_LOSS:
