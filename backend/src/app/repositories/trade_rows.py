@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Table
 
 from app.db.statements import Row
+from app.domain.errors import ErrorCode
 from app.domain.ids import ClientOrderId
 from app.domain.orders import Order
 from app.domain.reports import FillReport, OrderRequest, RequestStamp
@@ -117,6 +118,6 @@ def _read_trade(
         legs=tuple(trade_legs),
         orders=tuple(trade_orders),
         fills=tuple(trade_fills),
-        error=None if error is None else TradeError(**error),
+        error=None if error is None else TradeError(**{**error, "code": ErrorCode(error["code"])}),
         context=row["context"],
     )

@@ -51,6 +51,11 @@ class CheckPosition:
 
 
 @dataclass(frozen=True, slots=True)
+class ReadBook:
+    """Read the order book and the mark price, for an exit that a market order can't make (scenario O5)."""
+
+
+@dataclass(frozen=True, slots=True)
 class Account:
     """Fetch every execution and the funding from the exchange."""
 
@@ -71,4 +76,4 @@ class Alert:
     message: str
 
 
-Command = Send | Cancel | Query | Resolve | CheckPosition | Account | WakeAt | Alert
+Command = Send | Cancel | Query | Resolve | CheckPosition | ReadBook | Account | WakeAt | Alert

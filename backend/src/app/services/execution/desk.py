@@ -38,6 +38,7 @@ from app.services.execution.narration import Narrator
 from app.services.execution.planning import EntryWish, MarketView, new_trade, position_side_for
 from app.services.execution.protection import Moment
 from app.services.execution.risk import Exposure, RiskApproved, RiskRefused, assess, too_old
+from app.services.execution.slices import ExitRoom
 from app.services.execution.supervision import Supervisor
 from app.services.execution.transitions import decide
 
@@ -105,6 +106,7 @@ class Desk:
         self._last_activity = last_activity
         self._jobs: dict[tuple[str, ...], asyncio.Task[None]] = {}
         self._wakes: dict[str, datetime] = {}
+        self._room: ExitRoom | None = None
         self._has_begun = False
 
     # --- what others may ask ----------------------------------------------------------------------------------------
@@ -218,7 +220,7 @@ class Desk:
 
     def _advance(self, before: Trade, folded: Trade) -> None:
         tools = self._tools
-        moment = Moment(now=tools.clock.now(), chance=tools.randomness.uniform(0, 1))
+        moment = Moment(now=tools.clock.now(), chance=tools.randomness.uniform(0, 1), room=self._room)
         try:
             step = decide(folded, moment, tools.policy.protection)
         except IllegalTransition as error:
@@ -370,6 +372,8 @@ class Desk:
                 self._start(("query", order_id), self._query(trade, order_id, 0))
             case commands.CheckPosition():
                 self._start(("check", trade.id), self._check_position(trade))
+            case commands.ReadBook():
+                self._start(("book", trade.id), self._read_book(trade))
             case commands.Account():
                 self._start(("account", trade.id), self._account(trade))
             case commands.WakeAt(at=at):
@@ -434,6 +438,11 @@ class Desk:
         self._jobs.pop(("check", trade.id), None)
         for fact in learned:
             self.learn(trade.id, fact)
+
+    async def _read_book(self, trade: Trade) -> None:
+        self._room = await self._until_read(lambda: self._tools.market.exit_room(self.asset))
+        self._jobs.pop(("book", trade.id), None)
+        self.learn(trade.id, facts.Ticked(at=self._tools.clock.now()))
 
     async def _account(self, trade: Trade) -> None:
         fact = await self._until_read(lambda: account_for(self._tools.evidence, trade))

@@ -14,7 +14,7 @@ from app.domain.errors import Refusal
 from app.domain.ids import ClientOrderId, OrderRole
 from app.domain.money import ZERO, plain
 from app.domain.orders import IN_FLIGHT, Order, OrderState, OrderTrigger
-from app.domain.reports import OrderRequest, OrderType, PositionSide
+from app.domain.reports import OrderRequest, OrderType, PositionSide, TimeInForce
 from app.domain.trades import CloseReason, Trade, TradeTrigger
 from app.services.execution.commands import (
     Account,
@@ -22,15 +22,22 @@ from app.services.execution.commands import (
     CheckPosition,
     Command,
     Query,
+    ReadBook,
     Resolve,
     Severity,
     WakeAt,
 )
 from app.services.execution.protection import BURST_GRACE_S, Moment, retire, send
+from app.services.execution.slices import ExitRoom, next_slice
 
 _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 5.0
-_ALERT_EVERY = 5
+_WARN_AFTER = 2
+_ALARM_EVERY = 5
+_BOOK_FRESH = timedelta(seconds=1)
+_BOOK_PATIENCE = timedelta(seconds=3)
+"""A book that can't be read must not hold the close up for longer; then it is tried at market again."""
+_UNFIT_SLICE = frozenset({Refusal.FILTER, Refusal.FORMAT, Refusal.CONFIG, Refusal.OTHER, Refusal.UNRECOGNISED})
 
 _REASON_OF_ROLE = {
     OrderRole.STOP_LOSS: CloseReason.STOP_LOSS,
@@ -61,44 +68,58 @@ def wind_up(trade: Trade, moment: Moment) -> tuple[Trade, list[Command]]:
 def _flatten(trade: Trade, moment: Moment) -> tuple[Trade, list[Command]]:
     latest = trade.latest(OrderRole.CLOSE)
     if latest is None:
-        return _close_at_market(trade, moment)
+        return _close(trade, moment, None)
     if latest.state in IN_FLIGHT:
         return trade, []
-    if latest.state is OrderState.UNKNOWN:
-        # a close is reduce-only, so another one can't overshoot; but first the exchange says what is left (U9)
-        if trade.close_retry_at is None:
-            trade = _pause(trade, moment)
-            return trade, [CheckPosition(), *_wake(trade)]
-        if moment.now < trade.close_retry_at:
-            return trade, _wake(trade)
-        return _close_at_market(trade, moment)
-    if latest.is_live or latest.needs_query:
+    if latest.state is not OrderState.UNKNOWN and (latest.is_live or latest.needs_query):
         return trade, [Query(latest.client_order_id, BURST_GRACE_S)]
+    # it ended and something is left, or nobody knows; a close is reduce-only, so another one can't overshoot
     return _close_again(trade, latest, moment)
 
 
 def _close_again(trade: Trade, latest: Order, moment: Moment) -> tuple[Trade, list[Command]]:
-    """The last close ended and something is left: free our own exits when they block, wait, re-read, close."""
+    """Free our own exits when they block, wait, re-read the position (U9) and where needed the book, then close."""
     commands: list[Command] = []
     if latest.refusal is Refusal.REDUCE_ONLY:
         trade, commands = _free_own_exits(trade, moment)  # resting exits can cover the whole position (O4)
+    in_slices = _goes_on_in_slices(latest)
     if trade.close_retry_at is None:
-        trade = _pause(trade, moment)
-        commands.append(CheckPosition())
-        if trade.close_attempts % _ALERT_EVERY == 0:
-            left = plain(trade.exposure)
-            text = (
-                f"{trade.asset}: {left} still open after {trade.close_attempts} attempts to close it "
-                f"({latest.refusal_message or latest.state.value}); it is tried on, check the exchange"
-            )
-            commands.append(Alert(Severity.CRITICAL, "close_failing", text))
-    if trade.close_retry_at is not None and moment.now < trade.close_retry_at:
-        return trade, [*commands, *_wake(trade)]
-    trade, more = _close_at_market(trade, moment)
+        trade = _pause(trade, latest, moment)
+        commands += [CheckPosition(), *_tell_failing(trade, latest)]
+        if in_slices:
+            commands.append(ReadBook())
+    due = trade.close_retry_at or moment.now
+    if moment.now < due:
+        return trade, [*commands, WakeAt(due)]
+    is_known = moment.room is not None and moment.room.at >= due - _BOOK_FRESH
+    if in_slices and not is_known and moment.now < due + _BOOK_PATIENCE:
+        return trade, [*commands, ReadBook(), WakeAt(due + _BOOK_PATIENCE)]
+    trade, more = _close(trade, moment, moment.room if in_slices and is_known else None)
     return trade, commands + more
 
 
-def _close_at_market(trade: Trade, moment: Moment) -> tuple[Trade, list[Command]]:
+def _goes_on_in_slices(latest: Order) -> bool:
+    """Whether a market order does not get us out: the book is too thin for it (O5). Refused slices lead back to it."""
+    if latest.request.type is OrderType.LIMIT:
+        return latest.refusal not in _UNFIT_SLICE
+    has_ended_short = latest.state in (OrderState.EXPIRED, OrderState.CANCELED) and latest.remaining > ZERO
+    return has_ended_short or latest.refusal is Refusal.LIQUIDITY
+
+
+def _tell_failing(trade: Trade, latest: Order) -> list[Command]:
+    """Louder the longer it lasts: a warning after the second attempt, an alarm after every fifth."""
+    is_alarm = trade.close_attempts % _ALARM_EVERY == 0
+    if not is_alarm and trade.close_attempts != _WARN_AFTER:
+        return []
+    text = (
+        f"{trade.asset}: {plain(trade.exposure)} still open after {trade.close_attempts} attempts to close it "
+        f"({latest.refusal_message or latest.state.value}); it is tried on, check the exchange"
+    )
+    return [Alert(Severity.CRITICAL if is_alarm else Severity.WARNING, "close_failing", text)]
+
+
+def _close(trade: Trade, moment: Moment, room: ExitRoom | None) -> tuple[Trade, list[Command]]:
+    """Send the next close: the whole at market, or with ``room`` the part that the book takes."""
     attempt = trade.close_attempts + 1
     key = ClientOrderId(trade.id, OrderRole.CLOSE, attempt)
     request = OrderRequest(
@@ -110,18 +131,24 @@ def _close_at_market(trade: Trade, moment: Moment) -> tuple[Trade, list[Command]
         position_side=trade.position_side,
         reduce_only=trade.position_side is PositionSide.BOTH,
     )
+    if room is not None:
+        part = next_slice(request.side, trade.exposure, room, attempt)
+        request = replace(
+            request,
+            type=OrderType.LIMIT,
+            quantity=part.quantity,
+            price=part.price,
+            time_in_force=TimeInForce.IOC,
+        )
     trade = replace(trade, close_attempts=attempt, close_retry_at=None)
     return send(trade, Order(key=key, request=request), OrderTrigger.SUBMIT, moment.now)
 
 
-def _pause(trade: Trade, moment: Moment) -> Trade:
-    exponent = max(trade.close_attempts - 1, 0)
+def _pause(trade: Trade, latest: Order, moment: Moment) -> Trade:
+    """Wait longer after each attempt, but not when the last one got on."""
+    exponent = 0 if latest.executed_quantity > ZERO else max(trade.close_attempts - 1, 0)
     pause_s = min(_FIRST_PAUSE_S * 2**exponent, _LONGEST_PAUSE_S) * (0.5 + moment.chance / 2)
     return replace(trade, close_retry_at=moment.now + timedelta(seconds=pause_s))
-
-
-def _wake(trade: Trade) -> list[Command]:
-    return [WakeAt(trade.close_retry_at)] if trade.close_retry_at else []
 
 
 def _free_own_exits(trade: Trade, moment: Moment) -> tuple[Trade, list[Command]]:

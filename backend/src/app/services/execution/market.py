@@ -14,6 +14,7 @@ from app.domain.trades import TradeError
 from app.integrations.aster.client import AsterClient
 from app.services.execution.planning import EntryPlan, MarketView
 from app.services.execution.risk import too_far
+from app.services.execution.slices import ExitRoom
 
 _MARK_FRESH_S = 3.0
 _INSTRUMENTS_FRESH_S = 3600.0
@@ -82,6 +83,18 @@ class Market:
         if known is None or self._clock.monotonic() - known[1] > _MARK_FRESH_S:
             self.on_mark(await self._client.mark_price(asset))
         return MarketView(instrument=instrument, mark=self._marks[asset][0])
+
+    async def exit_room(self, asset: str) -> ExitRoom | None:
+        """What an exit finds now, or None when the exchange lists no such asset (any more).
+
+        Raises:
+            ExchangeError: the book or the price could not be read.
+        """
+        view = await self.view(asset)
+        if view is None:
+            return None
+        book = await self._client.depth(asset)
+        return ExitRoom(instrument=view.instrument, mark=view.mark.mark_price, book=book, at=self._clock.now())
 
     def learn_positions(self, positions: list[PositionReport]) -> None:
         """Take leverage and margin type of each symbol from the exchange's position rows."""

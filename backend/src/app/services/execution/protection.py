@@ -28,6 +28,7 @@ from app.services.execution.commands import (
     Severity,
     WakeAt,
 )
+from app.services.execution.slices import ExitRoom
 
 BURST_GRACE_S = 0.25
 """A trigger burst (EXPIRED, NEW, TRADE) shares a millisecond; wait this long before asking what it meant (P8)."""
@@ -40,10 +41,14 @@ _HIT_REASON = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moment:
-    """When a decision is made, and one throw of the dice for its jitter: ``chance`` is in [0, 1)."""
+    """When a decision is made, and one throw of the dice for its jitter: ``chance`` is in [0, 1).
+
+    ``room`` is what the exchange's book last showed, where somebody had to look (scenario O5).
+    """
 
     now: datetime
     chance: float
+    room: ExitRoom | None = None
 
 
 def exit_request(trade: Trade, leg: Leg, key: ClientOrderId, quantity: Decimal) -> OrderRequest:

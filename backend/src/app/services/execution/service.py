@@ -27,7 +27,7 @@ from app.domain.money import ZERO
 from app.domain.policy import AccountPolicy
 from app.domain.ports import Clock, Randomness
 from app.domain.reports import MarkPrice, UserEvent
-from app.domain.trades import CloseReason, Trade, TradeSide
+from app.domain.trades import CloseReason, Trade, TradeSide, TradeStatus
 from app.integrations.aster.client import AsterClient
 from app.repositories.decisions import DecisionRepository, StoredDecision
 from app.repositories.trades import TradeRepository
@@ -477,7 +477,9 @@ class ExecutionService:
         if not readiness.is_ready:
             return RiskRefused(code=ErrorCode.NOT_READY, message="not ready: " + "; ".join(readiness.reasons))
         for trade in self._active_trades():
-            if trade.protection_failed and trade.exposure > ZERO:
-                text = f"{trade.asset} is held without protection past its deadline; no entry until that is settled"
+            is_stuck = trade.status is TradeStatus.CLOSING and trade.close_attempts > 1
+            if (trade.protection_failed or is_stuck) and trade.exposure > ZERO:
+                what = "can't be closed" if is_stuck else "is held without protection past its deadline"
+                text = f"{trade.asset} {what}; no entry until that is settled"
                 return RiskRefused(code=ErrorCode.NOT_READY, message=text)
         return None

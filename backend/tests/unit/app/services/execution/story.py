@@ -20,6 +20,7 @@ from app.domain.reports import (
     FillReport,
     MarkPrice,
     NeverSent,
+    OrderBook,
     OrderReport,
     Placement,
     PositionSide,
@@ -33,6 +34,7 @@ from app.services.execution import facts
 from app.services.execution.commands import Alert, Cancel, Command, Send, WakeAt
 from app.services.execution.planning import EntryWish, MarketView, new_trade, plan_entry
 from app.services.execution.protection import Moment
+from app.services.execution.slices import ExitRoom
 from app.services.execution.transitions import Step, decide, transition
 
 START = datetime(2026, 11, 22, 10, 15, tzinfo=UTC)
@@ -64,6 +66,13 @@ BITCOIN = Instrument(
     maximum_algo_orders=10,
     order_types=frozenset({"MARKET", "LIMIT", "STOP_MARKET", "TAKE_PROFIT_MARKET"}),
     times_in_force=frozenset({"GTC", "IOC"}),
+)
+
+DEEP_BOOK = OrderBook(
+    symbol="BTCUSDT",
+    bids=((Decimal(95999), Decimal(1)),),
+    asks=((Decimal(96001), Decimal(1)),),
+    time=START,
 )
 
 
@@ -135,17 +144,23 @@ class Story:
     asked: tuple[Command, ...] = ()
     told: list[Command] = field(default_factory=list)
     fills: dict[int, FillReport] = field(default_factory=dict)
+    book: OrderBook | None = DEEP_BOOK
+    """What a look at the book shows; None when it can't be read."""
     _numbers: count[int] = field(default_factory=lambda: count(1))
 
     # --- driving ----------------------------------------------------------------------------------------------------
 
     def learn(self, fact: facts.Fact) -> tuple[Command, ...]:
         """Take one fact in."""
-        return self._take(transition(self.trade, fact, Moment(now=self.now, chance=self.chance), self.policy))
+        return self._take(transition(self.trade, fact, self._moment(), self.policy))
 
     def decide(self) -> tuple[Command, ...]:
         """Decide again without a new fact."""
-        return self._take(decide(self.trade, Moment(now=self.now, chance=self.chance), self.policy))
+        return self._take(decide(self.trade, self._moment(), self.policy))
+
+    def _moment(self) -> Moment:
+        room = ExitRoom(instrument=BITCOIN, mark=MARK, book=self.book, at=self.now) if self.book else None
+        return Moment(now=self.now, chance=self.chance, room=room)
 
     def _take(self, step: Step) -> tuple[Command, ...]:
         self.trade, self.asked = step.trade, step.commands

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 
 import pytest
-from story import WHOLE, Story, submitted
+from story import BITCOIN, DEEP_BOOK, MARK, WHOLE, Story, submitted
 
 from app.domain.errors import Refusal
 from app.domain.ids import OrderRole
 from app.domain.money import ZERO
 from app.domain.orders import Order, OrderState
-from app.domain.reports import Accepted, ExchangeOrderStatus, OrderType, PositionSide, Refused, Unknown
+from app.domain.reports import Accepted, ExchangeOrderStatus, OrderType, PositionSide, Refused, TimeInForce, Unknown
 from app.domain.reports import RequestStamp as Stamp
 from app.domain.trades import CloseReason, TradeStatus
 from app.services.execution import facts
-from app.services.execution.commands import Account, CheckPosition, Query, Resolve, WakeAt
+from app.services.execution.commands import Account, Alert, CheckPosition, Query, ReadBook, Resolve, Severity, WakeAt
 
 X = ExchangeOrderStatus
 STOP, TARGET, CLOSE = OrderRole.STOP_LOSS, OrderRole.TAKE_PROFIT, OrderRole.CLOSE
@@ -247,7 +248,9 @@ def test_the_close_is_tried_until_flat_with_growing_pauses_and_alerts_that_go_on
     assert pauses == sorted(pauses)
     assert pauses[0] == timedelta(seconds=0.2)
     assert pauses[-1] == timedelta(seconds=5)
-    assert story.alerts == ["close_failing"] * 6
+    assert story.alerts == ["close_failing"] * 7
+    severities = [alert.severity for alert in story.told if isinstance(alert, Alert)]
+    assert severities == [Severity.WARNING, *[Severity.CRITICAL] * 6]
     story.accept(story.close, X.FILLED, WHOLE)
     story.clean()
     story.account()
@@ -263,6 +266,59 @@ def test_a_close_filled_in_part_is_followed_by_one_for_the_rest() -> None:
     assert (rest.role, rest.quantity) == (CLOSE, Decimal("0.003"))
     story.accept(rest, X.FILLED, "0.003")
     assert story.trade.exposure == ZERO
+
+
+def test_a_market_close_without_counterparty_goes_on_in_slices_of_what_the_book_shows() -> None:
+    """Scenario O5: the price takes the last level needed and keeps the percent-price filter."""
+    story = closing(CloseReason.EMERGENCY)
+    bids = tuple((Decimal(price), Decimal("0.003")) for price in (95990, 95980, 90000))
+    story.book = replace(DEEP_BOOK, bids=bids)
+    story.refuse(story.close, Refusal.LIQUIDITY, -4131)
+    assert story.all(ReadBook)
+    assert story.all(CheckPosition)
+    story.wake()
+    (part,) = story.sent()
+    request = part.request
+    assert (request.type, request.time_in_force, request.reduce_only) == (OrderType.LIMIT, TimeInForce.IOC, True)
+    assert request.quantity == Decimal("0.006")
+    assert request.price is not None
+    assert MARK * BITCOIN.percent_down <= request.price <= Decimal(95980)
+    story.accept(part, X.FILLED, "0.006")
+    story.wake()
+    (rest,) = story.sent()
+    assert (rest.request.type, rest.quantity) == (OrderType.LIMIT, Decimal("0.004"))
+
+
+def test_an_empty_book_is_tried_at_the_filters_bound() -> None:
+    """Scenario O5."""
+    story = closing(CloseReason.EMERGENCY)
+    story.book = replace(DEEP_BOOK, bids=())
+    story.refuse(story.close, Refusal.LIQUIDITY, -4131)
+    story.wake()
+    (part,) = story.sent()
+    assert (part.request.price, part.quantity) == (MARK * BITCOIN.percent_down, WHOLE)
+
+
+def test_a_book_that_cant_be_read_does_not_hold_the_close_up() -> None:
+    """Scenario P3."""
+    story = closing(CloseReason.EMERGENCY)
+    story.book = None
+    story.refuse(story.close, Refusal.LIQUIDITY, -4131)
+    story.wake()
+    assert story.sent() == []
+    story.wait(3)
+    (again,) = story.sent()
+    assert again.request.type is OrderType.MARKET
+
+
+def test_a_slice_that_the_filters_refuse_leads_back_to_a_market_order() -> None:
+    story = closing(CloseReason.EMERGENCY)
+    story.refuse(story.close, Refusal.LIQUIDITY, -4131)
+    story.wake()
+    story.refuse(story.close, Refusal.FILTER, -4024)
+    story.wake()
+    (again,) = story.sent()
+    assert again.request.type is OrderType.MARKET
 
 
 def test_a_lost_close_rereads_the_position_before_another_one_is_sent() -> None:
