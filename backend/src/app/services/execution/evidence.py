@@ -5,9 +5,11 @@ Nothing here concludes from a failed read, and nothing concludes "never placed" 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
+
+import structlog
 
 from app.domain.money import ZERO
 from app.domain.orders import Order
@@ -17,9 +19,14 @@ from app.domain.trades import Trade
 from app.integrations.aster.client import AsterClient
 from app.services.execution import facts
 
+log = structlog.get_logger(__name__)
+
 _LOOK_BACK = timedelta(minutes=2)
+_CLOCK_ERROR = timedelta(seconds=10)
 _LONG_LOOK_BACK = timedelta(days=6)
 _SETTLED_AFTER_S = 65.0
+_NOOP_AFTER_S = 1.0
+_NOOP_SETTLES_S = 1.0
 _FUNDING_KIND = "FUNDING_FEE"
 _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 5.0
@@ -31,6 +38,8 @@ class Evidence:
 
     client: AsterClient
     clock: Clock
+    _burned: set[str] = field(default_factory=set, init=False)
+    """Orders whose only request the exchange can't take any more, because a noop used up its nonce."""
 
     async def order(self, order: Order) -> OrderReport | None:
         """The order as the exchange shows it now, or None when a query does not find it."""
@@ -40,24 +49,44 @@ class Evidence:
         """Ask until the order is found, or until it is proven never to have been placed.
 
         Before the fence, "does not exist" proves nothing. After it, the order, the history of all orders and the user's
-        trades must agree.
+        trades must agree. Once the order had its time to show up, a noop tries to bring the fence forward.
 
         Raises:
             ExchangeError: a read failed; that proves nothing, ask again.
         """
-        pause_s = _FIRST_PAUSE_S
+        pause_s, waited_s, has_tried = _FIRST_PAUSE_S, 0.0, False
         while True:
             report = await self.order(order)
             if report is not None:
-                return facts.OrderQueried(at=self.clock.now(), report=report)
+                return self._found(order, report)
             left_s = self._until_fence_s(order)
-            if left_s <= 0:
+            if left_s <= 0 or order.client_order_id in self._burned:
                 verdict = await self._after_fence(trade, order)
                 if verdict is not None:
                     return verdict
                 left_s = _LONGEST_PAUSE_S
+            elif waited_s >= _NOOP_AFTER_S and not has_tried:
+                has_tried = True
+                if await self._burn(order):
+                    pause_s = _NOOP_SETTLES_S
             await self.clock.sleep(min(pause_s, left_s))
+            waited_s += min(pause_s, left_s)
             pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+
+    async def _burn(self, order: Order) -> bool:
+        """Use up the nonce of an order that was sent once, so that its request, wherever it is, can't be taken.
+
+        Failure proves nothing: the nonce may be used, past its window, or older than the signer's newest hundred.
+        """
+        if order.stamp is None or order.transmissions != 1 or not await self.client.noop(order.stamp):
+            return False
+        self._burned.add(order.client_order_id)
+        log.info("evidence.nonce_burned", client_order_id=order.client_order_id)
+        return True
+
+    def _found(self, order: Order, report: OrderReport) -> facts.OrderQueried:
+        self._burned.discard(order.client_order_id)
+        return facts.OrderQueried(at=self.clock.now(), report=report)
 
     def _until_fence_s(self, order: Order) -> float:
         if order.stamp is not None:
@@ -76,7 +105,7 @@ class Evidence:
         listed = await self.client.all_orders(order.request.symbol, since)
         for report in listed:
             if report.client_order_id == order.client_order_id:
-                return facts.OrderQueried(at=self.clock.now(), report=report)
+                return self._found(order, report)
         fills = await self.client.user_trades(order.request.symbol, since)
         unexplained = {fill.order_id for fill in fills if fill.side is order.request.side}
         unexplained -= {report.order_id for report in listed}
@@ -86,6 +115,7 @@ class Evidence:
             unexplained -= {report.order_id for report in older if report.client_order_id != order.client_order_id}
         if unexplained:
             return None
+        self._burned.discard(order.client_order_id)
         return facts.OrderAbsent(
             at=self.clock.now(), client_order_id=order.client_order_id, transmissions=order.transmissions
         )
@@ -122,7 +152,8 @@ class Evidence:
 
         Asks again while executions that are known to have happened are still missing from the exchange's history.
         """
-        since = self._exchange_time(trade.first_fill_at or trade.created_at) - _LOOK_BACK
+        # not since the first fill: that is when we learned of it, which may be long after it happened
+        since = self._exchange_time(trade.created_at) - _CLOCK_ERROR
         pause_s = _FIRST_PAUSE_S
         while True:
             booked = await self.client.user_trades(trade.asset, since)

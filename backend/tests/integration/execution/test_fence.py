@@ -1,0 +1,76 @@
+"""The fence: when "does not exist" begins to prove something, and how a noop brings that moment forward (U1, U3)."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+from arena import BTC, Arena, arena, buy, decide, stored
+
+from app.schemas.result import AssetResult, AssetStatus
+
+ENTRY = {"method": "POST", "path": "/order", "params": {"type": "MARKET"}}
+NOOP = {"method": "POST", "path": "/noop"}
+
+
+async def lost_for_good(stage: Arena, window_s: str) -> tuple[AssetResult, timedelta]:
+    """Send an entry that never arrives: its result, and how long it was in doubt."""
+    async with stage.application(TES_ASTER_NONCE_WINDOW_SECONDS=window_s) as application:
+        result = (await decide(application.service("default"), buy())).results[0]
+        trade = await stored(application, result.trade_id)
+        assert trade.closed_at is not None
+        return result, trade.closed_at - trade.created_at
+
+
+async def requests(stage: Arena, path: str) -> list[dict[str, Any]]:
+    """What the venue received on one endpoint."""
+    rows = (await stage.levers.ledger())["requests"]
+    return [row for row in rows if row["path"].endswith(path) and row["method"] == "POST"]
+
+
+async def test_noop_with_the_same_nonce_ends_the_doubt_long_before_the_fence(stage: Arena) -> None:
+    await stage.levers.fault({"type": "drop_before"}, **ENTRY)
+    result, doubt = await lost_for_good(stage, "30")
+    assert result.status is AssetStatus.FAILED
+    assert result.error is not None
+    assert result.error.code == "outcome_unknown"
+    assert doubt < timedelta(seconds=15)
+    assert [row["nonce"] for row in await requests(stage, "/noop")] == [
+        row["nonce"] for row in await requests(stage, "/order")
+    ]
+    assert await stage.levers.orders(symbol=BTC) == []
+
+
+async def test_noop_without_success_proves_nothing(stage: Arena) -> None:
+    await stage.levers.fault({"type": "drop_before"}, **ENTRY)
+    await stage.levers.fault({"type": "error", "status": 400, "code": -4225, "msg": "Nonce Expired"}, **NOOP)
+    result, doubt = await lost_for_good(stage, "2")
+    assert result.status is AssetStatus.FAILED
+    assert len(await requests(stage, "/noop")) == 1
+    assert doubt > timedelta(seconds=6.5)
+
+
+async def test_entry_stuck_on_its_way_is_killed_by_the_noop_and_never_executes(stage: Arena) -> None:
+    await stage.levers.fault({"type": "delay_before", "seconds": 9}, **ENTRY)
+    result, doubt = await lost_for_good(stage, "30")
+    assert result.status is AssetStatus.FAILED
+    assert doubt < timedelta(seconds=9)
+    async with asyncio.timeout(15):
+        while (entry := (await requests(stage, "/order"))[0])["outcome"] == "pending":
+            await asyncio.sleep(0.05)
+    assert entry["code"] == -4225
+    assert await stage.levers.orders(symbol=BTC) == []
+
+
+async def test_entry_that_was_executed_all_along_is_found_although_a_noop_was_tried(tmp_path: Any) -> None:
+    """The order hides from queries for a while, as on a busy exchange: a used nonce can't be burned."""
+    async with arena(tmp_path / "tes.db") as stage:
+        await stage.levers.fault({"type": "drop_events"}, count=0)
+        await stage.levers.fault({"type": "drop_after"}, **ENTRY)
+        hidden = {"type": "error", "status": 400, "code": -2013, "msg": "Order does not exist."}
+        await stage.levers.fault(hidden, count=5, method="GET", path="/order")
+        async with stage.application(TES_ASTER_NONCE_WINDOW_SECONDS="30") as application:
+            result = (await decide(application.service("default"), buy())).results[0]
+            assert result.status is AssetStatus.PROTECTED
+        assert [row["code"] for row in await requests(stage, "/noop")] == [-4225]
