@@ -111,14 +111,24 @@ class Venue:
         self.strategies.react()
         return order
 
+    def check(self, account: Account, params: Mapping[str, str]) -> None:
+        """Check a new order as ``place`` does, and take nothing.  Raises VenueError."""
+        self._checked(account, params)
+
     def _place(self, account: Account, params: Mapping[str, str], tag: StrategyTag | None = None) -> Order:
+        order = self._checked(account, params)
+        order.strategy = tag
+        self.state.counters.order_id += 1
+        self.engine.admit(order)
+        return order
+
+    def _checked(self, account: Account, params: Mapping[str, str]) -> Order:
         request = parse_order(params)
         market = self._tradable(request.symbol, request)
         check_order(market.instrument, request, market.prices.mark)
         self._check_unique_and_counted(account, market, request)
         self._check_mode(account, request)
         order = self._draft(account, market, request)
-        order.strategy = tag
         self._check_reduce_only(account, order)
         self._check_trigger(market, order)
         if self.state.rules.refuse_unfillable:
@@ -127,8 +137,6 @@ class Venue:
             raise errors.MARGIN_INSUFFICIENT.error()
         if not within_leverage_cap(account, market, order):
             raise errors.MAX_POSITION_AT_LEVERAGE.error()
-        self.state.counters.order_id += 1
-        self.engine.admit(order)
         return order
 
     def cancel(self, account: Account, symbol: str, order_id: int | None, client_order_id: str | None) -> Order:

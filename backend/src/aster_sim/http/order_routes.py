@@ -48,6 +48,12 @@ def _place(call: Call) -> Any:
     return place_one(call, call.params)
 
 
+def _test(call: Call) -> Any:
+    """Everything that a placement checks, and nothing placed."""
+    call.runtime.venue.check(call.account, call.params)
+    return {}
+
+
 def _query(call: Call) -> Any:
     order = call.runtime.venue.query(call.account, *call.selector())
     return _body(call, order, queried=True)
@@ -196,6 +202,7 @@ def _all_orders(call: Call) -> Any:
 
 ORDER_ROUTES: Mapping[tuple[str, str], Route] = {
     ("POST", "order"): Route(_place, fixed(1), Security.SIGNED, ledgered=True, places=True),
+    ("POST", "order/test"): Route(_test, fixed(1), Security.SIGNED, ledgered=True),
     ("GET", "order"): Route(_query, fixed(1), Security.SIGNED, ledgered=True),
     ("DELETE", "order"): Route(cancel_one, fixed(1), Security.SIGNED, ledgered=True),
     ("POST", "batchOrders"): Route(_place_batch, fixed(5), Security.SIGNED, ledgered=True, places=True),

@@ -254,3 +254,11 @@ async def test_garbage_is_refused_with_a_code(alice, body):
     answer = await alice.raw("POST", "/fapi/v3/order", body=body)
     assert answer.status == 400
     assert answer.code < 0
+
+
+async def test_an_order_on_trial_is_checked_and_not_placed(alice):
+    assert (await alice.call("POST", "order/test", MARKET)).body == {}
+    assert (await alice.call("POST", "order/test", {**MARKET, "quantity": "5000"})).code == -4005
+    assert (await alice.call("GET", "allOrders", {"symbol": "BTCUSDT"})).body == []
+    stray = await alice.call("POST", "order/test", {**MARKET, "reduceOnly": "true"})
+    assert stray.code == -2022

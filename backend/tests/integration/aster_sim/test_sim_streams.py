@@ -212,3 +212,20 @@ async def test_the_venue_pings_every_five_minutes_and_hangs_up_on_the_silent():
         assert aiohttp.WSMsgType.CLOSE in kinds
         await socket.close()
     await running.stop()
+
+
+async def test_a_connection_ends_after_24_hours_however_alive_it_is():
+    clock = _SteppedClock()
+    running = await start_venue(VenueConfig(prices="manual", seed=1), clock)
+    async with aiohttp.ClientSession() as http:
+        socket = await http.ws_connect(f"{running.ws_url}/ws/x")
+        for number in range(146):
+            await clock.advance(590)
+            await socket.pong()
+            await socket.send_json({"method": "LIST_SUBSCRIPTIONS", "id": number})
+            assert await answer_of(socket) == {"result": ["x"], "id": number}
+        assert not socket.closed
+        await clock.advance(261)  # no ping is due before the end
+        assert (await socket.receive(timeout=5)).type in {aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED}
+        await socket.close()
+    await running.stop()
