@@ -19,7 +19,7 @@ from aster_sim.auth import NONCES_KEPT
 from aster_sim.core.account import Account, Position
 from aster_sim.core.funding_terms import Funding
 from aster_sim.core.orders import EXPIRE_TAKER, Income, MarginChange, Order, Trade
-from aster_sim.core.state import Changes, Counters, InsuranceFund
+from aster_sim.core.state import Changes, Counters, InsuranceFund, State
 from aster_sim.core.strategies import Strategy
 from aster_sim.core.venue import Venue
 
@@ -42,6 +42,15 @@ class AccountRecord(msgspec.Struct):
     positions: list[Position]
     stp_mode: str = EXPIRE_TAKER
     countdowns: dict[str, int] = {}
+    margin_called: list[tuple[str, str]] = []
+
+
+class TermsRecord(msgspec.Struct):
+    """The terms of a symbol's running funding interval."""
+
+    rate: Decimal
+    interval_ms: int
+    next_ms: int
 
 
 class Commit(msgspec.Struct, omit_defaults=True):
@@ -55,6 +64,7 @@ class Commit(msgspec.Struct, omit_defaults=True):
     fundings: list[Funding] = []
     strategies: list[Strategy] = []
     prices: dict[str, tuple[Decimal, Decimal]] = {}
+    terms: dict[str, TermsRecord] = {}
     nonces: dict[str, list[int]] = {}
     counters: Counters | None = None
     fund: InsuranceFund | None = None
@@ -136,16 +146,7 @@ def _read(path: Path) -> Iterator[Commit]:
 def _apply(venue: Venue, commit: Commit, path: Path) -> None:
     state = venue.state
     for record in commit.accounts:
-        account = state.accounts.get(record.name)
-        if account is None:
-            account = Account(record.name, record.wallet, record.deposited)
-            state.accounts[record.name] = account
-        account.wallet, account.deposited = record.wallet, record.deposited
-        account.dual_side, account.multi_assets = record.dual_side, record.multi_assets
-        account.stp_mode, account.countdowns = record.stp_mode, record.countdowns
-        account.updated_ms, account.leverage = record.updated_ms, record.leverage
-        account.isolated = set(record.isolated)
-        account.positions = {(row.symbol, row.side): row for row in record.positions}
+        _restore_account(state, record)
     for order in commit.orders:
         state.accounts[order.account].orders[order.order_id] = order
     for trade in commit.trades:
@@ -156,21 +157,41 @@ def _apply(venue: Venue, commit: Commit, path: Path) -> None:
         state.accounts[change.account].margin_changes.append(change)
     for strategy in commit.strategies:
         state.accounts[strategy.account].strategies[strategy.strategy_id] = strategy
-    for funding in commit.fundings:
-        if funding.symbol in state.markets:
-            state.markets[funding.symbol].funding.history.append(funding)
-    for symbol, (mark, last) in commit.prices.items():
-        market = state.markets.get(symbol)
-        if market is None:
-            raise JournalError(
-                f"state file {path.name}: it knows {symbol}, which the exchange info does not; "
-                "start with the same --exchange-info, or with another state file"
-            )
-        market.prices.move(mark, last, state.now_ms())
+    _restore_markets(state, commit, path)
     if commit.counters is not None:
         state.counters = commit.counters
     if commit.fund is not None:
         state.fund = commit.fund
+
+
+def _restore_account(state: State, record: AccountRecord) -> None:
+    account = state.accounts.get(record.name)
+    if account is None:
+        account = state.accounts[record.name] = Account(record.name, record.wallet, record.deposited)
+    account.wallet, account.deposited = record.wallet, record.deposited
+    account.dual_side, account.multi_assets = record.dual_side, record.multi_assets
+    account.stp_mode, account.countdowns = record.stp_mode, record.countdowns
+    account.margin_called = set(record.margin_called)
+    account.updated_ms, account.leverage = record.updated_ms, record.leverage
+    account.isolated = set(record.isolated)
+    account.positions = {(row.symbol, row.side): row for row in record.positions}
+
+
+def _restore_markets(state: State, commit: Commit, path: Path) -> None:
+    named = [*commit.prices, *commit.terms, *(funding.symbol for funding in commit.fundings)]
+    unknown = next((symbol for symbol in named if symbol not in state.markets), None)
+    if unknown is not None:
+        raise JournalError(
+            f"state file {path.name}: it knows {unknown}, which the exchange info does not; "
+            "start with the same --exchange-info, or with another state file"
+        )
+    for funding in commit.fundings:
+        state.markets[funding.symbol].funding.history.append(funding)
+    for symbol, terms in commit.terms.items():
+        running = state.markets[symbol].funding
+        running.rate, running.interval_ms, running.next_ms = terms.rate, terms.interval_ms, terms.next_ms
+    for symbol, (mark, last) in commit.prices.items():
+        state.markets[symbol].prices.move(mark, last, state.now_ms())
 
 
 def _index(venue: Venue) -> None:
@@ -188,12 +209,13 @@ def _index(venue: Venue) -> None:
                 state.markets[order.symbol].triggers.add(order)
             elif order.open:
                 resting.append(order)
+    venue.funding.look_ahead()
     for order in sorted(resting, key=lambda row: row.book_seq):
         state.markets[order.symbol].book.add(order)
     for account in state.accounts.values():
         for position in account.positions.values():
             if position.amount:
-                state.markets[position.symbol].holders[account.name] = None
+                state.markets[position.symbol].holders.add(account.name)
         for symbol in account.open_orders:
             venue.booker.refresh_order_margin(account, state.markets[symbol])
 
@@ -211,6 +233,7 @@ def _record_of(account: Account) -> AccountRecord:
         positions=list(account.positions.values()),
         stp_mode=account.stp_mode,
         countdowns=account.countdowns,
+        margin_called=sorted(account.margin_called),
     )
 
 
@@ -234,6 +257,9 @@ def _commit_of(
         fundings=changes.fundings,
         strategies=list(changes.strategies.values()),
         prices=_prices_of(venue) if with_prices else {},
+        terms={
+            symbol: TermsRecord(terms.rate, terms.interval_ms, terms.next_ms) for symbol, terms in changes.terms.items()
+        },
         nonces=nonces or {},
         counters=venue.state.counters,
         fund=venue.state.fund,
@@ -244,8 +270,12 @@ def _compact(path: Path, venue: Venue, nonces: dict[str, list[int]]) -> None:
     """Replace the file by one commit per account with everything in it."""
     draft = path.with_name(path.name + ".new")
     with draft.open("wb") as handle:
-        fundings = Changes(fundings=[row for market in venue.state.markets.values() for row in market.funding.history])
-        handle.write(_ENCODER.encode(_commit_of(venue, fundings, with_prices=False, nonces=nonces)) + b"\n")
+        markets = venue.state.markets
+        public = Changes(
+            fundings=[row for market in markets.values() for row in market.funding.history],
+            terms={symbol: market.funding for symbol, market in markets.items()},
+        )
+        handle.write(_ENCODER.encode(_commit_of(venue, public, with_prices=False, nonces=nonces)) + b"\n")
         for account in venue.state.accounts.values():
             whole = Changes(
                 orders=account.orders,

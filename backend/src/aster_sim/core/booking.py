@@ -95,9 +95,9 @@ class Booker:
             account.closed(order)
             market.book.remove(order)
         if position.amount:
-            market.holders[account.name] = None
+            market.holders.add(account.name)
         elif not account.held(order.symbol):
-            market.holders.pop(account.name, None)
+            market.holders.discard(account.name)
         self.refresh_order_margin(account, market)
         market.prices.trade(price, now)
         self._last_moved[order.symbol] = None

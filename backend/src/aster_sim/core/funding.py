@@ -22,15 +22,20 @@ class FundingClerk:
     def __init__(self, state: State, booker: Booker) -> None:
         self._state = state
         self._booker = booker
+        self._next_ms = 0
         now = state.now_ms()
         for market in state.markets.values():
             market.funding.schedule(now)
-        self._next_ms = min((market.funding.next_ms for market in state.markets.values()), default=2**62)
+        self.look_ahead()
+
+    def look_ahead(self) -> None:
+        """Find the next settlement after terms were changed or restored."""
+        self._next_ms = min((market.funding.next_ms for market in self._state.markets.values()), default=2**62)
 
     def settle_due(self) -> list[str]:
         """Settle every interval that has ended by now; the symbols settled, one entry for each interval.
 
-        A venue whose clock jumped over several intervals settles each of them, at the present mark price.
+        A venue that was down, or whose clock jumped, settles each interval since, at the present mark price.
         """
         now = self._state.now_ms()
         settled: list[str] = []
@@ -39,7 +44,7 @@ class FundingClerk:
                 if market.funding.next_ms == self._next_ms:
                     self._settle(market)
                     settled.append(market.instrument.symbol)
-            self._next_ms = min(market.funding.next_ms for market in self._state.markets.values())
+            self.look_ahead()
         return settled
 
     def change_terms(self, market: Market, rate: Decimal | None, interval_hours: int | None) -> None:
@@ -57,19 +62,21 @@ class FundingClerk:
                 raise errors.BAD_PARAMETER.error(name="intervalHours")
             terms.interval_ms = interval_hours * HOUR_MS
             terms.schedule(self._state.now_ms())
-            self._next_ms = min(row.funding.next_ms for row in self._state.markets.values())
+            self.look_ahead()
+        self._state.changes.terms[market.instrument.symbol] = terms
 
     def _settle(self, market: Market) -> None:
         terms, state = market.funding, self._state
         due_ms = terms.next_ms
         terms.next_ms += terms.interval_ms
+        state.changes.terms[market.instrument.symbol] = terms
         if not market.priced:
             return
         mark = market.prices.mark
         record = Funding(market.instrument.symbol, terms.rate, mark, due_ms)
         terms.history.append(record)
         state.changes.fundings.append(record)
-        for name in list(market.holders):
+        for name in sorted(market.holders):
             account = state.accounts[name]
             for position in account.held(market.instrument.symbol):
                 amount = funding_half_even(-position.amount * mark * terms.rate)

@@ -38,7 +38,7 @@ class Liquidator:
 
     def check(self, symbol: str) -> None:
         """Call or liquidate whoever holds a position in a symbol and has too little margin for it."""
-        for name in list(self._state.markets[symbol].holders):
+        for name in sorted(self._state.markets[symbol].holders):
             account = self._state.accounts[name]
             if symbol in account.isolated:
                 for position in account.held(symbol):
@@ -105,10 +105,12 @@ class Liquidator:
         self, account: Account, scope: tuple[str, str], equity: Decimal, needed: Decimal, held: list[Position]
     ) -> None:
         """MARGIN_CALL once when maintenance margin reaches four fifths of the margin, again after a recovery."""
-        if needed < equity * MARGIN_CALL_RATIO:
-            account.margin_called.discard(scope)
+        calls = needed >= equity * MARGIN_CALL_RATIO
+        if calls == (scope in account.margin_called):
             return
-        if scope in account.margin_called:
+        self._state.changes.accounts[account.name] = account
+        if not calls:
+            account.margin_called.discard(scope)
             return
         account.margin_called.add(scope)
         rows = [(position, self._state.markets[position.symbol]) for position in held]
@@ -203,7 +205,7 @@ class Liquidator:
         """Opposite positions of other clients, the first to be deleveraged first."""
         rows = [
             (other, row)
-            for other in (self._state.accounts[name] for name in market.holders)
+            for other in (self._state.accounts[name] for name in sorted(market.holders))
             if other is not account
             for row in other.held(market.instrument.symbol)
             if (row.amount > ZERO) != (position.amount > ZERO)

@@ -19,7 +19,8 @@ from aster_sim.core.triggers import TriggerIndex
 class Market:
     """All that one symbol needs; ``prices.mark`` is zero as long as no price is known.
 
-    ``holders`` are the names of the accounts with a position here, in the order in which they came.
+    ``holders`` are the names of the accounts with a position here; who does something to all of them goes by name,
+    so that a restart changes no order of events.
     """
 
     instrument: Instrument
@@ -28,7 +29,7 @@ class Market:
     prices: Prices
     book: ClientBook = field(default_factory=ClientBook)
     triggers: TriggerIndex = field(default_factory=TriggerIndex)
-    holders: dict[str, None] = field(default_factory=dict)
+    holders: set[str] = field(default_factory=set)
     funding: FundingTerms = field(default_factory=FundingTerms)
 
     @property

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aster_sim.core.account import Account
 from aster_sim.core.catalogue import Catalogue
-from aster_sim.core.funding_terms import Funding
+from aster_sim.core.funding_terms import Funding, FundingTerms
 from aster_sim.core.market import Market
 from aster_sim.core.numbers import ZERO
 from aster_sim.core.orders import Income, MarginChange, Order, StrategyTag, Trade
@@ -93,17 +93,10 @@ class Changes:
     margin_changes: list[MarginChange] = field(default_factory=list)
     fundings: list[Funding] = field(default_factory=list)
     strategies: dict[int, Strategy] = field(default_factory=dict)
+    terms: dict[str, FundingTerms] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
-        return bool(
-            self.orders
-            or self.accounts
-            or self.trades
-            or self.incomes
-            or self.margin_changes
-            or self.fundings
-            or self.strategies
-        )
+        return any(getattr(self, name) for name in self.__slots__)
 
 
 @dataclass(slots=True)

@@ -1,178 +1,176 @@
-"""Whatever orders flow: money in equals money out, positions net out, and a seed replays byte by byte."""
+"""Whatever flows: money in equals money out, positions net out, a seed replays byte by byte, a restart changes nothing.
+
+The flow has orders of all kinds, brackets, amendments, crashes with liquidations, funding and changes of mode.
+"""
 
 from __future__ import annotations
 
 from decimal import Decimal
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import msgspec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from aster_sim.core.errors import VenueError
-from aster_sim.core.isolated import change_margin
+from aster_sim.core.account import Account
 from aster_sim.core.margin import position_maintenance, summarise
 from aster_sim.core.orders import OPEN_STATUSES
-from support.sim_bench import START_US, Bench, make_bench
+from aster_sim.journal import Journal
+from support.sim_bench import Bench, make_bench
+from support.sim_flow import SYMBOL, Flow, flows, opened, play
 
-_QUANTITIES = st.integers(1, 400).map(lambda count: str(Decimal(count) * Decimal("0.001")))
-_OFFSETS = st.integers(-150, 150)
-_SIDES = st.sampled_from(["BUY", "SELL"])
-_ACCOUNTS = st.sampled_from(["alice", "bob", "poor"])
-_PAID = ("FUNDING_FEE", "INSURANCE_CLEAR")
-_STEPS = st.one_of(
-    st.tuples(st.just("market"), _ACCOUNTS, _SIDES, _QUANTITIES, st.booleans()),
-    st.tuples(
-        st.just("limit"), _ACCOUNTS, _SIDES, _QUANTITIES, _OFFSETS, st.sampled_from(["GTC", "IOC", "FOK", "GTX"])
-    ),
-    st.tuples(
-        st.just("stop"),
-        _ACCOUNTS,
-        _SIDES,
-        _QUANTITIES,
-        _OFFSETS,
-        st.sampled_from(["STOP_MARKET", "TAKE_PROFIT_MARKET"]),
-        st.sampled_from(["plain", "reduce", "close"]),
-    ),
-    st.tuples(st.just("cancel"), _ACCOUNTS, st.integers(0, 20)),
-    st.tuples(st.just("jump"), _OFFSETS),
-    st.tuples(st.just("glide"), _OFFSETS),
-    st.tuples(st.just("crash"), st.sampled_from(["jump", "glide"]), st.integers(-900, 900)),
-    st.tuples(st.just("funding"), st.integers(-50, 50)),
-    st.tuples(st.just("leverage"), _ACCOUNTS, st.integers(1, 125)),
-    st.tuples(st.just("margin type"), _ACCOUNTS, st.sampled_from(["ISOLATED", "CROSSED"])),
-    st.tuples(st.just("margin"), _ACCOUNTS, st.integers(1, 400), st.sampled_from([1, 2])),
-)
+ZERO = Decimal(0)
+_QUICKLY = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+_BRIEFLY = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
-def _near(bench: Bench, offset: int) -> str:
-    mark = bench.venue.market("BTCUSDT").prices.mark
-    return str((mark + Decimal(offset) * 10).quantize(Decimal("0.1")))
+def _check_account(bench: Bench, account: Account) -> Decimal:
+    """Money and positions of an account by its history; what it got from the insurance fund."""
+    trades = account.trades.get(SYMBOL, [])
+    commission = sum((trade.commission for trade in trades), ZERO)
+    realised = sum((trade.realised_pnl for trade in trades), ZERO)
+    paid = {
+        kind: sum((row.income for row in account.incomes if row.income_type == kind), ZERO)
+        for kind in ("FUNDING_FEE", "INSURANCE_CLEAR")
+    }
+    assert account.wallet == account.deposited + realised - commission + sum(paid.values())
+    assert account.wallet == sum((income.income for income in account.incomes), ZERO)
+    for side in account.sides():
+        position = account.position(SYMBOL, side)
+        own = [trade for trade in trades if trade.position_side == side]
+        assert position.amount == sum((row.quantity if row.side == "BUY" else -row.quantity for row in own), ZERO)
+        assert position.realised == sum((row.realised_pnl for row in own), ZERO)
+        cash = sum((row.quote if row.side == "BUY" else -row.quote for row in own), ZERO)
+        assert position.cost == cash + position.realised
+        assert side != "LONG" or position.amount >= 0
+        assert side != "SHORT" or position.amount <= 0
+        assert bool(position.isolated_wallet) <= bool(position.amount and SYMBOL in account.isolated)
+    assert bool(account.held(SYMBOL)) == (account.name in bench.venue.market(SYMBOL).holders)
+    return paid["INSURANCE_CLEAR"]
 
 
-def _do(bench: Bench, step: tuple[Any, ...]) -> None:
-    kind = step[0]
-    if kind in {"jump", "glide"}:
-        move = bench.venue.jump if kind == "jump" else bench.venue.glide
-        move("BTCUSDT", Decimal(_near(bench, step[1])))
-        return
-    market = bench.venue.market("BTCUSDT")
-    if kind == "crash":
-        move = bench.venue.jump if step[1] == "jump" else bench.venue.glide
-        move("BTCUSDT", Decimal(_near(bench, step[2])))
-        return
-    if kind == "funding":
-        bench.venue.funding.change_terms(market, Decimal(step[1]) / 1000, None)
-        bench.now_us = market.funding.next_ms * 1000
-        bench.venue.advance()
-        return
-    account = bench.venue.state.accounts[step[1]]
-    if kind == "leverage":
-        bench.venue.settings.set_leverage(account, market, step[2])
-        return
-    if kind == "margin type":
-        bench.venue.settings.set_margin_type(account, market, step[2])
-        return
-    if kind == "margin":
-        change_margin(bench.venue.state, account, market, "BOTH", Decimal(step[2]), step[3])
-        return
-    if kind == "cancel":
-        orders = [order for rows in account.open_orders.values() for order in rows.values()]
-        if orders:
-            bench.venue.cancel(account, "BTCUSDT", orders[step[2] % len(orders)].order_id, None)
-        return
-    side, quantity = step[2], step[3]
-    if kind == "market":
-        extra = {"reduceOnly": "true"} if step[4] else {}
-        bench.market(side, quantity, account, **extra)
-    elif kind == "limit":
-        bench.limit(side, quantity, _near(bench, step[4]), account, timeInForce=step[5])
-    else:
-        flags = {"plain": {"quantity": quantity}, "reduce": {"quantity": quantity, "reduceOnly": "true"}}
-        rows = flags.get(step[6], {"closePosition": "true"})
-        bench.place(account, side=side, type=step[5], stopPrice=_near(bench, step[4]), **rows)
+def _check_orders(account: Account) -> None:
+    for order in account.orders.values():
+        trades = account.trades.get(SYMBOL, [])
+        filled = sum((trade.quantity for trade in trades if trade.order_id == order.order_id), ZERO)
+        assert filled == order.executed <= max(order.quantity, order.executed)
+        assert (order.status in OPEN_STATUSES) == (order.order_id in account.open_orders.get(SYMBOL, {}))
+        assert (order.status == "FILLED") == (bool(order.executed) and order.executed == order.quantity)
 
 
-def _check(bench: Bench) -> None:
-    cleared = Decimal(0)
+def _check(bench: Bench, step: dict[str, Any]) -> None:
+    cleared = ZERO
     for account in bench.venue.state.accounts.values():
-        trades = [trade for rows in account.trades.values() for trade in rows]
-        realised = sum((trade.realised_pnl for trade in trades), Decimal(0))
-        commission = sum((trade.commission for trade in trades), Decimal(0))
-        paid = {
-            kind: sum((row.income for row in account.incomes if row.income_type == kind), Decimal(0)) for kind in _PAID
-        }
-        assert account.wallet == account.deposited + realised - commission + sum(paid.values())
-        cleared += paid["INSURANCE_CLEAR"]
-        assert account.wallet == sum((income.income for income in account.incomes), Decimal(0))
-        signed = sum((trade.quantity if trade.side == "BUY" else -trade.quantity for trade in trades), Decimal(0))
-        position = account.position("BTCUSDT", "BOTH")
-        assert position.amount == signed
-        assert position.realised == realised
-        assert position.isolated_wallet >= 0
-        assert bool(position.isolated_wallet) <= bool(position.amount and "BTCUSDT" in account.isolated)
-        assert bool(position.amount) == (account.name in bench.venue.market("BTCUSDT").holders)
-        cash = sum((trade.quote if trade.side == "BUY" else -trade.quote for trade in trades), Decimal(0))
-        assert position.cost == cash + realised
-        for order in account.orders.values():
-            filled = sum((trade.quantity for trade in trades if trade.order_id == order.order_id), Decimal(0))
-            assert filled == order.executed <= max(order.quantity, order.executed)
-            assert (order.status in OPEN_STATUSES) == (order.order_id in account.open_orders.get("BTCUSDT", {}))
-            assert (order.status == "FILLED") == (bool(order.executed) and order.executed == order.quantity)
+        cleared += _check_account(bench, account)
+        _check_orders(account)
     fund = bench.venue.state.fund
     assert fund.balance == fund.start - cleared + fund.taken_over
+    if step["do"] in {"jump", "glide"}:
+        _check_nobody_is_under_water(bench)
 
 
 def _check_nobody_is_under_water(bench: Bench) -> None:
     """After a move of the mark price nobody holds a position without its maintenance margin."""
+    market = bench.venue.market(SYMBOL)
     for account in bench.venue.state.accounts.values():
-        summary = summarise(account, bench.venue.state.markets)
-        market = bench.venue.market("BTCUSDT")
-        assert account.wallet >= 0 or account.held("BTCUSDT")
-        for position in account.held("BTCUSDT"):
-            needed = position_maintenance(position, market)
-            backing = position.isolated_wallet if "BTCUSDT" in account.isolated else summary.cross_wallet
-            assert backing + position.unrealised(market.prices.mark) > needed
+        held = account.held(SYMBOL)
+        assert account.wallet >= 0 or held
+        if SYMBOL in account.isolated:
+            for position in held:
+                equity = position.isolated_wallet + position.unrealised(market.prices.mark)
+                assert equity > position_maintenance(position, market)
+        elif held:
+            summary = summarise(account, bench.venue.state.markets)
+            assert summary.cross_wallet + summary.cross_unrealised > summary.cross_maintenance
 
 
-def _run(steps: list[tuple[Any, ...]], *, check: bool) -> bytes:
-    bench = make_bench(seed=11)
-    bench.venue.open_account("bob", Decimal(100_000))
-    bench.venue.open_account("poor", Decimal(700))
+def _history(bench: Bench) -> bytes:
+    """All that accounts own, did and heard; the numbers in a book's queue are its own business."""
+    rows: list[Any] = [[(event.account, event.payload) for event in bench.venue.take_events()]]
     for account in bench.venue.state.accounts.values():
-        bench.venue.settings.set_leverage(account, bench.venue.market("BTCUSDT"), 50)
-    # a position that a crash liquidates, one against which it may be closed, and a fund that is soon empty
-    bench.market("BUY", "0.200", bench.venue.state.accounts["poor"])
-    bench.market("SELL", "0.300", bench.venue.state.accounts["bob"])
-    bench.venue.state.fund.start = Decimal(300)
-    log: list[Any] = []
-    for number, step in enumerate(steps):
-        bench.now_us = max(bench.now_us, START_US + number * 1_000_000)
-        try:
-            _do(bench, step)
-        except VenueError as refusal:
-            log.append((number, refusal.code))
-        if check:
-            _check(bench)
-        if check and step[0] in {"jump", "glide", "crash"}:
-            _check_nobody_is_under_water(bench)
-    log.append([(event.account, event.payload) for event in bench.venue.take_events()])
-    log.append([account.trades for account in bench.venue.state.accounts.values()])
-    return msgspec.json.encode(log)
+        orders = [{**msgspec.to_builtins(order), "book_seq": 0} for order in account.orders.values()]
+        traded = [row for row in account.positions.values() if row.updated_ms]
+        positions = sorted(traded, key=lambda row: (row.symbol, row.side))
+        rows.append([account.wallet, positions, orders, account.trades, account.incomes, sorted(account.margin_called)])
+    return msgspec.json.encode(rows)
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(steps=st.lists(_STEPS, max_size=30))
-def test_money_is_conserved_at_every_step_of_any_flow(steps):
-    _run(steps, check=True)
+@_QUICKLY
+@given(flow=flows())
+def test_money_is_conserved_at_every_step_of_any_flow(flow: Flow):
+    bench = opened(hedge=flow.hedge)
+    play(bench, flow, lambda step: _check(bench, step))
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(steps=st.lists(_STEPS, min_size=5, max_size=30))
-def test_the_same_seed_and_inputs_give_the_same_history_byte_by_byte(steps):
-    assert _run(steps, check=False) == _run(steps, check=False)
+@_BRIEFLY
+@given(flow=flows(min_size=5))
+def test_the_same_seed_and_inputs_give_the_same_history_byte_by_byte(flow: Flow):
+    first, second = opened(hedge=flow.hedge), opened(hedge=flow.hedge)
+    assert play(first, flow) == play(second, flow)
+    assert _history(first) == _history(second)
+
+
+@_BRIEFLY
+@given(before=flows(min_size=3, max_size=15), after=flows(min_size=3, max_size=15))
+def test_a_restart_in_the_middle_of_any_flow_changes_nothing(before: Flow, after: Flow):
+    whole, halves = opened(hedge=before.hedge), opened(hedge=before.hedge)
+    play(whole, before)
+    whole.venue.take_events()
+    with TemporaryDirectory() as folder:
+        journal = Journal.open(Path(folder) / "state", halves.venue)
+        play(halves, before, lambda _: journal.commit(halves.venue, halves.venue.take_changes(), with_prices=True))
+        journal.close()
+        restored = make_bench(seed=11)
+        restored.venue.state.accounts.clear()
+        restored.now_us = halves.now_us
+        journal = Journal.open(Path(folder) / "state", restored.venue)
+        journal.close()
+    assert play(whole, after) == play(restored, after)
+    assert _history(whole) == _history(restored)
 
 
 def test_another_seed_gives_another_book():
-    books = {str(make_bench(seed=seed).venue.market("BTCUSDT").depth(3, asks=True)) for seed in (1, 1, 2)}
+    books = {str(make_bench(seed=seed).venue.market(SYMBOL).depth(3, asks=True)) for seed in (1, 1, 2)}
     assert len(books) == 2
+
+
+@_BRIEFLY
+@given(
+    resting=st.lists(
+        st.tuples(st.integers(0, 5), st.integers(1, 9), st.booleans(), st.sampled_from(["bob", "poor"])), max_size=12
+    ),
+    taken=st.integers(1, 60),
+)
+def test_resting_orders_are_filled_by_price_then_visibility_then_time(resting, taken):
+    bench = opened(hedge=False)
+    poor = bench.venue.state.accounts["poor"]
+    poor.wallet += 1_000_000
+    poor.deposited += 1_000_000
+    best = bench.venue.market(SYMBOL).best(asks=True)[0]
+    queue = []
+    for number, (ticks, milli, hidden, who) in enumerate(resting):
+        price = best - Decimal(ticks) / 10
+        order = bench.limit(
+            "SELL",
+            str(Decimal(milli) / 1000),
+            str(price),
+            bench.venue.state.accounts[who],
+            timeInForce="HIDDEN" if hidden else "GTC",
+        )
+        queue.append((price, hidden, number, order.order_id, order.quantity))
+    bench.market("BUY", str(Decimal(taken) / 1000))
+    left, expected = Decimal(taken) / 1000, []
+    for _, _, _, order_id, quantity in sorted(queue):
+        part = min(left, quantity)
+        if part:
+            expected.append((order_id, part))
+        left -= part
+    fills = sorted(
+        (trade.trade_id, trade.order_id, trade.quantity)
+        for account in bench.venue.state.accounts.values()
+        for trade in account.trades[SYMBOL]
+        if trade.maker
+    )
+    assert [(order_id, quantity) for _, order_id, quantity in fills] == expected
