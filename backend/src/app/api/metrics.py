@@ -35,6 +35,18 @@ class Metrics:
         )
         self._ready = Gauge("tes_ready", "Whether the account takes decisions.", ["account"], registry=self.registry)
         self._positions = Gauge("tes_positions", "Open positions.", ["account"], registry=self.registry)
+        self._unknown = Gauge(
+            "tes_unknown_orders",
+            "Orders that were sent and of which nobody knows yet what became.",
+            ["account"],
+            registry=self.registry,
+        )
+        self._oldest_unknown = Gauge(
+            "tes_oldest_unknown_order_seconds",
+            "For how long the oldest of them has been out; 0 when there is none.",
+            ["account"],
+            registry=self.registry,
+        )
         self._seq = Gauge("tes_last_seq", "seq of the newest event published.", registry=self.registry)
         information = Gauge("tes_info", "Version of the service.", ["version"], registry=self.registry)
         information.labels(program_version()).set(1)
@@ -48,6 +60,9 @@ class Metrics:
         for account_id, service in application.services.items():
             self._ready.labels(account_id).set(service.readiness().is_ready)
             self._positions.labels(account_id).set(len(service.positions().items))
+            unknown_s = service.unknown_orders_s()
+            self._unknown.labels(account_id).set(len(unknown_s))
+            self._oldest_unknown.labels(account_id).set(max(unknown_s, default=0))
         self._seq.set(application.dispatcher.last_seq)
         return generate_latest(self.registry)
 

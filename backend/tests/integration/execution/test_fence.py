@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import re
 from datetime import timedelta
 from typing import Any
 
-from arena import BTC, Arena, arena, buy, decide, stored
+from arena import BTC, Arena, arena, buy, decide, stored, until
 
+from app.api.metrics import Metrics
+from app.schemas.decision import parse_decision
 from app.schemas.result import AssetResult, AssetStatus
 
 ENTRY = {"method": "POST", "path": "/order", "params": {"type": "MARKET"}}
@@ -40,6 +44,35 @@ async def test_noop_with_the_same_nonce_ends_the_doubt_long_before_the_fence(sta
         row["nonce"] for row in await requests(stage, "/order")
     ]
     assert await stage.levers.orders(symbol=BTC) == []
+
+
+async def test_doubt_and_its_age_are_told_in_result_event_and_metrics(stage: Arena) -> None:
+    async with stage.application(TES_ASTER_NONCE_WINDOW_SECONDS="30") as application:
+        service = application.service("default")
+        await stage.levers.fault({"type": "drop_before"}, **ENTRY)
+        decision = parse_decision(json.dumps({"decision_id": "lost", "decisions": [buy()]}))
+        submission = await service.submit(decision)
+        await until(service.unknown_orders_s)
+        pending = (await submission.wait(0)).results[0]
+        assert pending.status is AssetStatus.PENDING
+        assert pending.error is not None
+        assert pending.error.code == "outcome_unknown"
+        assert "got no answer" in pending.error.message
+        shown = Metrics().render(application).decode()
+        assert 'tes_unknown_orders{account="default"} 1.0' in shown
+        assert 'tes_oldest_unknown_order_seconds{account="default"} 0.0\n' not in shown
+        ended = (await asyncio.wait_for(submission.wait(None), 30)).results[0]
+        assert ended.error is not None
+        assert re.search(r"after \d+\.\d s the exchange shows neither", ended.error.message)
+        assert service.unknown_orders_s() == []
+        entry_events = [
+            recorded.event.data
+            for recorded in await application.events.after(0, 1000)
+            if recorded.event.type == "OrderUpdated" and recorded.event.data["role"] == "entry"
+        ]
+        ages = [data["unknown_seconds"] for data in entry_events if "unknown_seconds" in data]
+        assert len(ages) == 2
+        assert 0 <= ages[0] < ages[1]
 
 
 async def test_noop_without_success_proves_nothing(stage: Arena) -> None:

@@ -207,6 +207,9 @@ class Intake:
         if running is None:
             return
         known = running.results[result.asset]
+        if known.status is AssetStatus.PENDING and result.status is AssetStatus.PENDING:
+            running.results[result.asset] = result  # what is known so far, an entry in doubt included
+            return
         if known.status not in _OPEN_TO_CORRECTION or result.status is AssetStatus.PENDING:
             return
         if result.status is known.status:

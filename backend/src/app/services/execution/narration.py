@@ -59,9 +59,17 @@ class Narrator:
         told: list[Event] = []
         for order in after.orders:
             earlier = before.order(order.client_order_id) if before else None
-            told += [self.event(type_, order_data(order), trade=after) for type_ in _order_news(earlier, order)]
+            data = order_data(order) | self._doubt(earlier, order)
+            told += [self.event(type_, data, trade=after) for type_ in _order_news(earlier, order)]
         told += [self.event(type_, trade_data(after), trade=after) for type_ in _trade_news(before, after)]
         return told
+
+    def _doubt(self, before: Order | None, after: Order) -> dict[str, float]:
+        """For how long nobody has known what became of an order; told while it lasts and when it ends (U1)."""
+        is_in_doubt = OrderState.UNKNOWN in (after.state, before.state if before else None)
+        if not is_in_doubt or after.submitted_at is None:
+            return {}
+        return {"unknown_seconds": round((self.now() - after.submitted_at).total_seconds(), 3)}
 
 
 def _order_news(before: Order | None, after: Order) -> list[EventType]:

@@ -11,6 +11,7 @@ from app.domain.money import BPS, ZERO
 from app.domain.orders import Order, OrderState
 from app.domain.trades import CloseReason, Trade, TradeStatus
 from app.schemas.decision import Action, AssetDecision
+from app.schemas.fields import iso
 from app.schemas.result import (
     AssetResult,
     AssetStatus,
@@ -130,13 +131,23 @@ def _reference(order: Order | None) -> OrderReference | None:
 
 def _error(trade: Trade) -> ResultError | None:
     if trade.error is None:
-        return None
+        return _doubt(trade.entry)
     return ResultError(
         code=trade.error.code,
         message=trade.error.message,
         exchange_code=trade.error.exchange_code,
         retry_after_seconds=trade.error.retry_after_s,
     )
+
+
+def _doubt(entry: Order) -> ResultError | None:
+    """While nobody knows what became of the entry, the result says so, and since when."""
+    if entry.state is not OrderState.UNKNOWN or entry.submitted_at is None:
+        return None
+    text = f"the entry sent at {iso(entry.submitted_at)} got no answer; the exchange is being asked what became of it"
+    if entry.stamp is not None:
+        text += f", until {iso(entry.stamp.dead_after)} at the latest, when it can no longer be executed"
+    return ResultError(code=ErrorCode.OUTCOME_UNKNOWN, message=text)
 
 
 def _slippage_bps(trade: Trade, price: Decimal | None) -> Decimal | None:

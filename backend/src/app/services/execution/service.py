@@ -36,7 +36,7 @@ from app.schemas.result import AssetResult, AssetStatus, ExecutionResult
 from app.services.execution import facts, results
 from app.services.execution.commands import Alert, Severity
 from app.services.execution.desk import Desk, DeskTools
-from app.services.execution.evidence import Evidence
+from app.services.execution.evidence import Evidence, seconds_unknown
 from app.services.execution.intake import Intake, RunningDecision, Submission, id_taken
 from app.services.execution.mailbox import MailboxFull
 from app.services.execution.market import Market
@@ -426,6 +426,10 @@ class ExecutionService:
         elif not self._router.is_up:
             reasons.append("the user stream is not connected")
         return Readiness(is_ready=not reasons, reasons=tuple(reasons))
+
+    def unknown_orders_s(self) -> list[float]:
+        """For how many seconds each order has been out of which nobody knows what became of it (scenario U1)."""
+        return seconds_unknown(self._active_trades(), self._clock.now())
 
     def positions(self) -> PositionsView:
         """Positions as the exchange last showed them."""

@@ -131,13 +131,23 @@ def _entry_error(entry: Order) -> TradeError:
         text = f"the exchange refused the entry: {entry.refusal_message}"
         return TradeError(code=code, message=text, exchange_code=entry.refusal_code)
     if entry.state is OrderState.NOT_PLACED and entry.refusal_message is None:
-        text = "the entry got no answer, and the exchange shows neither order nor execution; it is not sent again"
+        doubt_s = _seconds_in_doubt(entry)
+        text = (
+            f"the entry got no answer, and after {doubt_s:.1f} s the exchange shows neither order nor execution; "
+            "it is not sent again"
+        )
         return TradeError(code=ErrorCode.OUTCOME_UNKNOWN, message=text)
     if entry.state is OrderState.NOT_PLACED:
         text = f"the entry could not be sent: {entry.refusal_message}"
         return TradeError(code=ErrorCode.EXCHANGE_UNAVAILABLE, message=text)
     text = f"the entry ended {entry.state.value} with nothing executed"
     return TradeError(code=ErrorCode.EXCHANGE_REJECTED, message=text)
+
+
+def _seconds_in_doubt(entry: Order) -> float:
+    if entry.submitted_at is None or entry.finished_at is None:
+        return 0.0
+    return (entry.finished_at - entry.submitted_at).total_seconds()
 
 
 def _hold(trade: Trade, moment: Moment, policy: ProtectionPolicy) -> tuple[Trade, list[Command]]:
