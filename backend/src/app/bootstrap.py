@@ -32,6 +32,7 @@ from app.integrations.aster.settings import AsterSettings
 from app.integrations.aster.streams import UserStream
 from app.repositories.decisions import DecisionRepository
 from app.repositories.events import EventRepository
+from app.repositories.flags import FlagRepository
 from app.repositories.trades import TradeRepository
 from app.services.execution.narration import Narrator
 from app.services.execution.service import ExecutionService
@@ -105,7 +106,7 @@ async def running(settings: Settings, *, is_ephemeral: bool = False) -> AsyncIte
         stack.callback(dispatcher.close)
         await stack.enter_async_context(_alerting(settings, events, dispatcher))
         doors = await _doors(settings, accounts, stack, is_ephemeral=is_ephemeral)
-        trades, decisions = TradeRepository(database), DecisionRepository(database)
+        trades, decisions, flags = TradeRepository(database), DecisionRepository(database), FlagRepository(database)
         ids = IdSource(clock, randomness)
         budgets: dict[str, RequestBudget] = {}
         services: dict[str, ExecutionService] = {}
@@ -122,6 +123,7 @@ async def running(settings: Settings, *, is_ephemeral: bool = False) -> AsyncIte
                 client=client,
                 decisions=decisions,
                 trades=trades,
+                flags=flags,
                 narrator=narrator,
                 ids=ids,
                 clock=clock,

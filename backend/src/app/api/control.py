@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from app.api.access import TOKEN, application_of
+from app.api.decisions import read_body
 from app.core.settings import DEFAULT_ACCOUNT
 from app.core.version import program_version
+from app.domain.errors import DecisionRefused, ErrorCode
 from app.domain.trades import CloseReason
 from app.schemas.records import ListDocument
 from app.schemas.result import AssetResult
@@ -53,19 +58,85 @@ async def reconcile(request: Request, account_id: Account = None) -> dict[str, A
     return report.as_dict()
 
 
+class HaltOrder(BaseModel):
+    """Why to stop, and whether to close everything as well."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    reason: Annotated[str, Field(min_length=1, max_length=500)]
+    flatten: bool = False
+
+
+@router.post(
+    "/halt",
+    openapi_extra={
+        "requestBody": {"required": True, "content": {"application/json": {"schema": HaltOrder.model_json_schema()}}}
+    },
+    responses={422: {"description": "validation_error or account_unknown"}},
+)
+async def halt(request: Request, account_id: Account = None) -> dict[str, Any]:
+    """The kill switch: no more entries until resumed, over restarts. Without `account_id` it stops every account."""
+    order = _read_order(await read_body(request))
+    chosen = _chosen(application_of(request), account_id)
+    for service in chosen:
+        await service.halt(order.reason)
+    closed: list[AssetResult] = []
+    if order.flatten:
+        for results in await asyncio.gather(*(service.halt(order.reason, flatten=True) for service in chosen)):
+            closed += results
+    return {"accounts": _states(chosen), "closed": [result.model_dump(mode="json") for result in closed]}
+
+
+@router.post("/resume")
+async def resume(request: Request, account_id: Account = None) -> dict[str, Any]:
+    """Accept entries again. Without `account_id` it is for every account."""
+    chosen = _chosen(application_of(request), account_id)
+    for service in chosen:
+        await service.resume()
+    return {"accounts": _states(chosen)}
+
+
+def _read_order(body: bytes) -> HaltOrder:
+    """Read a halt, whatever content type it was sent with.
+
+    Raises:
+        DecisionRefused: ``validation_error``; names the field.
+    """
+    try:
+        return HaltOrder.model_validate_json(body)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "body"
+        raise DecisionRefused(ErrorCode.VALIDATION_ERROR, f"{field}: {first['msg']}") from error
+
+
+def _chosen(application: Application, account_id: str | None) -> list[ExecutionService]:
+    return list(application.services.values()) if account_id is None else [application.service(account_id)]
+
+
+def _states(services: Iterable[ExecutionService]) -> list[dict[str, Any]]:
+    return [
+        {
+            "account_id": service.account_id,
+            "is_ready": (readiness := service.readiness()).is_ready,
+            "reasons": list(readiness.reasons),
+            "halt": service.halted.as_dict() if service.halted else None,
+        }
+        for service in services
+    ]
+
+
 @router.get("/status")
 async def status(request: Request) -> dict[str, Any]:
-    """Mode, readiness and the event log's head."""
+    """Mode, readiness, halts and the event log's head."""
     application = application_of(request)
-    accounts = []
-    for account_id, service in application.services.items():
-        readiness = service.readiness()
-        accounts.append({"account_id": account_id, "is_ready": readiness.is_ready, "reasons": list(readiness.reasons)})
+    accounts = _states(application.services.values())
     return {
         "version": program_version(),
         "venue": application.settings.venue.value,
         "is_paper": application.is_paper,
         "is_ready": all(account["is_ready"] for account in accounts),
+        "is_halted": any(account["halt"] for account in accounts),
         "last_seq": await application.events.last_seq(),
         "accounts": accounts,
     }

@@ -56,7 +56,7 @@ async def submit_decision(
 ) -> Response:
     """Execute a decision once. The same `decision_id` with the same body answers with the first result."""
     application = application_of(request)
-    decision = parse_decision(await _read_body(request))
+    decision = parse_decision(await read_body(request))
     submission = await application.service(decision.account_id).submit(decision)
     result = submission.result
     if result.status is ResultStatus.PENDING and wait > 0:
@@ -99,7 +99,7 @@ def _document(application: Application, stored: StoredDecision) -> DecisionDocum
     return decision_document(result, stored.body)
 
 
-async def _read_body(request: Request) -> bytes:
+async def read_body(request: Request) -> bytes:
     """The body, refused when it is too large.
 
     What is too large is still read up to a bound, and thrown away: a server that closes on a client that is still

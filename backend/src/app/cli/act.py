@@ -1,8 +1,9 @@
-"""``tes submit|close|reconcile``: what changes something."""
+"""``tes submit|close|halt|resume|reconcile``: what changes something."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 _PANEL = "Trading"
+EveryAccountOption = Annotated[str | None, typer.Option("--account", help="The account; every one when absent.")]
 _LAST_EVENTS = frozenset({"DecisionCompleted", "DecisionRejected"})
 
 
@@ -131,6 +133,52 @@ def close(
         shown.print(render.closes_table(results) if results else "[dim]no position to close[/dim]")
     if any(not item["success"] for item in results):
         raise ServiceRefused("not everything was closed")
+
+
+@app.command(rich_help_panel=_PANEL)
+def halt(
+    reason: Annotated[str, typer.Option("--reason", help="Why; whoever resumes reads it.")],
+    flatten: Annotated[bool, typer.Option("--flatten", help="Close every position of the service, too.")] = False,
+    account: EveryAccountOption = None,
+    as_json: JsonOption = False,
+    url: UrlOption = None,
+    token: TokenOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """The kill switch: send no more entries until 'tes resume'. Exits go on; it survives restarts."""
+    place = common.find_service(url, token, config)
+    body = json.dumps({"reason": reason, "flatten": flatten}).encode()
+    document = common.ask(place, lambda client: client.post("/v1/halt", body, account_id=account))
+    if as_json:
+        common.print_json(document)
+    else:
+        for one in document["accounts"]:
+            typer.echo(f"{one['account_id']}: halted, {one['halt']['reason']}")
+        if flatten:
+            from app.cli import render
+
+            closed = document["closed"]
+            render.console().print(render.closes_table(closed) if closed else "[dim]no position to close[/dim]")
+    if any(not item["success"] for item in document["closed"]):
+        raise ServiceRefused("not everything is closed yet; the service goes on, look again with 'tes positions'")
+
+
+@app.command(rich_help_panel=_PANEL)
+def resume(
+    account: EveryAccountOption = None,
+    as_json: JsonOption = False,
+    url: UrlOption = None,
+    token: TokenOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Accept entries again after 'tes halt', or after the service halted by itself."""
+    place = common.find_service(url, token, config)
+    document = common.ask(place, lambda client: client.post("/v1/resume", account_id=account))
+    if as_json:
+        common.print_json(document)
+        return
+    for one in document["accounts"]:
+        typer.echo(f"{one['account_id']}: entries are accepted")
 
 
 @app.command(rich_help_panel=_PANEL)

@@ -21,7 +21,7 @@ TES = str(Path(sys.executable).with_name("tes"))
 EXAMPLE = Path(__file__).parents[4] / "examples" / "decision.json"
 PATIENCE_S = 40
 COMMANDS = (
-    *("serve", "run", "sim", "submit", "close", "reconcile"),
+    *("serve", "run", "sim", "submit", "close", "halt", "resume", "reconcile"),
     *("trades", "orders", "positions", "decisions", "events", "config", "db"),
 )
 HEAVY = ("aiohttp", "alembic", "apsw", "fastapi", "pydantic", "sqlalchemy", "uvicorn")
@@ -191,6 +191,12 @@ def test_closing_nothing_is_refused_with_a_reason(service: Path) -> None:
     ended = tes(service, "close", "SOLUSDT")
     assert ended.returncode == 1
     assert "position" in ended.stdout
+
+
+def test_halt_says_so_and_resume_accepts_entries_again(service: Path) -> None:
+    assert "halted, lunch" in tes(service, "halt", "--reason", "lunch").stdout
+    assert "halted" in submitted(service).stderr
+    assert "accepted" in tes(service, "resume").stdout
 
 
 def test_events_are_followed_and_listed(service: Path) -> None:

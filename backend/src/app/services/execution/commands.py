@@ -76,4 +76,11 @@ class Alert:
     message: str
 
 
-Command = Send | Cancel | Query | Resolve | CheckPosition | ReadBook | Account | WakeAt | Alert
+@dataclass(frozen=True, slots=True)
+class StopEntries:
+    """No more entries on the account until an operator resumes (scenario P9)."""
+
+    reason: str
+
+
+Command = Send | Cancel | Query | Resolve | CheckPosition | ReadBook | Account | WakeAt | Alert | StopEntries

@@ -71,6 +71,7 @@ class DeskTools:
     on_change: Callable[[Trade], None]
     on_refused: Callable[[EntryWish, RiskRefused], None]
     refuses_entries: Callable[[], RiskRefused | None]
+    stop_entries: Callable[[str], None]
     background: Supervisor
 
 
@@ -380,6 +381,8 @@ class Desk:
                 self._wake(trade.id, at)
             case commands.Alert():
                 self._alert(command, trade)
+            case commands.StopEntries(reason=reason):
+                self._tools.stop_entries(reason)
 
     def _start(self, key: tuple[str, ...], job: Coroutine[None, None, None]) -> None:
         """Run ``job`` unless the same one is running."""

@@ -96,7 +96,7 @@ class Intake:
         narrator: Narrator,
         ids: IdSource,
         clock: Clock,
-        require_ready: Callable[[], None],
+        require_ready: Callable[[TradingDecision], None],
     ) -> None:
         self._account_id = account_id
         self._is_paper = is_paper
@@ -140,7 +140,7 @@ class Intake:
             if stored is not None:
                 _require_same(decision_id, stored.body_hash, fingerprint)
                 return Admission(decision_id, is_replay=True, running=None, stored=stored.result)
-        self._require_ready()
+        self._require_ready(decision)
         event = self._narrator.event(
             EventType.DECISION_RECEIVED,
             {"assets": [item.asset for item in decision.decisions]},

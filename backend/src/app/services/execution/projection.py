@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 
 from app.domain.money import ZERO
-from app.domain.reports import AccountUpdate, BalanceReport, PositionReport, PositionSide, StreamPosition
+from app.domain.reports import AccountUpdate, BalanceReport, MarkPrice, PositionReport, PositionSide, StreamPosition
 from app.domain.trades import Trade, TradeSide
 
 
@@ -42,6 +43,14 @@ class AccountView:
     wallet_balance: Decimal | None
     available_balance: Decimal | None
     as_of: datetime | None
+    is_ready: bool
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """Whether entries are accepted; if not, why, in words for the operator."""
+
     is_ready: bool
     reasons: tuple[str, ...]
 
@@ -101,10 +110,35 @@ class Projection:
         """One asset's balance."""
         return self._balances.get(asset)
 
-    def view(self, trades: dict[str, Trade], marks: dict[str, Decimal]) -> PositionsView:
-        """Positions with the trade that each belongs to; ``trades`` is by asset, ``marks`` overrides old prices."""
+    def account_view(self, account_id: str, is_paper: bool, readiness: Readiness) -> AccountView:
+        """Money and state of the account, whose id, kind and readiness are given."""
+        balance = self.balance("USDT")
+        return AccountView(
+            account_id=account_id,
+            is_paper=is_paper,
+            wallet_balance=balance.wallet_balance if balance else None,
+            available_balance=balance.available_balance if balance else None,
+            as_of=self.as_of,
+            is_ready=readiness.is_ready,
+            reasons=readiness.reasons,
+        )
+
+    def notional_beside(self, asset: str, ours: dict[str, Decimal]) -> dict[str, Decimal]:
+        """Value held or on its way by asset, but for ``asset``; ``ours`` is what our trades say and wins."""
+        held: dict[str, Decimal] = {}
+        for row in self.all_held():
+            held[row.symbol] = held.get(row.symbol, ZERO) + abs(row.quantity) * row.mark_price
+        return {name: value for name, value in {**held, **ours}.items() if name != asset}
+
+    def view(self, trades: dict[str, Trade], last_mark: Callable[[str], MarkPrice | None]) -> PositionsView:
+        """Positions with the trade that each belongs to; ``trades`` is by asset, ``last_mark`` overrides old prices."""
+
+        def mark_of(row: PositionReport) -> Decimal:
+            mark = last_mark(row.symbol)
+            return mark.mark_price if mark else row.mark_price
+
         items = tuple(
-            _position_view(row, trades.get(row.symbol), marks.get(row.symbol) or row.mark_price)
+            _position_view(row, trades.get(row.symbol), mark_of(row))
             for row in sorted(self.all_held(), key=lambda row: (row.symbol, row.position_side))
         )
         return PositionsView(as_of=self.as_of, items=items)

@@ -26,6 +26,7 @@ from app.services.execution.commands import (
     Resolve,
     Send,
     Severity,
+    StopEntries,
     WakeAt,
 )
 from app.services.execution.slices import ExitRoom
@@ -149,6 +150,12 @@ def _try_again(
         commands.append(Alert(Severity.WARNING, "protection_disappeared", text))
         if _rested_for_s(latest) >= policy.deadline_s:
             leg = replace(leg, attempts=0)  # it stood for long: this is a new misfortune, not the old one going on
+    if latest.refusal is Refusal.UNRECOGNISED and leg.retry_at is None:
+        # the exchange may have changed a rule, and then no position can be protected any more (P9)
+        why = (
+            f"the exchange refused a {_name(leg)} on {trade.asset} for a reason unknown to us: {_refusal_text(latest)}"
+        )
+        commands.append(StopEntries(why))
     if leg.attempts >= policy.maximum_attempts and not trade.protection_failed:
         why = f"the {_name(leg)} was refused {leg.attempts} times, last: {_refusal_text(latest)}"
         trade, more = _give_up(trade, why, policy)

@@ -6,7 +6,7 @@ submitted, by type.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -16,7 +16,7 @@ from app.domain.ids import OrderRole
 from app.domain.money import BPS, ZERO, plain
 from app.domain.policy import HARD_MAXIMUM_LEVERAGE, AccountPolicy, LeveragePolicy, RiskPolicy
 from app.domain.reports import BookTicker
-from app.domain.trades import TradeSide
+from app.domain.trades import Trade, TradeSide, TradeStatus
 from app.services.execution.planning import EntryPlan, EntryWish, MarketView, plan_entry
 
 
@@ -75,6 +75,17 @@ def assess(
     except _Refusal as refusal:
         return refusal.refused
     return RiskApproved(plan=plan)
+
+
+def laid_bare(trades: Iterable[Trade]) -> RiskRefused | None:
+    """Why no entry may be sent while a position is past its deadline, or won't close (scenario P3), or None."""
+    for trade in trades:
+        is_stuck = trade.status is TradeStatus.CLOSING and trade.close_attempts > 1
+        if (trade.protection_failed or is_stuck) and trade.exposure > ZERO:
+            what = "can't be closed" if is_stuck else "is held without protection past its deadline"
+            text = f"{trade.asset} {what}; no entry until that is settled"
+            return RiskRefused(code=ErrorCode.NOT_READY, message=text)
+    return None
 
 
 def too_far(plan: EntryPlan, quote: BookTicker, mark: Decimal, policy: RiskPolicy) -> RiskRefused | None:

@@ -15,7 +15,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
@@ -27,9 +26,10 @@ from app.domain.money import ZERO
 from app.domain.policy import AccountPolicy
 from app.domain.ports import Clock, Randomness
 from app.domain.reports import MarkPrice, UserEvent
-from app.domain.trades import CloseReason, Trade, TradeSide, TradeStatus
+from app.domain.trades import CloseReason, Trade, TradeSide
 from app.integrations.aster.client import AsterClient
 from app.repositories.decisions import DecisionRepository, StoredDecision
+from app.repositories.flags import FlagRepository
 from app.repositories.trades import TradeRepository
 from app.schemas.decision import Action, AssetDecision, TradingDecision
 from app.schemas.result import AssetResult, AssetStatus, ExecutionResult
@@ -37,15 +37,16 @@ from app.services.execution import facts, results
 from app.services.execution.commands import Alert, Severity
 from app.services.execution.desk import Desk, DeskTools
 from app.services.execution.evidence import Evidence, seconds_unknown
+from app.services.execution.halting import Halt, KillSwitch
 from app.services.execution.intake import Intake, RunningDecision, Submission, id_taken
 from app.services.execution.mailbox import MailboxFull
 from app.services.execution.market import Market
 from app.services.execution.narration import Narrator
 from app.services.execution.planning import EntryWish
-from app.services.execution.projection import AccountView, PositionsView, Projection
+from app.services.execution.projection import AccountView, PositionsView, Projection, Readiness
 from app.services.execution.reconciler import Reconciler
 from app.services.execution.reconciliation import ReconciliationReport
-from app.services.execution.risk import RiskRefused
+from app.services.execution.risk import RiskRefused, laid_bare
 from app.services.execution.routing import StreamRouter
 from app.services.execution.supervision import Supervisor
 
@@ -60,20 +61,12 @@ _CLOSE_PATIENCE_S = 30.0
 _RECORD_PATIENCE_S = 2.0
 
 
-@dataclass(frozen=True, slots=True)
-class Readiness:
-    """Whether entries are accepted; if not, why, in words for the operator."""
-
-    is_ready: bool
-    reasons: tuple[str, ...]
-
-
 class ExecutionService:
     """Executes decisions on one AsterDEX account and keeps its record equal to the exchange's.
 
     Args:
         client: the account's door to the exchange.
-        decisions, trades: where decisions and trades are recorded, durably and with their events.
+        decisions, trades, flags: where decisions, trades and the halt are recorded, durably and with their events.
         narrator: makes the events that are published with each change.
         streams: builds the background streams, given where user events and mark prices go.
         store_health: None, or why the database takes no writes.
@@ -86,6 +79,7 @@ class ExecutionService:
         client: AsterClient,
         decisions: DecisionRepository,
         trades: TradeRepository,
+        flags: FlagRepository,
         narrator: Narrator,
         ids: IdSource,
         clock: Clock,
@@ -105,6 +99,7 @@ class ExecutionService:
         self._clock = clock
         self._store_health = store_health
         self._background = Supervisor(clock, self._on_failure)
+        self._kill_switch = KillSwitch(self.account_id, flags, narrator, clock)
         self._market = Market(client, clock, policy.risk)
         self._projection = Projection()
         self._reconciler = Reconciler(
@@ -152,6 +147,7 @@ class ExecutionService:
             on_change=self._on_change,
             on_refused=self._on_refused,
             refuses_entries=self._refuses_entries,
+            stop_entries=self._kill_switch.trip,
             background=self._background,
         )
         self._stream_builder = streams
@@ -236,6 +232,9 @@ class ExecutionService:
             decided_at=running.decided_at,
             received_at=running.received_at,
         )
+        if self._kill_switch.refusal is not None:
+            self._on_refused(wish, self._kill_switch.refusal)
+            return
         try:
             view = await self._market.view(item.asset)
             self._desk(item.asset).enter(wish, view, running.landing)
@@ -268,10 +267,34 @@ class ExecutionService:
             await asyncio.wait_for(self._trades.settled(), _RECORD_PATIENCE_S)
         return results.of_close(desk.trade(trade.id) or trade)
 
-    async def close_all(self) -> list[AssetResult]:
+    async def close_all(self, reason: CloseReason = CloseReason.MANUAL) -> list[AssetResult]:
         """Close everything that the service holds, side by side."""
         assets = sorted(asset for asset, desk in self._desks.items() if any(trade.exposure for trade in desk.active))
-        return list(await asyncio.gather(*(self.close_position(asset) for asset in assets)))
+        return list(await asyncio.gather(*(self.close_position(asset, reason) for asset in assets)))
+
+    async def halt(self, reason: str, *, flatten: bool = False) -> list[AssetResult]:
+        """Send no more entries until :meth:`resume`, over restarts; exits go on. ``flatten`` closes everything too.
+
+        What a flatten finds on its way in is closed as soon as it is filled. Returns the results of the closes.
+        """
+        await self._kill_switch.turn_on(reason, flatten=flatten)
+        return await self._flatten() if flatten else []
+
+    async def _flatten(self) -> list[AssetResult]:
+        for trade in self._active_trades():
+            if not trade.exposure:
+                asked = facts.CloseAsked(at=self._clock.now(), reason=CloseReason.HALT)
+                self._desk(trade.asset).learn(trade.id, asked)
+        return await self.close_all(CloseReason.HALT)
+
+    async def resume(self) -> None:
+        """Accept entries again."""
+        await self._kill_switch.turn_off()
+
+    @property
+    def halted(self) -> Halt | None:
+        """Why and since when no entry is sent; None when entries are."""
+        return self._kill_switch.current
 
     # --- 3. what the desks report ----------------------------------------------------------------------------------
 
@@ -281,8 +304,8 @@ class ExecutionService:
         if trade.is_ended:
             for watcher in self._watchers.pop(trade.id, []):
                 watcher.set()
-        if trade.has_unknown_order:
-            self._reconciler.request()
+        if trade.has_unknown_order or (trade.is_ended and self._projection.held(trade.asset)):
+            self._reconciler.request()  # or the frame that shows us flat got lost, and would keep the asset blocked
 
     def _on_refused(self, wish: EntryWish, refusal: RiskRefused) -> None:
         self._intake.report(wish.decision_id, results.refused(wish.item, refusal))
@@ -327,6 +350,7 @@ class ExecutionService:
         Raises:
             StoreUnavailable: the record can't be read.
         """
+        await self._kill_switch.load()
         self._last_activity = await self._trades.last_activity(self.account_id)
         for trade in await self._trades.open_trades(self.account_id):
             self._desk(trade.asset).adopt(trade)
@@ -344,6 +368,8 @@ class ExecutionService:
         self._background.keep_running(self._reconciler.keep_reconciled)
         untouched = await self._resume_decisions()
         self._trouble = None
+        if self.halted is not None and self.halted.flatten:
+            await self._flatten()  # the process that was asked to may have died on the way
         for running, item in untouched:
             self._background.start(self._carry_out_asset(running, item))
 
@@ -434,26 +460,11 @@ class ExecutionService:
     def positions(self) -> PositionsView:
         """Positions as the exchange last showed them."""
         trades = {trade.asset: trade for trade in self._active_trades() if trade.exposure}
-        marks = {
-            row.symbol: mark.mark_price
-            for row in self._projection.all_held()
-            if (mark := self._market.last_mark(row.symbol)) is not None
-        }
-        return self._projection.view(trades, marks)
+        return self._projection.view(trades, self._market.last_mark)
 
     def account_view(self) -> AccountView:
         """Money and state of the account."""
-        balance = self._projection.balance("USDT")
-        readiness = self.readiness()
-        return AccountView(
-            account_id=self.account_id,
-            is_paper=self.is_paper,
-            wallet_balance=balance.wallet_balance if balance else None,
-            available_balance=balance.available_balance if balance else None,
-            as_of=self._projection.as_of,
-            is_ready=readiness.is_ready,
-            reasons=readiness.reasons,
-        )
+        return self._projection.account_view(self.account_id, self.is_paper, self.readiness())
 
     # --- 7. what the desks must know of each other ------------------------------------------------------------------
 
@@ -461,29 +472,21 @@ class ExecutionService:
         return [trade for desk in self._desks.values() for trade in desk.active]
 
     def _exposure_of_others(self, asset: str) -> dict[str, Decimal]:
-        held: dict[str, Decimal] = {}
-        for row in self._projection.all_held():
-            held[row.symbol] = held.get(row.symbol, ZERO) + abs(row.quantity) * row.mark_price
-        for name, desk in self._desks.items():
-            if desk.notional:
-                held[name] = desk.notional
-        held.pop(asset, None)
-        return held
+        ours = {name: desk.notional for name, desk in self._desks.items() if desk.notional}
+        return self._projection.notional_beside(asset, ours)
 
-    def _require_ready(self) -> None:
+    def _require_ready(self, decision: TradingDecision) -> None:
         readiness = self.readiness()
-        if not readiness.is_ready:
+        opens_only = all(item.action.is_entry for item in decision.decisions)
+        is_refused_anyway = self.halted is not None and opens_only
+        if not readiness.is_ready and not is_refused_anyway:
             raise DecisionRefused(ErrorCode.NOT_READY, "not ready: " + "; ".join(readiness.reasons))
 
     def _refuses_entries(self) -> RiskRefused | None:
-        """Why no entry at all may be sent now: not ready, or a position that could not be protected (P3)."""
+        """Why no entry at all may be sent now: halted, not ready, or a position that could not be protected (P3)."""
+        if self._kill_switch.refusal is not None:
+            return self._kill_switch.refusal
         readiness = self.readiness()
         if not readiness.is_ready:
             return RiskRefused(code=ErrorCode.NOT_READY, message="not ready: " + "; ".join(readiness.reasons))
-        for trade in self._active_trades():
-            is_stuck = trade.status is TradeStatus.CLOSING and trade.close_attempts > 1
-            if (trade.protection_failed or is_stuck) and trade.exposure > ZERO:
-                what = "can't be closed" if is_stuck else "is held without protection past its deadline"
-                text = f"{trade.asset} {what}; no entry until that is settled"
-                return RiskRefused(code=ErrorCode.NOT_READY, message=text)
-        return None
+        return laid_bare(self._active_trades())

@@ -60,6 +60,7 @@ class Hall:
             on_change=changed,
             on_refused=lambda _wish, refusal: self.refused.append(refusal),
             refuses_entries=lambda: self.objection,
+            stop_entries=lambda _: None,
             background=self.background,
         )
         self.desk = Desk("BTCUSDT", tools, None)

@@ -56,7 +56,7 @@ class Bench:
     def token(self, bits: int) -> int:
         return next(self.numbers)
 
-    def require_ready(self) -> None:
+    def require_ready(self, decision: TradingDecision) -> None:
         if not self.is_ready:
             raise DecisionRefused(ErrorCode.NOT_READY, "not yet")
 

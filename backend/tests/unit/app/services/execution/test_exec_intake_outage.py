@@ -40,7 +40,7 @@ async def test_a_result_that_cannot_be_recorded_is_told_all_the_same() -> None:
         narrator=Narrator(account_id="default", is_paper=True, new_id=lambda: "id", now=now),
         ids=ids,
         clock=clock,
-        require_ready=lambda: None,
+        require_ready=lambda _: None,
     )
     decision = parse_decision('{"decisions": [{"asset": "BTCUSDT", "action": "hold"}]}')
     submission = Submission(await intake.admit(decision), intake.result_of)

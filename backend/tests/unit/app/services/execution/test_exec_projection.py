@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 
-from story import MARK, START, Story, submitted
+from story import MARK, START, Story, market, submitted
 
 from app.domain.money import ZERO
 from app.domain.reports import (
@@ -100,15 +100,18 @@ def test_the_view_tells_ours_from_others() -> None:
     """Scenario H2, and a reversal by hand: the new side is the person's."""
     story = Story().protect()
     projection = read(ROW, replace(ROW, symbol="ETHUSDT", quantity=Decimal(-2), entry_price=Decimal(100)))
-    ours, foreign = projection.view({"BTCUSDT": story.trade}, {"ETHUSDT": Decimal(90)}).items
+    at_90 = market(mark=Decimal(90)).mark
+    ours, foreign = projection.view(
+        {"BTCUSDT": story.trade}, lambda symbol: at_90 if symbol == "ETHUSDT" else None
+    ).items
     assert (ours.trade_id, ours.side.value, ours.unrealised_pnl) == (story.trade.id, "long", ZERO)
     assert (foreign.trade_id, foreign.side.value, foreign.quantity) == (None, "short", 2)
     assert (foreign.mark_price, foreign.unrealised_pnl) == (90, 20)
     short = Story(submitted(action="sell")).protect()
-    (reversed_,) = read(ROW).view({"BTCUSDT": short.trade}, {}).items
+    (reversed_,) = read(ROW).view({"BTCUSDT": short.trade}, lambda _: None).items
     assert reversed_.trade_id is None
 
 
 def test_before_the_first_read_nothing_is_claimed() -> None:
-    view = Projection().view({}, {})
+    view = Projection().view({}, lambda _: None)
     assert (view.as_of, view.items) == (None, ())

@@ -1,0 +1,108 @@
+"""The kill switch: while it is on, no entry leaves; exits go on as ever. It survives restarts (contract, section 9)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import structlog
+
+from app.db.port import Landing
+from app.domain.errors import ErrorCode, StoreUnavailable
+from app.domain.events import Event, EventType
+from app.domain.ports import Clock
+from app.repositories.flags import FlagRepository
+from app.schemas.fields import iso
+from app.services.execution.commands import Alert, Severity
+from app.services.execution.narration import Narrator
+from app.services.execution.risk import RiskRefused
+
+log = structlog.get_logger(__name__)
+
+_RECORD_PATIENCE_S = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Halt:
+    """Why and since when nothing is opened; ``is_automatic`` when the service stopped by itself."""
+
+    reason: str
+    since: datetime
+    is_automatic: bool
+    flatten: bool
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON values."""
+        return {
+            "reason": self.reason,
+            "since": iso(self.since),
+            "is_automatic": self.is_automatic,
+            "flatten": self.flatten,
+        }
+
+
+class KillSwitch:
+    """One account's switch."""
+
+    def __init__(self, account_id: str, flags: FlagRepository, narrator: Narrator, clock: Clock) -> None:
+        self._flag = f"halt:{account_id}"
+        self._flags = flags
+        self._narrator = narrator
+        self._clock = clock
+        self.current: Halt | None = None
+
+    async def load(self) -> None:
+        """Take over what the record says.
+
+        Raises:
+            StoreUnavailable: the record can't be read.
+        """
+        kept = await self._flags.get(self._flag)
+        self.current = Halt(**{**kept, "since": datetime.fromisoformat(kept["since"])}) if kept else None
+
+    @property
+    def refusal(self) -> RiskRefused | None:
+        """The answer to every entry, while halted."""
+        if self.current is None:
+            return None
+        text = f"halted: {self.current.reason}; an operator must resume"
+        return RiskRefused(code=ErrorCode.HALTED, message=text)
+
+    async def turn_on(self, reason: str, *, flatten: bool = False) -> Halt:
+        """Halt on an operator's wish; in force at once, and on record when this returns, where the disk allows."""
+        halt = Halt(reason=reason, since=self._clock.now(), is_automatic=False, flatten=flatten)
+        await self._settle(self._set(halt, ()))
+        return halt
+
+    def trip(self, reason: str) -> None:
+        """Halt by ourselves, loudly; in force at once. Nothing happens when halted already (scenario P9)."""
+        if self.current is not None:
+            return
+        alert = Alert(Severity.CRITICAL, "halted", f"no more entries: {reason}; look into it, then resume")
+        halt = Halt(reason=reason, since=self._clock.now(), is_automatic=True, flatten=False)
+        self._set(halt, (self._narrator.alert(alert),))
+
+    async def turn_off(self) -> None:
+        """Resume. Nothing happens when not halted."""
+        if self.current is None:
+            return
+        event = self._narrator.event(EventType.RESUMED, {"was": self.current.as_dict()})
+        self.current = None
+        await self._settle(self._flags.lower_flag(self._flag, (event,)))
+
+    def _set(self, halt: Halt, events: tuple[Event, ...]) -> Landing | None:
+        self.current = halt
+        told = self._narrator.event(EventType.HALTED, halt.as_dict())
+        try:
+            return self._flags.raise_flag(self._flag, halt.as_dict(), (told, *events))
+        except StoreUnavailable as error:  # it is in force all the same
+            log.warning("halt.not_recorded", error=str(error))
+            return None
+
+    async def _settle(self, landing: Landing | None) -> None:
+        if landing is not None:
+            with contextlib.suppress(TimeoutError, StoreUnavailable):
+                await asyncio.wait_for(asyncio.shield(landing), _RECORD_PATIENCE_S)
