@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from app.domain.ports import Clock, Randomness
 
+_EASED_FAILURES = 3
+
 
 class Backoff:
     """Wait n lasts base · 2ⁿ · U(0.5, 1) seconds, at most ``longest_s``."""
@@ -18,6 +20,10 @@ class Backoff:
     def reset(self) -> None:
         """Begin small again: something worked."""
         self._failures = 0
+
+    def ease(self) -> None:
+        """Something worked, but not for long: from here on the waits are short, though not the shortest."""
+        self._failures = min(self._failures, _EASED_FAILURES)
 
     async def wait(self, at_least_s: float = 0.0) -> None:
         """Wait once more, and at least as long as told."""

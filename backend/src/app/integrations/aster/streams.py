@@ -73,6 +73,7 @@ class UserStream:
         self._has_been_up = False
         self._is_down_announced = False
         self._current: StreamConnection | None = None
+        self._has_delivered = False
 
     async def run(self) -> None:
         """Connect, read, renew, rotate, reconnect, until cancelled. All sockets are closed then."""
@@ -80,6 +81,7 @@ class UserStream:
         while True:
             pause = 0.0
             started_at = self._clock.monotonic()
+            self._has_delivered = False
             try:
                 key = await self._client.open_listen_key()
                 reason = await self._session(key, await self._connector.connect(f"/ws/{key}"))
@@ -88,6 +90,8 @@ class UserStream:
                 reason = str(error)
             if self._clock.monotonic() - started_at > _STEADY_AFTER_S:
                 backoff.reset()
+            elif self._has_delivered:
+                backoff.ease()  # it works, if not for long: without it no entry is accepted
             self._announce_down(reason)
             await backoff.wait(pause)
 
@@ -180,4 +184,5 @@ class UserStream:
             if event.kind == LISTEN_KEY_EXPIRED:
                 raise SessionEnded("the listen key expired")
             _log.warning("aster.event_unrecognised", kind=event.kind)
+        self._has_delivered = True
         self._on_event(event)

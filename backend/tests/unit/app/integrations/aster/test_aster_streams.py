@@ -105,6 +105,16 @@ async def test_reconnects_are_not_a_storm(rig: Rig) -> None:
     assert 20 < rig.connector.tries < 45
 
 
+async def test_sessions_that_deliver_but_do_not_last_are_replaced_within_seconds(rig: Rig) -> None:
+    """Without a stream no entry is accepted: only connections that bring nothing earn the long waits."""
+    for session in range(12):
+        rig.connector.opened[session].say(LEVERAGE_FRAME % 1)
+        await settle()
+        rig.connector.opened[session].end()
+        await rig.clock.advance(2.1)
+        assert len(rig.connector.opened) == session + 2
+
+
 async def test_key_is_renewed_every_half_hour(rig: Rig) -> None:
     """Scenario W1."""
     await rig.clock.advance(RENEW_EVERY_S * 3 + 1)
