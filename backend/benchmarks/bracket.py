@@ -1,7 +1,7 @@
 """A bracket from decision to protection: ``python benchmarks/bracket.py [--brackets N] [--profile]``.
 
-The venue runs in a process of its own on one core; the whole service (client, database, event log) runs here on another.
-In one run, interleaved:
+The venue runs in a process of its own on one core; the whole service (client, database, event log) runs here on
+another. In one run, interleaved:
 
 - ``decision to received``: from ``execute`` to the entry's arrival at the venue, a durable commit in between;
 - ``fill to both``: from the entry's arrival at the venue, where it fills, to both exits acknowledged;
@@ -26,7 +26,7 @@ import subprocess
 import sys
 import tempfile
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -266,17 +266,18 @@ def settings_for(venue: Mapping[str, Any], directory: Path) -> Path:
     return path
 
 
-async def until_ready(application: Application) -> None:
-    """Wait for every account."""
-    while not all(service.readiness().is_ready for service in application.services.values()):
-        await asyncio.sleep(0.05)
+async def until(condition: Callable[[], bool]) -> None:
+    """Look often."""
+    while True:
+        if condition():
+            return
+        await asyncio.sleep(0.002)
 
 
 async def until_flat(service: ExecutionService) -> None:
     """Close everything, and wait until the account's view shows it."""
     await service.close_all()
-    while service._active_trades() or service._projection.all_held():  # noqa: SLF001
-        await asyncio.sleep(0.002)
+    await until(lambda: not service.positions().items)
 
 
 async def bursts(application: Application) -> list[float]:
@@ -304,7 +305,8 @@ async def measure(venue: Mapping[str, Any], directory: Path, options: argparse.N
     profile = cProfile.Profile()
     brackets: list[tuple[str, int]] = []
     async with running(settings) as application:
-        await until_ready(application)
+        services = application.services.values()
+        await until(lambda: all(service.readiness().is_ready for service in services))
         service = application.service("a0")
         for number in range(WARM_UP + options.brackets):
             if options.profile and number == WARM_UP:
