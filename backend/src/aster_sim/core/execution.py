@@ -204,7 +204,9 @@ class Engine:
         prices = market.prices
         for working_type, price in ((MARK_PRICE, prices.mark), (CONTRACT_PRICE, prices.last)):
             due = market.triggers.due(working_type, price)
-            due += market.triggers.trailing_due(working_type, price)
+            turned, trailed = market.triggers.trailing_due(working_type, price)
+            self._state.changes.orders.update((order.order_id, order) for order in trailed)
+            due += turned
             for order in due:
                 if order.waiting and order.open and not self._protected(market, order):
                     self._fire(market, order)

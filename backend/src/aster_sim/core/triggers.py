@@ -74,11 +74,19 @@ class TriggerIndex:
             found.append(order)
         return found
 
-    def trailing_due(self, working_type: str, price: Decimal) -> list[Order]:
-        """Let the trailing stops see a price; those that fire at it."""
-        return [
-            order for order in self._trailing.values() if order.working_type == working_type and _trail(order, price)
-        ]
+    def trailing_due(self, working_type: str, price: Decimal) -> tuple[list[Order], list[Order]]:
+        """Let the trailing stops see a price; those that fire at it, and those whose extreme it has moved."""
+        due: list[Order] = []
+        moved: list[Order] = []
+        for order in self._trailing.values():
+            if order.working_type != working_type:
+                continue
+            before = order.trail_extreme
+            if _trail(order, price):
+                due.append(order)
+            if order.trail_extreme != before:
+                moved.append(order)
+        return due, moved
 
     def next_stop(self, start: Decimal, end: Decimal) -> Decimal | None:
         """The first trigger price strictly between two prices on the way from one to the other."""

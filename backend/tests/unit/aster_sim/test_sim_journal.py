@@ -121,6 +121,23 @@ def test_what_is_not_an_order_is_restored_too(tmp_path):
     assert account.strategies[next(iter(account.strategies))].status == "EXPIRED"
 
 
+def test_how_far_a_trailing_stop_has_come_survives(tmp_path):
+    path = tmp_path / "state"
+    bench = make_bench()
+    journal = Journal.open(path, bench.venue)
+    bench.market("BUY", "0.010")
+    params = {"side": "SELL", "type": "TRAILING_STOP_MARKET", "quantity": "0.010", "callbackRate": "1"}
+    bench.place(**params, workingType="MARK_PRICE")
+    _commit(bench, journal)
+    bench.jump("98000")
+    _commit(bench, journal)
+    journal.close()
+    restored, reopened = _restored(path)
+    restored.jump("97010")
+    assert restored.amount() == Decimal(0)
+    reopened.close()
+
+
 def test_compaction_changes_nothing(tmp_path):
     before = _first_life(tmp_path / "state")
     for _ in range(3):
