@@ -3,8 +3,8 @@
 The venue is ``tes sim`` in a process of its own, pinned to one core, with its default book and its rate limits out of
 the way; the client (hand-rolled HTTP on asyncio, so that it is never the slower side) runs on another. Each order is
 signed, sent, matched and answered. The floor is the same server answering a constant to the same
-requests: what is above it is the venue's own work. Rounds are interleaved, and medians are told. The processor
-time of each order is told too: unlike the rate it hardly depends on what else the machine does.
+requests: what is above it is the venue's own work. Rounds are interleaved, and medians are told. The best
+tenth of a second is told too, which is what an otherwise idle machine would do, and the processor time of an order.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,7 @@ from app.integrations.aster.signing import V3Signer
 
 CONNECTIONS = 16
 ROUNDS = 3
+WINDOW_S = 0.1
 TARGET_PER_S = 2_000
 KEY = "0x4fd0a42218f3eae43a6ce26d22544e986139a01e5b34a62db53757ffca81bae1"  # published in the exchange's docs
 SIGNER = "0x21cF8Ae13Bb72632562c6Fff438652Ba1a151bb0"
@@ -148,6 +150,7 @@ class Round:
     """What one round measured; latencies in microseconds."""
 
     per_s: float
+    best_per_s: float
     p50_us: float
     p99_us: float
     cpu_us: float
@@ -157,6 +160,7 @@ class Round:
 async def one_round(server: Server, make: Callable[[], bytes], seconds: float) -> Round:
     """Keep every connection busy for some seconds."""
     latencies: list[float] = []
+    windows: Counter[int] = Counter()
     refused = 0
     end = perf_counter() + seconds
 
@@ -171,6 +175,7 @@ async def one_round(server: Server, make: Callable[[], bytes], seconds: float) -
             at = head.lower().index(b"content-length:") + 15
             await reader.readexactly(int(head[at : head.index(b"\r", at)]))
             latencies.append(perf_counter() - started)
+            windows[int(perf_counter() / WINDOW_S)] += 1
             refused += not head.startswith(b"HTTP/1.1 200")
         writer.close()
         await writer.wait_closed()
@@ -182,6 +187,7 @@ async def one_round(server: Server, make: Callable[[], bytes], seconds: float) -
     latencies.sort()
     return Round(
         len(latencies) / elapsed,
+        max(windows.values()) / WINDOW_S,
         latencies[len(latencies) // 2] * 1e6,
         latencies[len(latencies) * 99 // 100] * 1e6,
         (server.cpu_s() - cpu) / len(latencies) * 1e6,
@@ -193,6 +199,7 @@ def median(rounds: list[Round]) -> Round:
     """The medians of some rounds."""
     return Round(
         statistics.median(row.per_s for row in rounds),
+        max(row.best_per_s for row in rounds),
         statistics.median(row.p50_us for row in rounds),
         statistics.median(row.p99_us for row in rounds),
         statistics.median(row.cpu_us for row in rounds),
@@ -217,9 +224,12 @@ def main(seconds: float) -> None:
     pin(0, -1)
     found = uvloop.run(measure(seconds))
     print(f"signed order round trips over loopback, {CONNECTIONS} connections, server on one core, {ROUNDS} rounds")
-    print(f"  {'':14} {'per second':>12} {'p50 us':>10} {'p99 us':>10} {'cpu us':>10}")
+    print(f"  {'':14} {'per second':>12} {'best window':>12} {'p50 us':>10} {'p99 us':>10} {'cpu us':>10}")
     for name, row in found.items():
-        print(f"  {name:14} {row.per_s:12,.0f} {row.p50_us:10,.0f} {row.p99_us:10,.0f} {row.cpu_us:10,.0f}")
+        print(
+            f"  {name:14} {row.per_s:12,.0f} {row.best_per_s:12,.0f} {row.p50_us:10,.0f} {row.p99_us:10,.0f}"
+            f" {row.cpu_us:10,.0f}"
+        )
     market, floor = found["market"], found["floor"]
     print(f"  floor / market {floor.per_s / market.per_s:11.2f} x")
     print(json.dumps({name: round(row.per_s) for name, row in found.items()}))

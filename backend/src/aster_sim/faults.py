@@ -165,6 +165,11 @@ class FaultPlan:
         """All faults with their use."""
         return [row.as_dict() for row in self._faults]
 
+    @property
+    def idle(self) -> bool:
+        """Whether no fault at all is planned."""
+        return not self._faults
+
     def for_request(self, method: str, path: str, params: Mapping[str, str], account: str) -> RequestFaults | None:
         """What goes wrong with a request; None when nothing does. Each fault that acts is used once."""
         if not self._faults:

@@ -27,6 +27,7 @@ from aster_sim.feeds.synthetic import CALM, SyntheticFeed, weather_of
 from aster_sim.http.control import Control
 from aster_sim.http.dispatch import Dispatcher, DropConnection
 from aster_sim.http.hub import Hub
+from aster_sim.http.lane import Lane
 from aster_sim.http.limits import LimitRules, Limits
 from aster_sim.http.market_streams import MarketStreams, publish_marks
 from aster_sim.http.outages import Outages
@@ -88,6 +89,24 @@ class VenueConfig:
     limits: LimitRules = field(default_factory=LimitRules)
 
 
+class Door:
+    """The venue's port: the listener, the connections in the fast lane, and aiohttp's."""
+
+    def __init__(self, listener: asyncio.Server, lanes: set[Lane], runner: web.ServerRunner) -> None:
+        self.port: int = listener.sockets[0].getsockname()[1]
+        self._listener = listener
+        self._lanes = lanes
+        self._runner = runner
+
+    async def close(self) -> None:
+        """Take no more connections and hang up on all. Safe to call twice."""
+        self._listener.close()
+        for lane in list(self._lanes):
+            lane.close()
+        await self._runner.cleanup()
+        await self._listener.wait_closed()
+
+
 class RunningVenue:
     """A venue that serves; stop it with ``stop()``."""
 
@@ -96,13 +115,12 @@ class RunningVenue:
         config: VenueConfig,
         runtime: Runtime,
         accounts: list[AccountCredentials],
-        runner: web.ServerRunner,
-        port: int,
+        door: Door,
         feed: Feed,
     ) -> None:
         self.accounts = accounts
         self.chain_id = config.chain_id
-        self.port = port
+        self.port = port = door.port
         self.seed = runtime.seed
         self.venue = runtime.venue
         self.faults = runtime.faults
@@ -111,7 +129,7 @@ class RunningVenue:
         self.ws_url = f"ws://{host}:{port}"
         self.control_url = f"{self.rest_url}/sim"
         self._runtime = runtime
-        self._runner = runner
+        self._door = door
         self._feed = feed
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -129,7 +147,7 @@ class RunningVenue:
         ended = await asyncio.gather(*tasks, return_exceptions=True)
         await self._feed.close()
         self._runtime.hub.hang_up_all()
-        await self._runner.cleanup()
+        await self._door.close()
         if self._runtime.journal is not None:
             journal, self._runtime.journal = self._runtime.journal, None
             journal.commit(self.venue, self.venue.take_changes(), with_prices=True)
@@ -237,21 +255,22 @@ async def _serve(config: VenueConfig, runtime: Runtime, accounts: list[AccountCr
             return await sockets.serve(request, stream_path, query)
         return await dispatcher.handle(request)
 
-    runner = web.ServerRunner(
-        web.Server(handle, access_log=None, max_line_size=4 * MAX_URL), shutdown_timeout=_SHUTDOWN_S
-    )
+    general = web.Server(handle, access_log=None, max_line_size=4 * MAX_URL)
+    runner = web.ServerRunner(general, shutdown_timeout=_SHUTDOWN_S)
     await runner.setup()
+    lanes: set[Lane] = set()
     try:
-        site = web.TCPSite(runner, config.host, config.port)
-        await site.start()
+        listener = await asyncio.get_running_loop().create_server(
+            lambda: Lane(runtime, dispatcher, general, lanes), config.host, config.port
+        )
     except OSError as error:
         await runner.cleanup()
         raise VenueStartError(
             f"the simulated venue cannot listen on {config.host}:{config.port} ({error.strerror}); "
             "choose another port, or stop what is using it"
         ) from error
-    port = runner.addresses[0][1]
-    running = RunningVenue(config, runtime, accounts, runner, port, feed)
+    door = Door(listener, lanes, runner)
+    running = RunningVenue(config, runtime, accounts, door, feed)
     for market in runtime.venue.state.markets.values():
         if market.priced:
             runtime.tape.of(market)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
 from aiohttp import web
 
 from aster_sim.core import errors
@@ -41,6 +45,26 @@ def all_routes() -> dict[tuple[str, str], tuple[Route, bool]]:
     return table
 
 
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A REST call as it came in; ``body`` and ``query`` are the raw text that signatures cover."""
+
+    method: str
+    path: str
+    query: str
+    body: str
+    ip: str
+    api_key: str | None
+
+
+class Reply(NamedTuple):
+    """What a REST call is answered: status, JSON payload, headers beside the usual ones."""
+
+    status: int
+    payload: Any
+    headers: Mapping[str, str]
+
+
 class Dispatcher:
     """Serves REST calls."""
 
@@ -49,68 +73,84 @@ class Dispatcher:
         self._routes = all_routes()
 
     async def handle(self, request: web.BaseRequest) -> web.Response:
-        """Answer one REST call.  Raises DropConnection when a fault says so."""
-        raw_path, _, query = request.raw_path.partition("?")
-        found = self._routes.get((request.method, raw_path))
-        if found is None:
-            return self._unknown(request.method, raw_path)
+        """Answer one REST call, with the faults that are planned for it.  Raises DropConnection when one says so."""
+        path, _, query = request.raw_path.partition("?")
         body = (await request.read()).decode("latin-1") if request.can_read_body else ""
+        key = request.headers.get("X-MBX-APIKEY")
+        arrival = Arrival(request.method, path, query, body, request.remote or "local", key)
         headers: dict[str, str] = {}
         try:
-            return await self._serve(request, found, raw_path, query, body, headers)
+            route, call, claimed = self._admit(arrival, headers)
+            faults = self._runtime.faults.for_request(arrival.method, path, call.params, claimed)
+            if faults is None:
+                return json_response(self._act(route, call, arrival, headers), headers=headers)
+            return await self._serve_faulty(faults, route, call, arrival, headers)
         except VenueError as refusal:
             headers.update(refusal.headers)
             return json_response(refusal.body(), refusal.status, headers)
 
-    async def _serve(
-        self,
-        request: web.BaseRequest,
-        found: tuple[Route, bool],
-        path: str,
-        query: str,
-        body: str,
-        headers: dict[str, str],
-    ) -> web.Response:
+    def answer(self, arrival: Arrival) -> Reply:
+        """Answer one REST call at once; only while no fault is planned."""
+        headers: dict[str, str] = {}
+        try:
+            route, call, _ = self._admit(arrival, headers)
+            return Reply(200, self._act(route, call, arrival, headers), headers)
+        except VenueError as refusal:
+            headers.update(refusal.headers)
+            return Reply(refusal.status, refusal.body(), headers)
+
+    def _admit(self, arrival: Arrival, headers: dict[str, str]) -> tuple[Route, Call, str]:
+        """Find the route, count the weight, open the ledger's record; and whose request this claims to be."""
         runtime = self._runtime
+        found = self._routes.get((arrival.method, arrival.path))
+        if found is None:
+            raise errors.NOT_SIMULATED.error(what=f"{arrival.method} {arrival.path}")
         route, v3 = found
-        params = parse_params(query, body)
-        ip = request.remote or "local"
-        used = runtime.limits.spend_weight(ip, route.weight(params), runtime.clock.now_us())
+        params = parse_params(arrival.query, arrival.body)
+        used = runtime.limits.spend_weight(arrival.ip, route.weight(params), runtime.clock.now_us())
         headers[WEIGHT_HEADER] = str(used)
-        api_key = None if v3 else request.headers.get("X-MBX-APIKEY")
+        api_key = None if v3 else arrival.api_key
         v3 = v3 or (api_key is None and "signer" in params)  # ccxt signs the v1 family the v3 way too
         claimed = "" if route.security is Security.NONE else runtime.auth.claimed_account(params, api_key)
         record: RequestRecord | None = None
         if route.ledgered:
             origin = "v3" if v3 else "v1"
-            record = runtime.venue.ledger.open(runtime.clock.now_us(), claimed, origin, request.method, path, params)
-        faults = runtime.faults.for_request(request.method, path, params, claimed)
-        if faults is not None:
-            answer = await self._before(faults, record, ip)
-            if answer is not None:
-                return answer
-        call = Call(runtime, request.method, path, params, v3, record=record)
+            now_us = runtime.clock.now_us()
+            record = runtime.venue.ledger.open(now_us, claimed, origin, arrival.method, arrival.path, params)
+        return route, Call(runtime, arrival.method, arrival.path, params, v3, record=record), claimed
+
+    def _act(self, route: Route, call: Call, arrival: Arrival, headers: dict[str, str]) -> Any:
+        """Authenticate, do it, make it durable; the payload.  Raises VenueError."""
+        record = call.record
         try:
-            self._authenticate(route, call, query, body, api_key)
+            self._authenticate(route, call, arrival)
             self._count_orders(route, call, headers)
             payload = route.handler(call)
         except VenueError as refusal:
             if record is not None:
                 record.outcome, record.code, record.msg = "refused", refusal.code, refusal.msg
-            runtime.settle()
-            if faults is None:
-                raise
+            self._runtime.settle()
+            raise
+        self._runtime.settle()
+        if record is not None:
+            record.outcome = "executed"
+        return payload
+
+    async def _serve_faulty(
+        self, faults: RequestFaults, route: Route, call: Call, arrival: Arrival, headers: dict[str, str]
+    ) -> web.Response:
+        answer = await self._before(faults, call.record, arrival.ip)
+        if answer is not None:
+            return answer
+        try:
+            answer = json_response(self._act(route, call, arrival, headers), headers=headers)
+        except VenueError as refusal:
             headers.update(refusal.headers)
             answer = json_response(refusal.body(), refusal.status, headers)
-        else:
-            runtime.settle()
-            if record is not None:
-                record.outcome = "executed"
-            answer = json_response(payload, headers=headers)
-        return answer if faults is None else await self._after(faults, record, answer)
+        return await self._after(faults, call.record, answer)
 
-    def _authenticate(self, route: Route, call: Call, query: str, body: str, api_key: str | None) -> None:
-        runtime = self._runtime
+    def _authenticate(self, route: Route, call: Call, arrival: Arrival) -> None:
+        runtime, query, body = self._runtime, arrival.query, arrival.body
         if route.security is Security.NONE or (route.security is Security.MARKET and call.v3):
             return
         if call.v3:
@@ -123,10 +163,10 @@ class Dispatcher:
                 lasting=call.method != "GET",
             )
         elif route.security in {Security.KEY, Security.MARKET}:
-            call.account_name = runtime.auth.verify_key(api_key).account
+            call.account_name = runtime.auth.verify_key(arrival.api_key).account
         else:
             call.account_name = runtime.auth.verify_v1(
-                (query + body).encode("latin-1"), call.params, api_key, runtime.clock.now_us() // 1000
+                (query + body).encode("latin-1"), call.params, arrival.api_key, runtime.clock.now_us() // 1000
             )
 
     def _count_orders(self, route: Route, call: Call, headers: dict[str, str]) -> None:
@@ -165,8 +205,3 @@ class Dispatcher:
         if ending.type == "drop_after":
             raise DropConnection
         return fault_response(ending)
-
-    @staticmethod
-    def _unknown(method: str, path: str) -> web.Response:
-        refusal = errors.NOT_SIMULATED.error(what=f"{method} {path}")
-        return json_response(refusal.body(), refusal.status)
