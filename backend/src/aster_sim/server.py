@@ -27,7 +27,7 @@ from aster_sim.feeds.synthetic import CALM, SyntheticFeed, weather_of
 from aster_sim.http.control import Control
 from aster_sim.http.dispatch import Dispatcher, DropConnection
 from aster_sim.http.hub import Hub
-from aster_sim.http.lane import Lane
+from aster_sim.http.lane import Dates, Lane
 from aster_sim.http.limits import LimitRules, Limits
 from aster_sim.http.market_streams import MarketStreams, publish_marks
 from aster_sim.http.outages import Outages
@@ -258,10 +258,10 @@ async def _serve(config: VenueConfig, runtime: Runtime, accounts: list[AccountCr
     general = web.Server(handle, access_log=None, max_line_size=4 * MAX_URL)
     runner = web.ServerRunner(general, shutdown_timeout=_SHUTDOWN_S)
     await runner.setup()
-    lanes: set[Lane] = set()
+    lanes, dates = set[Lane](), Dates()
     try:
         listener = await asyncio.get_running_loop().create_server(
-            lambda: Lane(runtime, dispatcher, general, lanes), config.host, config.port
+            lambda: Lane(runtime, dispatcher, general, lanes, dates), config.host, config.port
         )
     except OSError as error:
         await runner.cleanup()

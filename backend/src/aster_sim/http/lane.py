@@ -28,6 +28,20 @@ _ODD_HEADERS = frozenset({"transfer-encoding", "expect", "upgrade", "content-enc
 _REASONS = {status.value: status.phrase for status in HTTPStatus}
 
 
+class Dates:
+    """The Date header, spelled anew once a second."""
+
+    def __init__(self) -> None:
+        self._second = -1
+        self._text = ""
+
+    def at(self, second: int) -> str:
+        """The text for a time in seconds since 1970."""
+        if second != self._second:
+            self._second, self._text = second, formatdate(second, usegmt=True)
+        return self._text
+
+
 class Lane(asyncio.Protocol):
     """One connection."""
 
@@ -37,12 +51,14 @@ class Lane(asyncio.Protocol):
         dispatcher: Dispatcher,
         general: Callable[[], asyncio.BaseProtocol],
         lanes: set[Lane],
+        dates: Dates,
     ) -> None:
         """``general`` makes aiohttp's side of a connection; ``lanes`` are those that are open."""
         self._runtime = runtime
         self._dispatcher = dispatcher
         self._general = general
         self._lanes = lanes
+        self._dates = dates
         self._transport: asyncio.Transport | None = None
         self._ip = "local"
         self._waiting = b""
@@ -107,7 +123,7 @@ class Lane(asyncio.Protocol):
         now_s = self._runtime.clock.now_us() // 1_000_000
         lines = (
             f"HTTP/1.1 {reply.status} {_REASONS.get(reply.status, '')}\r\n{more}Content-Type: application/json\r\n"
-            f"Content-Length: {len(payload)}\r\nDate: {formatdate(now_s, usegmt=True)}\r\n\r\n"
+            f"Content-Length: {len(payload)}\r\nDate: {self._dates.at(now_s)}\r\n\r\n"
         )
         transport.write(lines.encode("latin-1") + payload)
         if not head.keeps_alive:
