@@ -4,20 +4,39 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
 
 from app.domain.errors import ErrorCode, ExchangeError
 from app.domain.instruments import Instrument
 from app.domain.policy import RiskPolicy
 from app.domain.ports import Clock
-from app.domain.reports import AccountConfigUpdate, LeverageSetting, MarginType, MarkPrice, PositionReport
+from app.domain.reports import (
+    AccountConfigUpdate,
+    LeverageBracket,
+    LeverageSetting,
+    MarginType,
+    MarkPrice,
+    PositionReport,
+)
 from app.domain.trades import TradeError
 from app.integrations.aster.client import AsterClient
 from app.services.execution.planning import EntryPlan, MarketView
-from app.services.execution.risk import too_far
+from app.services.execution.risk import Means, beyond_means, too_far
 from app.services.execution.slices import ExitRoom
 
 _MARK_FRESH_S = 3.0
 _INSTRUMENTS_FRESH_S = 3600.0
+_TERMS_FRESH_S = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Terms:
+    """On what terms the exchange lets us trade an asset."""
+
+    taker_fee: Decimal
+    brackets: tuple[LeverageBracket, ...]
+    read_at: float
 
 
 class Market:
@@ -35,6 +54,7 @@ class Market:
         self._marks: dict[str, tuple[MarkPrice, float]] = {}
         self._leverage: dict[str, LeverageSetting] = {}
         self._margin_types: dict[str, MarginType] = {}
+        self._terms: dict[str, _Terms] = {}
         self.is_hedge_mode = False
 
     async def start(self) -> None:
@@ -116,8 +136,40 @@ class Market:
 
         Returns why the entry must not be sent, or None.
         """
-        by_settings, by_price = await asyncio.gather(self._apply_settings(plan), self._look_at_price(plan))
-        return by_settings or by_price
+        by_settings, by_price, by_means = await asyncio.gather(
+            self._apply_settings(plan), self._look_at_price(plan), self._look_at_means(plan)
+        )
+        return by_price or by_means or by_settings
+
+    async def _look_at_means(self, plan: EntryPlan) -> TradeError | None:
+        """The stream tells of no available balance, so it is read for each entry (scenario Z4)."""
+        asset = plan.wish.item.asset
+        try:
+            account, terms = await asyncio.gather(self._client.account(), self._terms_of(asset))
+        except ExchangeError as error:
+            text = f"balance, fees or leverage brackets of {asset} could not be read: {error}"
+            return TradeError(code=ErrorCode.EXCHANGE_UNAVAILABLE, message=text, exchange_code=error.code)
+        margin_type = self._policy.margin_type or self._margin_types.get(asset)
+        means = Means(
+            account=account,
+            is_isolated=margin_type is MarginType.ISOLATED,
+            taker_fee=terms.taker_fee,
+            brackets=terms.brackets,
+        )
+        refusal = beyond_means(plan, means)
+        return TradeError(code=refusal.code, message=refusal.message) if refusal else None
+
+    async def _terms_of(self, asset: str) -> _Terms:
+        """Fees and brackets, read again when they are an hour old."""
+        known = self._terms.get(asset)
+        if known is not None and self._clock.monotonic() - known.read_at <= _TERMS_FRESH_S:
+            return known
+        brackets, fees = await asyncio.gather(
+            self._client.leverage_brackets(asset), self._client.commission_rate(asset)
+        )
+        terms = _Terms(fees.taker, brackets.get(asset, ()), self._clock.monotonic())
+        self._terms[asset] = terms
+        return terms
 
     async def _look_at_price(self, plan: EntryPlan) -> TradeError | None:
         """The market may have moved away since the plan was made (scenario C7)."""

@@ -15,9 +15,12 @@ from app.domain.errors import ErrorCode
 from app.domain.ids import OrderRole
 from app.domain.money import BPS, ZERO, plain
 from app.domain.policy import HARD_MAXIMUM_LEVERAGE, AccountPolicy, LeveragePolicy, RiskPolicy
-from app.domain.reports import BookTicker
+from app.domain.reports import AccountReport, BookTicker, LeverageBracket
 from app.domain.trades import Trade, TradeSide, TradeStatus
 from app.services.execution.planning import EntryPlan, EntryWish, MarketView, plan_entry
+
+_MARGIN_BUFFER = Decimal("0.05")
+"""Of the margin: prices move between the look and the fill."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +107,67 @@ def too_far(plan: EntryPlan, quote: BookTicker, mark: Decimal, policy: RiskPolic
         f"the limit is {plain(policy.maximum_price_deviation_bps)} bps"
     )
     return RiskRefused(code=ErrorCode.PRICE_DEVIATION, message=text)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Means:
+    """What the account has for an entry, read fresh; money in quote units, ``taker_fee`` a fraction of the notional."""
+
+    account: AccountReport
+    is_isolated: bool
+    taker_fee: Decimal
+    brackets: tuple[LeverageBracket, ...]
+
+
+def beyond_means(plan: EntryPlan, means: Means) -> RiskRefused | None:
+    """Why the account can't carry the entry (scenario Z4), or its stop comes too late (P6); or None."""
+    return _short_of_margin(plan, means) or _stop_too_late(plan, means)
+
+
+def _short_of_margin(plan: EntryPlan, means: Means) -> RiskRefused | None:
+    margin = plan.notional / plan.leverage
+    fees = 2 * plan.notional * means.taker_fee  # in and out again
+    needed = margin + fees + margin * _MARGIN_BUFFER
+    available = means.account.available_balance
+    if needed <= available:
+        return None
+    text = (
+        f"{plan.wish.item.asset} needs {needed:.2f}: {margin:.2f} margin at {plan.leverage}x, {fees:.2f} fees and a "
+        f"buffer; {available:.2f} is available"
+    )
+    return RiskRefused(code=ErrorCode.INSUFFICIENT_MARGIN, message=text)
+
+
+def _stop_too_late(plan: EntryPlan, means: Means) -> RiskRefused | None:
+    """A stop beyond the liquidation price is no stop."""
+    liquidation = liquidation_estimate(plan, means)
+    stop = next((leg.trigger_price for leg in plan.legs if leg.role is OrderRole.STOP_LOSS), None)
+    if stop is None or liquidation is None or (stop - liquidation) * plan.wish.side.sign > ZERO:
+        return None
+    text = (
+        f"sl_price {plain(stop)} is beyond the estimated liquidation price {liquidation:.8g} at {plan.leverage}x, so "
+        "the stop would never be reached; move it closer, or lower the leverage"
+    )
+    return RiskRefused(code=ErrorCode.STOP_LOSS_INVALID, message=text)
+
+
+def liquidation_estimate(plan: EntryPlan, means: Means) -> Decimal | None:
+    """The mark price at which the margin behind the position would be used up; None when there is no such price.
+
+    Solves ``backing + (p - entry) * quantity * sign = p * quantity * rate - cumulative`` for ``p`` in the notional's
+    tier (fact sheet, section 12). Behind an isolated position stands its initial margin, behind a cross one the whole
+    account but what its other positions need.
+    """
+    tier = next((row for row in means.brackets if plan.notional <= row.notional_cap), None)
+    if tier is None:
+        return None
+    account, sign, entry = means.account, plan.wish.side.sign, plan.reference_price
+    fee = plan.notional * means.taker_fee
+    cross = account.margin_balance - account.maintenance_margin - fee
+    backing = plan.notional / plan.leverage if means.is_isolated else cross
+    rate = plan.quantity * (sign - tier.maintenance_rate)
+    price = (entry * plan.quantity * sign - backing - tier.cumulative) / rate
+    return price if price > ZERO else None
 
 
 def too_old(wish: EntryWish, policy: RiskPolicy, now: datetime) -> RiskRefused | None:
