@@ -234,7 +234,7 @@ class Desk:
             self._run(after, command)
         if after != before:
             # the commands' tasks have their first step before this: exits leave, then it is told that they left
-            asyncio.get_running_loop().call_soon(self._tell, before, after)
+            self._tools.background.soon(lambda: self._tell(before, after))
 
     def _tell(self, before: Trade, after: Trade) -> None:
         self._record(before, after)

@@ -36,6 +36,17 @@ class Supervisor:
         """Run ``work`` again and again: what it does must never stop for good."""
         self.start(self._repeated(work))
 
+    def soon(self, call: Callable[[], None]) -> None:
+        """Make ``call`` behind everything that is about to run; it is made even when the service is being stopped."""
+        asyncio.get_running_loop().call_soon(self._guarded, call)
+
+    def _guarded(self, call: Callable[[], None]) -> None:
+        try:
+            call()
+        except Exception as error:  # as in _reported: nobody else would hear of it
+            log.exception("supervisor.call_failed")
+            self._on_failure(error)
+
     async def stop(self) -> None:
         """Cancel everything and wait until it has ended."""
         for task in tuple(self._tasks):
