@@ -16,6 +16,7 @@ import pytest
 from aster_sim.server import RunningVenue
 
 RECORDED = Path(__file__).parents[5] / "shared" / "data" / "aster_ws_frames_measured.json"
+_MOMENTS = 40
 BUY = {"symbol": "BTCUSDT", "side": "BUY", "type": "MARKET", "quantity": "0.010"}
 
 
@@ -127,19 +128,29 @@ async def test_candle_frames_agree_with_the_candles_of_rest(venue, alice):
     assert candle["x"] is False
 
 
+async def _ticker_of(socket, symbol: str, close: str) -> dict[str, Any]:
+    """The next ticker of ``symbol`` with that last price, by its stream."""
+    while True:
+        frame = await asyncio.wait_for(socket.receive_json(), 10)
+        rows = frame["data"] if isinstance(frame["data"], list) else [frame["data"]]
+        for row in rows:
+            if row["s"] == symbol and row["c"] == close:
+                return {frame["stream"]: row}
+
+
 async def test_ticker_frames_agree_with_the_day_figures_of_rest(venue, alice):
     names = ("btcusdt@ticker", "btcusdt@miniTicker", "!ticker@arr", "!miniTicker@arr")
     async with following(venue, *names) as socket:
         await alice.set_prices(BTCUSDT="97000")
         found: dict[str, Any] = {}
         while len(found) < len(names):
-            frame = await asyncio.wait_for(socket.receive_json(), 10)
-            rows = frame["data"] if isinstance(frame["data"], list) else [frame["data"]]
-            row = next(row for row in rows if row["s"] == "BTCUSDT")
-            if row["c"] == "97000.0":
-                found[frame["stream"]] = row
-    day = (await alice.public("ticker/24hr", symbol="BTCUSDT")).body
-    ticker = found["btcusdt@ticker"]
+            found |= await _ticker_of(socket, "BTCUSDT", "97000.0")
+        for _ in range(_MOMENTS):
+            ticker = found["btcusdt@ticker"]
+            day = (await alice.public("ticker/24hr", symbol="BTCUSDT")).body
+            if ticker["L"] == day["lastId"] and ticker["F"] == day["firstId"]:
+                break  # both speak of the same moment: no trade, and no minute's end, came between them
+            found |= await _ticker_of(socket, "BTCUSDT", "97000.0")
     assert [ticker[key] for key in "pPwcohlv"] == [
         day[key]
         for key in (
