@@ -41,19 +41,8 @@ def agg_trade_row(tape: SymbolTape, row: Print) -> dict[str, Any]:
 
 
 def agg_trade_frame(tape: SymbolTape, row: Print, now_ms: int) -> dict[str, Any]:
-    """``aggTrade``."""
-    return {
-        "e": "aggTrade",
-        "E": now_ms,
-        "s": tape.symbol,
-        "a": row.trade_id,
-        "p": tape.price(row.price),
-        "q": tape.quantity(row.quantity),
-        "f": row.trade_id,
-        "l": row.trade_id,
-        "T": row.time_ms,
-        "m": row.buyer_is_maker,
-    }
+    """``aggTrade``: the row of REST, addressed."""
+    return {"e": "aggTrade", "E": now_ms, "s": tape.symbol, **agg_trade_row(tape, row)}
 
 
 def trade_frame(tape: SymbolTape, row: Print, now_ms: int) -> dict[str, Any]:

@@ -198,21 +198,24 @@ class Intake:
         """The decision, when it is in memory."""
         return self._known.get(decision_id)
 
+    def may_change(self, decision_id: str, asset: str) -> bool:
+        """Whether news about an asset can still change its result: most of a trade's life comes after its decision."""
+        running = self._known.get(decision_id)
+        return running is not None and running.results[asset].status in _OPEN_TO_CORRECTION
+
     def report(self, decision_id: str, result: AssetResult) -> None:
         """Take an asset's result as it stands; the last one that ends completes the decision.
 
         A result that had ended changes only when it turns out to have been wrong (contract, section 9).
         """
-        running = self._known.get(decision_id)
-        if running is None:
+        if not self.may_change(decision_id, result.asset):
             return
+        running = self._known[decision_id]
         known = running.results[result.asset]
         if known.status is AssetStatus.PENDING and result.status is AssetStatus.PENDING:
             running.results[result.asset] = result  # what is known so far, an entry in doubt included
             return
-        if known.status not in _OPEN_TO_CORRECTION or result.status is AssetStatus.PENDING:
-            return
-        if result.status is known.status:
+        if result.status in (AssetStatus.PENDING, known.status):
             return
         running.results[result.asset] = result
         if all(one.status is not AssetStatus.PENDING for one in running.results.values()):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -75,11 +74,6 @@ class Market:
     async def _read_instruments(self) -> None:
         self._instruments = dict(await self._client.instruments())
         self._instruments_read_at = self._clock.monotonic()
-
-    @property
-    def instruments(self) -> Mapping[str, Instrument]:
-        """All instruments by symbol."""
-        return self._instruments
 
     def on_mark(self, mark: MarkPrice) -> None:
         """Take a price from the market stream."""

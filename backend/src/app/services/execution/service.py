@@ -299,8 +299,9 @@ class ExecutionService:
     # --- 3. what the desks report ----------------------------------------------------------------------------------
 
     def _on_change(self, trade: Trade) -> None:
-        action = Action.BUY if trade.side is TradeSide.LONG else Action.SELL
-        self._intake.report(trade.decision_id, results.of_trade(trade, action))
+        if self._intake.may_change(trade.decision_id, trade.asset):
+            action = Action.BUY if trade.side is TradeSide.LONG else Action.SELL
+            self._intake.report(trade.decision_id, results.of_trade(trade, action))
         if trade.is_ended:
             for watcher in self._watchers.pop(trade.id, []):
                 watcher.set()
