@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pytest
 
 from app.bootstrap import Application, running
 from app.core.configuration import load_settings
@@ -22,7 +24,8 @@ from app.services.execution.service import ExecutionService
 from aster_sim.server import AccountSpec, RunningVenue, VenueConfig, start_venue
 
 BTC, ETH = "BTCUSDT", "ETHUSDT"
-PATIENCE_S = 30.0
+PATIENCE_S = float(os.environ.get("ARENA_PATIENCE_S", "30"))
+"""How long a test waits for what must come; shorter where a rule is broken on purpose."""
 
 
 @dataclass
@@ -53,6 +56,14 @@ class Levers:
     async def by_hand(self, **order: str) -> Any:
         """The human at the exchange places an order."""
         return await self.call("POST", "/orders", {"account": "default", "type": "MARKET", **order})
+
+    async def requests(self, method: str, path: str, **params: str) -> list[dict[str, Any]]:
+        """What the venue received on one order endpoint, oldest first, with at least these parameters."""
+        return [
+            row
+            for row in (await self.ledger())["requests"]
+            if row["method"] == method and row["path"].endswith(path) and params.items() <= row["params"].items()
+        ]
 
     async def ledger(self) -> Any:
         """Everything that the venue knows."""
@@ -134,27 +145,32 @@ async def arena(database: Path, **config: Any) -> AsyncIterator[Arena]:
 async def until(condition: Callable[[], object], patience_s: float = PATIENCE_S) -> None:
     """Wait until ``condition`` holds."""
 
-    async def look() -> None:
-        while not condition():
-            await asyncio.sleep(0.005)
+    async def look() -> object:
+        return condition()
 
-    await asyncio.wait_for(look(), patience_s)
+    await until_true(look, patience_s)
 
 
 async def until_true(condition: Callable[[], Awaitable[object]], patience_s: float = PATIENCE_S) -> None:
-    """Wait until an awaited ``condition`` holds."""
+    """Wait until an awaited ``condition`` holds; the test fails when it does not."""
 
     async def look() -> None:
         while not await condition():
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.005)
 
-    await asyncio.wait_for(look(), patience_s)
+    try:
+        await asyncio.wait_for(look(), patience_s)
+    except TimeoutError:
+        pytest.fail(f"waited {patience_s:g} s in vain for {getattr(condition, '__qualname__', condition)}")
 
 
 async def decide(service: ExecutionService, *items: dict[str, Any], **fields: Any) -> ExecutionResult:
-    """Send a decision and follow it to its end."""
+    """Send a decision and follow it to its end; the test fails when there is none."""
     decision = parse_decision(json.dumps({"decisions": list(items), **fields}))
-    return await asyncio.wait_for(service.execute(decision), PATIENCE_S)
+    try:
+        return await asyncio.wait_for(service.execute(decision), PATIENCE_S)
+    except TimeoutError:
+        pytest.fail(f"no result within {PATIENCE_S:g} s")
 
 
 def buy(asset: str = BTC, **changes: Any) -> dict[str, Any]:
