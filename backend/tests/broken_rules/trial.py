@@ -24,7 +24,7 @@ from catalogue import BACKEND, SOURCE, Breakage
 _PATIENCE_S = "15"
 _TEST_LIMIT_S = 90
 _LIMIT_S = 900
-_ASSERTED = ("AssertionError", "Failed")
+_ASSERTED = ("AssertionError", "assert ", "Failed")
 """What a test raises that has seen something wrong, itself (assert) or through pytest (fail, timeout)."""
 
 

@@ -52,7 +52,8 @@ def migrate(connection: apsw.Connection, path: Path) -> None:
         try:
             version = _version(connection)  # again, now that nobody else can change it
             if version != HEAD:
-                connection.execute(_script(version, path))
+                # to the end of the script: a statement that returns rows would stop it half way
+                connection.execute(_script(version, path)).fetchall()
             connection.execute("COMMIT")
         finally:
             if connection.in_transaction:

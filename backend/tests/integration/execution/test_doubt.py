@@ -17,6 +17,7 @@ ENTRY = {"method": "POST", "path": "/order", "params": {"type": "MARKET", "side"
 STOP = {"method": "POST", "path": "/order", "params": {"type": "STOP_MARKET"}}
 NOOP = {"method": "POST", "path": "/noop"}
 LOOK = {"method": "GET", "path": "/order"}
+BULK = {"method": "GET", "path": "/openOrders"}
 LIST = {"method": "GET", "path": "/allOrders"}
 TRADES = {"method": "GET", "path": "/userTrades"}
 ABSENT: dict[str, Any] = {"type": "error", "status": 400, "code": -2013, "msg": "Order does not exist."}
@@ -33,8 +34,8 @@ ENDINGS: dict[str, dict[str, Any]] = {
         for code in (-1000, -1001, -1006, -1007)
     },
 }
-PAST_FENCE_S = 6.0
-"""With a nonce window of half a second the fence is at 5.5 s."""
+PAST_FENCE_S = 10.0
+"""With a nonce window of half a second the fence is at 5.5 s; reads that fail are repeated, which takes its time."""
 
 
 async def deaf(stage: Arena) -> None:
@@ -88,9 +89,13 @@ async def test_a_duplicate_id_means_that_the_order_is_there(stage: Arena) -> Non
     """U2: a stop is sent again under its id, refused as a duplicate, and counts as placed."""
     async with stage.application() as application:
         await deaf(stage)
+        await stage.levers.fault({"type": "delay_before", "seconds": 0.5}, **ENTRY)
         await stage.levers.fault({"type": "drop_after"}, **STOP)
-        result = (await decide(application.service("default"), buy())).results[0]
-        assert result.status is AssetStatus.PROTECTED
+        deciding = asyncio.create_task(decide(application.service("default"), buy()))
+        await until_true(lambda: stage.levers.requests("POST", "/order", type="MARKET"))
+        await stage.levers.fault(DOWN, count=0, **BULK)  # reconciliation would find it as well,
+        await stage.levers.fault(DOWN, count=4, **LOOK)  # and a query before anything could go wrong
+        assert (await deciding).results[0].status is AssetStatus.PROTECTED
         sent = await stage.levers.requests("POST", "/order", type="STOP_MARKET")
         assert [row["code"] for row in sent] == [None, -4116]
         assert len(await stage.levers.orders(type="STOP_MARKET")) == 1
@@ -136,6 +141,21 @@ async def test_a_query_that_fails_is_no_proof_even_beyond_the_fence(stage: Arena
         await until_past_fence(service)
         await stage.levers.heal()
         assert (await deciding).results[0].status is AssetStatus.PROTECTED
+
+
+async def test_a_position_that_can_not_be_read_is_not_flat(stage: Arena) -> None:
+    """U4: a close is lost, and so is every look at the position; it is tried on until the position is gone."""
+    async with stage.application(TES_ASTER_NONCE_WINDOW_SECONDS="0.5") as application:
+        service = application.service("default")
+        await decide(service, buy())
+        await deaf(stage)
+        close = {"method": "POST", "path": "/order", "params": {"type": "MARKET", "side": "SELL"}}
+        await stage.levers.fault({"type": "drop_before"}, **close)
+        unreadable: dict[str, Any] = {"type": "error", "status": 200, **HTML}
+        await stage.levers.fault(unreadable, count=0, method="GET", path="/positionRisk")
+        closed = (await decide(service, {"asset": BTC, "action": "close_position"})).results[0]
+        assert closed.status is AssetStatus.CLOSED
+        assert await stage.levers.position(BTC) == 0
 
 
 async def test_the_answer_alone_tells_the_fill_and_its_price(stage: Arena) -> None:

@@ -154,6 +154,7 @@ async def test_a_reduced_position_is_never_without_a_stop(stage: Arena) -> None:
         (old,) = await stage.levers.orders(type="STOP_MARKET")
         await stage.levers.by_hand(symbol=BTC, side="SELL", quantity="0.004", reduceOnly="true")
         await until_true(lambda: stage.levers.orders(orderId=old["orderId"], status="CANCELED"))
+        await until_true(lambda: stage.levers.orders(type="STOP_MARKET", status="NEW"))
         _, new = await stage.levers.requests("POST", "/order", type="STOP_MARKET")
         taken_off = next(
             row

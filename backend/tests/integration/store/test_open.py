@@ -6,6 +6,7 @@ import os
 import stat
 import subprocess
 import sys
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +138,36 @@ def test_migrations_build_exactly_the_tables_of_the_metadata(path: Path, tmp_pat
     assert structure(migrated) == structure(made)
     assert set(structure(migrated)) == set(metadata.tables)
     migrated.close()
+    made.close()
+
+
+def script(*revisions: str) -> str:
+    """What Alembic would run to get from one revision to the next, or to the first one."""
+    from alembic import command
+    from alembic.config import Config
+
+    from app.db import migrate
+
+    config = Config(output_buffer=StringIO())
+    config.set_main_option("script_location", str(migrate._MIGRATIONS))
+    config.set_main_option("dialect", "sqlite")
+    command.upgrade(config, ":".join(revisions), sql=True)
+    text: str = config.output_buffer.getvalue()
+    return text
+
+
+def test_a_database_of_the_first_version_is_brought_up_to_date_with_what_it_holds(path: Path, tmp_path: Path) -> None:
+    """Each later revision adds to the ones before."""
+    old = apsw.Connection(str(path))
+    old.execute(script("0001")).fetchall()
+    old.execute("INSERT INTO flags (key, value) VALUES ('halt:default', '{}')")
+    old.close()
+    upgrade(f"sqlite:///{path}")
+    upgrade(f"sqlite:///{tmp_path / 'new.db'}")
+    upgraded, made = apsw.Connection(str(path)), apsw.Connection(str(tmp_path / "new.db"))
+    assert structure(upgraded) == structure(made)
+    assert upgraded.execute("SELECT key FROM flags").fetchall() == [("halt:default",)]
+    upgraded.close()
     made.close()
 
 
