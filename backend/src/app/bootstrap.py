@@ -20,14 +20,14 @@ from app.domain.errors import ConfigurationError, DecisionRefused, ErrorCode
 from app.domain.ids import IdSource
 from app.domain.policy import AccountPolicy, ExistingPositionPolicy, ExternalPositionPolicy
 from app.domain.ports import Clock, Randomness
-from app.domain.reports import MarkPrice, UserEvent
+from app.domain.reports import UserEvent
 from app.events.alerts import Alerter, open_channels
 from app.events.dispatcher import EventDispatcher
 from app.integrations.aster.aiohttp_transport import AiohttpStreamConnector, AiohttpTransport
 from app.integrations.aster.auth import Credentials, V1Credentials, V3Credentials
 from app.integrations.aster.budget import RequestBudget
 from app.integrations.aster.client import AsterClient
-from app.integrations.aster.market_stream import MarketStream
+from app.integrations.aster.market_stream import Followed, MarketStream, PriceListener
 from app.integrations.aster.settings import AsterSettings
 from app.integrations.aster.streams import UserStream
 from app.repositories.decisions import DecisionRepository
@@ -224,7 +224,7 @@ async def _paper_doors(
     }
 
 
-_Streams = Callable[[Callable[[UserEvent], None], Callable[[MarkPrice], None]], list[Callable[[], Awaitable[None]]]]
+_Streams = Callable[[Callable[[UserEvent], None], PriceListener, Followed], list[Callable[[], Awaitable[None]]]]
 
 
 def _streams(
@@ -237,11 +237,11 @@ def _streams(
     stack.push_async_callback(market_connector.close)
 
     def build(
-        on_event: Callable[[UserEvent], None], on_mark: Callable[[MarkPrice], None]
+        on_event: Callable[[UserEvent], None], prices: PriceListener, followed: Followed
     ) -> list[Callable[[], Awaitable[None]]]:
         return [
             UserStream(client, user_connector, clock, randomness, on_event).run,
-            MarketStream(market_connector, clock, randomness, on_mark).run,
+            MarketStream(market_connector, clock, randomness, prices, followed).run,
         ]
 
     return build
