@@ -7,15 +7,13 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from app.db.migrate import upgrade
-from support.postgres import MIGRATED, PostgresServer, running_postgres
+from support.postgres import KINDS, MIGRATED, PostgresServer, running_postgres
 
 settings.register_profile("project", deadline=None, print_blob=True)
 settings.register_profile(
     "soak", max_examples=5000, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )
 settings.load_profile("project")
-
-KINDS = ("sqlite", "postgresql")
 
 
 @pytest.fixture(scope="session")

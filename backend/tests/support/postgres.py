@@ -23,6 +23,8 @@ import psycopg
 from psycopg import sql
 
 START_TIMEOUT_S = 30
+KINDS = ("sqlite", "postgresql")
+"""The databases that the service runs on."""
 MIGRATED = "migrated"
 """The database that has all tables, and is copied for tests."""
 _DEATH_SIGNAL = 1
