@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import structlog
 
@@ -14,8 +15,8 @@ from app.core.clock import SystemClock
 from app.core.randomness import SystemRandomness
 from app.core.settings import AccountSettings, AuthScheme, Settings, VenueAddress
 from app.db.executors import ThreadExecutor
-from app.db.sqlite import SqliteDatabase
-from app.db.urls import parse_database_url
+from app.db.opening import make_database
+from app.db.urls import SqliteLocation, parse_database_url
 from app.domain.errors import ConfigurationError, DecisionRefused, ErrorCode
 from app.domain.ids import IdSource
 from app.domain.policy import AccountPolicy, ExistingPositionPolicy, ExternalPositionPolicy
@@ -96,7 +97,7 @@ async def running(settings: Settings, *, is_ephemeral: bool = False) -> AsyncIte
     accounts = settings.account_settings()
     for account in accounts.values():
         _require_supported(account.policy)
-    database = SqliteDatabase("sqlite:///:memory:" if is_ephemeral else settings.database_url, ThreadExecutor())
+    database = make_database("sqlite:///:memory:" if is_ephemeral else settings.database_url, ThreadExecutor())
     events = EventRepository(database)
     dispatcher = EventDispatcher(events)
     async with AsyncExitStack() as stack:
@@ -196,8 +197,7 @@ async def _paper_doors(
     """Start the embedded venue. Its positions and orders survive a restart, as an exchange's would."""
     from aster_sim.server import AccountSpec, VenueConfig, start_venue
 
-    location = parse_database_url(settings.database_url)
-    state = None if is_ephemeral or location.path is None else location.path.with_name(_PAPER_STATE)
+    state = None if is_ephemeral else _paper_state(settings.database_url)
     try:
         venue = await start_venue(
             VenueConfig(
@@ -222,6 +222,14 @@ async def _paper_doors(
         )
         for keys in venue.accounts
     }
+
+
+def _paper_state(database_url: str) -> Path | None:
+    """Where the paper venue keeps its state: beside a database file, in the working directory's data folder else."""
+    location = parse_database_url(database_url)
+    if not isinstance(location, SqliteLocation):
+        return Path("data") / _PAPER_STATE
+    return None if location.path is None else location.path.with_name(_PAPER_STATE)
 
 
 _Streams = Callable[[Callable[[UserEvent], None], PriceListener, Followed], list[Callable[[], Awaitable[None]]]]
