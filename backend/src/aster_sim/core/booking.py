@@ -94,6 +94,8 @@ class Booker:
         if order.status == FILLED:
             account.closed(order)
             market.book.remove(order)
+        else:
+            account.changed(order)
         if position.amount:
             market.holders.add(account.name)
         elif not account.held(order.symbol):

@@ -74,6 +74,7 @@ class Engine:
         market.book.remove(order)
         keeps_place = price == order.price and quantity <= order.quantity
         order.quantity, order.price = quantity, price
+        account.changed(order)
         order.amendments += 1
         self._booker.tell(order, market, "AMENDMENT")
         if keeps_place:
@@ -234,6 +235,7 @@ class Engine:
             order.time_in_force = "GTC"
         if order.closes_only:
             self._cut_to_position(account, order)
+        account.changed(order)
         order.status = NEW
         self._booker.tell(order, market, "NEW")
         if not margin_suffices(state, account, market, order):

@@ -382,11 +382,13 @@ class Venue:
         old = (order.quantity, order.price)
         market.book.remove(order)
         order.price, order.quantity = price, order.executed
+        account.changed(order)
         self.booker.refresh_order_margin(account, market)
         order.quantity = quantity
         affordable = margin_suffices(self.state, account, market, order)
         takes = order.time_in_force == "GTX" and crosses(market, order)
         order.quantity, order.price = old
+        account.changed(order)
         market.book.add(order, keep_place=True)
         self.booker.refresh_order_margin(account, market)
         if takes:
