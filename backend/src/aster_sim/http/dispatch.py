@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import msgspec
 from aiohttp import web
 
 from aster_sim.core import errors
@@ -45,8 +45,7 @@ def all_routes() -> dict[tuple[str, str], tuple[Route, bool]]:
     return table
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
+class Arrival(msgspec.Struct, frozen=True):
     """A REST call as it came in; ``body`` and ``query`` are the raw text that signatures cover."""
 
     method: str
