@@ -274,6 +274,13 @@ class Venue:
         taken, self.state.events = self.state.events, []
         return taken
 
+    def take_touched(self) -> list[str]:
+        """The symbols whose orders changed since the last call, in that order."""
+        if not self.state.touched:
+            return []
+        taken, self.state.touched = list(self.state.touched), {}
+        return taken
+
     def take_changes(self) -> Changes:
         """The changed entities since the last call."""
         taken, self.state.changes = self.state.changes, Changes()
