@@ -202,6 +202,8 @@ class Engine:
     # -- triggers -------------------------------------------------------------------------------
 
     def _fire_due(self, market: Market) -> None:
+        if market.triggers.empty:
+            return
         prices = market.prices
         for working_type, price in ((MARK_PRICE, prices.mark), (CONTRACT_PRICE, prices.last)):
             due = market.triggers.due(working_type, price)
