@@ -129,6 +129,8 @@ def _entry_error(entry: Order) -> TradeError:
     if entry.state is OrderState.REJECTED and entry.refusal is not None:
         code = _ENTRY_ERROR.get(entry.refusal, ErrorCode.EXCHANGE_REJECTED)
         text = f"the exchange refused the entry: {entry.refusal_message}"
+        if entry.refusal is Refusal.CLOCK:
+            text += "; check the nonce window and the entry lifetime in the configuration"
         return TradeError(code=code, message=text, exchange_code=entry.refusal_code)
     if entry.state is OrderState.NOT_PLACED and entry.refusal_message is None:
         doubt_s = _seconds_in_doubt(entry)
