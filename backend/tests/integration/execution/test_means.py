@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from arena import BTC, ETH, Arena, buy, decide, sell
+from arena import BTC, ETH, Arena, buy, decide, sell, until
 
+from app.domain.reports import MarginType
 from app.schemas.result import AssetResult, AssetStatus
 
 
@@ -68,3 +69,15 @@ async def test_a_cross_position_is_backed_by_the_whole_account(stage: Arena) -> 
     """P6: the same stop is none too late here."""
     async with stage.application() as application:
         assert (await decide(application.service("default"), buy(leverage=25, sl_price=91_000))).success
+
+
+async def test_a_margin_type_that_somebody_changed_is_set_again_before_the_next_entry(stage: Arena) -> None:
+    """Z6: what is known of an asset's settings is refreshed by events."""
+    async with stage.application(TES_MARGIN_TYPE="ISOLATED", TES_RECONCILE_INTERVAL_SECONDS="600") as application:
+        service = application.service("default")
+        assert (await decide(service, buy())).success
+        assert (await decide(service, {"asset": BTC, "action": "close_position"})).success
+        await service._client.set_margin_type(BTC, MarginType.CROSSED)
+        await until(lambda: service._market._margin_types[BTC] is MarginType.CROSSED)
+        assert (await decide(service, buy())).success
+        assert {row.margin_type for row in await service._client.positions(BTC)} == {MarginType.ISOLATED}

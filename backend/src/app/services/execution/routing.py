@@ -82,6 +82,7 @@ class StreamRouter:
         self.on_order(event.order.symbol, key, fact)
 
     def _account(self, event: AccountUpdate) -> None:
+        self.market.on_account(event)
         for row in self.projection.apply(event, self.clock.now()):
             data = {
                 "quantity": plain(row.quantity),
