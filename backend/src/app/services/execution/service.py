@@ -357,6 +357,7 @@ class ExecutionService:
         await self._kill_switch.load()
         self._last_activity = await self._trades.last_activity(self.account_id)
         for trade in await self._trades.open_trades(self.account_id):
+            await self._recall.decision_of(trade)
             self._desk(trade.asset).adopt(trade)
         self._background.start(self._run())
 
@@ -412,8 +413,6 @@ class ExecutionService:
         """Decisions without an end with the trades that they led to; a record that can't be read is read again."""
         while True:
             try:
-                for trade in self._active_trades():
-                    await self._recall.decision_of(trade)
                 unfinished = await self._decisions.unfinished(self.account_id)
                 return [(one, await self._trades.of_decision(self.account_id, one.decision_id)) for one in unfinished]
             except StoreUnavailable as error:
