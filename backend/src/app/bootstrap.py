@@ -116,7 +116,9 @@ async def running(settings: Settings, *, is_ephemeral: bool = False) -> AsyncIte
             budget = budgets.setdefault(door.address.rest_url, RequestBudget(clock))
             transport = AiohttpTransport(door.address.rest_url)
             stack.push_async_callback(transport.close)
-            client_settings = AsterSettings(fence_window_s=account.nonce_window_s)
+            client_settings = AsterSettings(
+                fence_window_s=account.nonce_window_s, entry_lifetime_s=account.entry_lifetime_s
+            )
             client = AsterClient(transport, door.credentials, clock, randomness, budget, client_settings)
             narrator = Narrator(account_id=account_id, is_paper=account.policy.is_paper, new_id=ids.new, now=clock.now)
             service = ExecutionService(

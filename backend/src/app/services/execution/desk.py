@@ -298,7 +298,7 @@ class Desk:
             now=now,
         )
         try:
-            stamp = tools.client.stamp()
+            stamp = tools.client.entry_stamp()
         except NotSent as error:
             refusal = RiskRefused(code=ErrorCode.EXCHANGE_UNAVAILABLE, message=str(error))
             tools.on_refused(message.wish, refusal)

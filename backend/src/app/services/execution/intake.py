@@ -189,6 +189,15 @@ class Intake:
             del self._known[old_id]
         return running
 
+    def recall(self, stored: StoredDecision) -> None:
+        """Bring a decision that has ended back into reach, because its result may turn out to be wrong."""
+        if stored.result is None or stored.decision_id in self._known:
+            return
+        running = self.resume(stored)
+        running.results.update({one.asset: one for one in stored.result.results})
+        running.completed_at = stored.completed_at
+        running.ended.set()
+
     def forget(self, running: RunningDecision) -> None:
         """Drop a decision whose record was refused: it does not use up its id."""
         self._known.pop(running.decision_id, None)

@@ -21,6 +21,7 @@ from app.domain.policy import RiskPolicy
 from app.domain.ports import Clock
 from app.domain.reports import (
     AccountConfigUpdate,
+    AccountUpdate,
     BookTicker,
     LeverageBracket,
     LeverageSetting,
@@ -150,6 +151,11 @@ class Market:
             self._leverage[row.symbol] = LeverageSetting(
                 symbol=row.symbol, leverage=row.leverage, maximum_notional=row.maximum_notional
             )
+
+    def on_account(self, update: AccountUpdate) -> None:
+        """Take the margin type from each position that changed (scenario Z6)."""
+        for row in update.positions:
+            self._margin_types[row.symbol] = row.margin_type
 
     def on_config(self, update: AccountConfigUpdate) -> None:
         """Somebody changed a setting: what we knew of it is void, unless it is what we set ourselves (scenario Z6)."""

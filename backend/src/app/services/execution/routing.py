@@ -91,6 +91,7 @@ class StreamRouter:
             self.market.margin.note_change()  # the order's own event tells whether it was ours
         else:
             self.market.margin.void()
+        self.market.on_account(event)
         for row in self.projection.apply(event, self.clock.now()):
             data = {
                 "quantity": plain(row.quantity),

@@ -45,6 +45,7 @@ from app.services.execution.market import Market
 from app.services.execution.narration import Narrator
 from app.services.execution.planning import EntryWish
 from app.services.execution.projection import AccountView, PositionsView, Projection, Readiness
+from app.services.execution.recall import Recall
 from app.services.execution.reconciler import Reconciler
 from app.services.execution.reconciliation import ReconciliationReport
 from app.services.execution.risk import RiskRefused, laid_bare
@@ -101,6 +102,23 @@ class ExecutionService:
         self._kill_switch = KillSwitch(self.account_id, flags, narrator, clock)
         self._projection = Projection()
         self._market = Market(client, clock, policy.risk, self._projection.all_held)
+        self._intake = Intake(
+            account_id=self.account_id,
+            is_paper=self.is_paper,
+            decisions=decisions,
+            narrator=narrator,
+            ids=ids,
+            clock=clock,
+            require_ready=self._require_ready,
+        )
+        self._recall = Recall(
+            account_id=self.account_id,
+            trades=trades,
+            decisions=decisions,
+            intake=self._intake,
+            clock=clock,
+            desk=self._desk,
+        )
         self._reconciler = Reconciler(
             policy=policy,
             client=client,
@@ -111,6 +129,7 @@ class ExecutionService:
             clock=clock,
             active_trades=self._active_trades,
             desk=self._desk,
+            recall=self._recall.entries_given_up,
         )
         self._router = StreamRouter(
             projection=self._projection,
@@ -121,15 +140,6 @@ class ExecutionService:
             on_order=self._on_order,
             on_forced=self._on_forced,
             request_reconciliation=self._reconciler.request,
-        )
-        self._intake = Intake(
-            account_id=self.account_id,
-            is_paper=self.is_paper,
-            decisions=decisions,
-            narrator=narrator,
-            ids=ids,
-            clock=clock,
-            require_ready=self._require_ready,
         )
         self._tools = DeskTools(
             policy=policy,
@@ -315,24 +325,17 @@ class ExecutionService:
     def _on_order(self, asset: str, key: ClientOrderId, fact: facts.Fact) -> None:
         """A stream event about an order of ours; its trade may have ended long ago (scenario U10)."""
         desk = self._desk(asset)
-        if desk.knows(key.trade_id):
+        trade = desk.trade(key.trade_id)
+        if trade is not None and (not trade.is_ended or self._intake.running(trade.decision_id) is not None):
             desk.learn(key.trade_id, fact)
         else:
-            self._background.start(self._revive(desk, key.trade_id, fact))
+            self._background.start(self._recall.learn(desk, key.trade_id, fact))
 
     def _on_forced(self, asset: str) -> None:
         """The exchange liquidated or deleveraged: the position tells what is left, the siblings go (W6)."""
         desk = self._desk(asset)
         for trade in desk.active:
             desk.verify(trade.id)
-
-    async def _revive(self, desk: Desk, trade_id: str, fact: facts.Fact) -> None:
-        trade = await self._trades.get(trade_id)
-        if trade is None or trade.account_id != self.account_id:
-            log.warning("service.order_without_record", trade_id=trade_id)
-            return
-        desk.revive(trade)
-        desk.learn(trade_id, fact)
 
     # --- 4. reconciliation -----------------------------------------------------------------------------------------
 
@@ -355,6 +358,7 @@ class ExecutionService:
         await self._kill_switch.load()
         self._last_activity = await self._trades.last_activity(self.account_id)
         for trade in await self._trades.open_trades(self.account_id):
+            await self._recall.decision_of(trade)
             self._desk(trade.asset).adopt(trade)
         self._background.start(self._run())
 

@@ -1,7 +1,7 @@
-"""The state machine of a trade: ``transition(trade, fact, moment, policy) -> Step``. Pure.
+"""The state machine of a trade: ``decide(trade, moment, policy) -> Step``, after ``folding`` took the facts in. Pure.
 
-A step has two halves. *Fold* takes the fact in; *decide* looks at all that is known and asks for what is missing. Since
-the second half does not care which fact came last, a restart is nothing special: load the facts, decide.
+Deciding looks at all that is known and asks for what is missing. Since it does not care which fact came last, a restart
+is nothing special: load the facts, decide.
 """
 
 from __future__ import annotations
@@ -16,8 +16,6 @@ from app.domain.policy import ProtectionPolicy
 from app.domain.trades import Trade, TradeError, TradeStatus, TradeTrigger
 from app.services.execution.commands import Account, Alert, Command, Query, Resolve, Severity
 from app.services.execution.exits import wind_up
-from app.services.execution.facts import Fact
-from app.services.execution.folding import fold
 from app.services.execution.protection import BURST_GRACE_S, Moment, secure
 
 
@@ -56,17 +54,12 @@ _ENTRY_ERROR = {
 _ENDED_EMPTY = frozenset({OrderState.CANCELED, OrderState.EXPIRED})
 
 
-def transition(trade: Trade, fact: Fact, moment: Moment, policy: ProtectionPolicy) -> Step:
-    """Take ``fact`` in and decide what follows.
+def decide(trade: Trade, moment: Moment, policy: ProtectionPolicy) -> Step:
+    """What follows from the facts, whichever came last.
 
     Raises:
-        IllegalTransition: the fact contradicts what is known; the trade is unchanged, and a human should look.
+        IllegalTransition: the facts contradict each other; a human should look.
     """
-    return decide(fold(trade, fact), moment, policy)
-
-
-def decide(trade: Trade, moment: Moment, policy: ProtectionPolicy) -> Step:
-    """What follows from the facts, whichever came last."""
     commands: list[Command] = []
     if trade.exposure > ZERO and trade.status not in (
         TradeStatus.PROTECTING,
@@ -129,6 +122,8 @@ def _entry_error(entry: Order) -> TradeError:
     if entry.state is OrderState.REJECTED and entry.refusal is not None:
         code = _ENTRY_ERROR.get(entry.refusal, ErrorCode.EXCHANGE_REJECTED)
         text = f"the exchange refused the entry: {entry.refusal_message}"
+        if entry.refusal is Refusal.CLOCK:
+            text += "; check the nonce window and the entry lifetime in the configuration"
         return TradeError(code=code, message=text, exchange_code=entry.refusal_code)
     if entry.state is OrderState.NOT_PLACED and entry.refusal_message is None:
         doubt_s = _seconds_in_doubt(entry)

@@ -32,10 +32,11 @@ from app.domain.trades import CloseReason, Trade, TradeError, TradeTrigger
 from app.schemas.decision import AssetDecision
 from app.services.execution import facts
 from app.services.execution.commands import Alert, Cancel, Command, Send, WakeAt
+from app.services.execution.folding import fold
 from app.services.execution.planning import EntryWish, MarketView, new_trade, plan_entry
 from app.services.execution.protection import Moment
 from app.services.execution.slices import ExitRoom
-from app.services.execution.transitions import Step, decide, transition
+from app.services.execution.transitions import Step, decide
 
 START = datetime(2026, 11, 22, 10, 15, tzinfo=UTC)
 TRADE_ID = "06ex5tn9g0000000abcd"
@@ -152,7 +153,7 @@ class Story:
 
     def learn(self, fact: facts.Fact) -> tuple[Command, ...]:
         """Take one fact in."""
-        return self._take(transition(self.trade, fact, self._moment(), self.policy))
+        return self._take(decide(fold(self.trade, fact), self._moment(), self.policy))
 
     def decide(self) -> tuple[Command, ...]:
         """Decide again without a new fact."""
@@ -279,6 +280,12 @@ class Story:
             time=self.now,
         )
         return self.fills[number]
+
+    def taken_by_hand(self, quantity: Decimal | str) -> FillReport:
+        """An execution of somebody else's order against our position."""
+        fill = replace(self.fill(self.trade.entry, quantity), order_id=77, client_order_id=None)
+        self.fills[fill.exchange_trade_id] = replace(fill, side=self.trade.side.exit_side)
+        return self.fills[fill.exchange_trade_id]
 
     def answer(self, order: Order, placement: Placement, error: TradeError | None = None) -> tuple[Command, ...]:
         """The reply to a placement."""

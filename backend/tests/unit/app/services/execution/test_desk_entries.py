@@ -50,7 +50,9 @@ class Hall:
 
         tools: Any = SimpleNamespace(
             policy=AccountPolicy(account_id="default", is_paper=True),
-            client=SimpleNamespace(place_order=place_order, stamp=lambda: RequestStamp(value=1, dead_after=START)),
+            client=SimpleNamespace(
+                place_order=place_order, entry_stamp=lambda: RequestStamp(value=1, dead_after=START)
+            ),
             trades=SimpleNamespace(record_intent=lambda *_: self.recorded, record_progress=lambda *_: None),
             market=SimpleNamespace(
                 prepare=prepared,

@@ -43,6 +43,7 @@ async def reconciled(before: Trade, after: Trade, open_orders: list[OrderReport]
         clock=anything(now=lambda: START),
         active_trades=lambda: list(trades),
         desk=lambda _: anything(learn=learn, verify=lambda _: None),
+        recall=anything,
     )
     await reconciler.run()
     return told
