@@ -45,6 +45,8 @@ class Market:
     def best(self, *, asks: bool) -> tuple[Decimal, Decimal]:
         """Best visible price and its quantity over synthetic and client orders; zeros when nothing is offered."""
         price, quantity = self.liquidity.best(self.prices.mark, asks=asks) if self.priced else (ZERO, ZERO)
+        if self.book.empty(asks=asks):
+            return price, quantity
         client = next((order for order in self.book.orders(asks=asks) if not order.hidden), None)
         if client is None:
             return price, quantity

@@ -87,7 +87,7 @@ class Venue:
         now = self.state.now_ms()
         account = Account(name=name, wallet=balance, deposited=balance, updated_ms=now)
         self.state.accounts[name] = account
-        self.state.add_income(account, "", "TRANSFER", balance, info="TRANSFER")
+        self.state.add_income(account, "", "TRANSFER", balance, now, info="TRANSFER")
         self.state.changes.accounts[name] = account
         return account
 
