@@ -111,7 +111,7 @@ def _parsed(text: str) -> dict[str, str]:
     if "%" in text or "+" in text:
         return dict(parse_qsl(text, keep_blank_values=True))
     try:
-        params: dict[str, str] = dict([pair.split("=", 1) for pair in text.split("&")])  # type: ignore[misc]
+        params: dict[str, str] = dict([pair.split("=", 1) for pair in text.split("&")])
     except ValueError:  # a name without a value
         params = {"": ""}
     if "" not in params:  # several times faster than parse_qsl, and enough for most orders
