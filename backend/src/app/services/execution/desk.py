@@ -107,6 +107,8 @@ class Desk:
         self._last_activity = last_activity
         self._jobs: dict[tuple[str, ...], asyncio.Task[None]] = {}
         self._wakes: dict[str, datetime] = {}
+        self._untold: dict[str, Trade] = {}
+        self._scheduled: dict[str, Trade] = {}
         self._room: ExitRoom | None = None
         self._has_begun = False
 
@@ -203,7 +205,11 @@ class Desk:
                     if trade is None:
                         log.warning("desk.unknown_trade", asset=self.asset, trade_id=trade_id)
                         continue
-                    touched[trade_id] = self._fold(trade, fact)
+                    folded = self._fold(trade, fact)
+                    if isinstance(fact, facts.EntrySent) and trade_id not in touched:
+                        self._note(trade, folded)
+                    else:
+                        touched[trade_id] = folded
                 case Enter():
                     self._enter(message)
         for trade_id, trade in touched.items():
@@ -232,11 +238,22 @@ class Desk:
         self._keep(after)
         for command in step.commands:
             self._run(after, command)
-        if after != before:
-            # the commands' tasks have their first step before this: exits leave, then it is told that they left
-            self._tools.background.soon(lambda: self._tell(before, after))
+        if after is not before and after != before:
+            is_new = after.id not in self._scheduled
+            self._untold.setdefault(after.id, before)
+            self._scheduled[after.id] = after
+            if is_new:
+                # the commands' tasks have their first step before this: exits leave, then it is told that they left
+                self._tools.background.soon(lambda: self._tell(after.id))
 
-    def _tell(self, before: Trade, after: Trade) -> None:
+    def _note(self, before: Trade, after: Trade) -> None:
+        """Keep what leads to nothing yet; it is told with the next change, which is on its way."""
+        self._untold.setdefault(after.id, before)
+        self._keep(after)
+
+    def _tell(self, trade_id: str) -> None:
+        """Record and report what became of a trade since it was last told of, in one piece."""
+        before, after = self._untold.pop(trade_id), self._scheduled.pop(trade_id)
         self._record(before, after)
         self._tools.on_change(after)
 
