@@ -25,9 +25,6 @@ from app.domain.events import Event, RecordedEvent
 BUSY_TIMEOUT_MS = 1000
 """How long a statement waits for another program's lock before it counts as failed."""
 
-LINGER_S = 0.002
-"""For how long a unit that nobody waits for may wait for company."""
-
 _INSERT_EVENT = INSERT_EVENT.compiled(SQLITE)
 
 
@@ -48,7 +45,6 @@ class SqliteDatabase:
         self._path = self._location.path or Path("(temporary)")
         self._writer: SqliteWriter | None = None
         self._reader: apsw.Connection | None = None
-        self._lingering: asyncio.TimerHandle | None = None
 
     async def start(self) -> None:
         """Open the file, create or migrate its schema, start the writer; see the port for errors."""
@@ -63,9 +59,6 @@ class SqliteDatabase:
     async def close(self) -> None:
         """Write what is queued, close both connections, remove a temporary file."""
         reader, self._reader = self._reader, None
-        if self._lingering is not None:
-            self._lingering.cancel()
-            self._lingering = None
         self._queue.close()
         await self._executor.stop()
         if reader is not None:
@@ -89,15 +82,11 @@ class SqliteDatabase:
             operations.append(Operation(compiled.text, compiled.bind(write.parameters), write.expect_rows))
         event_rows = tuple(_event_row(event) for event in unit.events)
         landing = self._queue.put(tuple(operations), event_rows, must_land=unit.must_land)
-        if not unit.may_linger:
+        if unit.may_linger:
+            self._executor.wake_later()
+        else:
             self._executor.wake()
-        elif self._lingering is None:
-            self._lingering = asyncio.get_running_loop().call_later(LINGER_S, self._wake_after_lingering)
         return landing
-
-    def _wake_after_lingering(self) -> None:
-        self._lingering = None
-        self._executor.wake()
 
     async def commit(self, unit: Unit) -> tuple[RecordedEvent, ...]:
         """Enqueue ``unit`` and wait until it is durable."""
