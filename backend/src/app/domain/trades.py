@@ -13,7 +13,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
-from app.domain.errors import ErrorCode, IllegalTransition
+from app.domain.errors import ErrorCode, IllegalTransition, InvariantBroken
 from app.domain.ids import OrderRole
 from app.domain.money import ZERO
 from app.domain.orders import Order, OrderState
@@ -224,11 +224,17 @@ class Trade:
     @property
     def entry(self) -> Order:
         """The order that opens the position."""
-        return next(order for order in self.orders if order.role is OrderRole.ENTRY)
+        for order in self.orders:
+            if order.key.role is OrderRole.ENTRY:
+                return order
+        raise InvariantBroken(f"trade {self.id} has no entry")
 
     def order(self, client_order_id: str) -> Order | None:
         """The order with that id, if it is one of this trade."""
-        return next((order for order in self.orders if order.client_order_id == client_order_id), None)
+        for order in self.orders:
+            if order.request.client_order_id == client_order_id:
+                return order
+        return None
 
     def orders_of(self, role: OrderRole) -> tuple[Order, ...]:
         """Orders of one role, oldest attempt first."""
@@ -272,7 +278,10 @@ class Trade:
 
     def executed(self, order: Order) -> Decimal:
         """What is known to be executed of ``order``: the larger of its cumulative report and the fills seen."""
-        filled = sum((fill.quantity for fill in self.fills if fill.order_id == order.exchange_order_id), start=ZERO)
+        filled = ZERO
+        for fill in self.fills:
+            if fill.order_id == order.exchange_order_id:
+                filled += fill.quantity
         return max(order.executed_quantity, filled)
 
     @property

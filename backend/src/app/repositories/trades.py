@@ -50,11 +50,11 @@ class TradeRepository:
             InvariantBroken: the two are not one trade, or an order or a fill has vanished.
         """
         writes = additions(after) if before is None else changes(before, after)
-        return self._database.enqueue(Unit(tuple(writes), tuple(events), must_land=True))
+        return self._database.enqueue(Unit(tuple(writes), tuple(events), must_land=True, may_linger=True))
 
     def record_events(self, events: Sequence[Event]) -> Landing:
         """Record events that tell of no change of ours. They must land."""
-        return self._database.enqueue(Unit((), tuple(events), must_land=True))
+        return self._database.enqueue(Unit((), tuple(events), must_land=True, may_linger=True))
 
     def settled(self) -> Landing:
         """Done when everything that was recorded before is durable, so that whoever asks reads it."""

@@ -36,7 +36,7 @@ async def test_an_entry_beyond_the_free_margin_is_refused_with_the_numbers(stage
         assert (await decide(service, wish | {"allocation_usd": 900_000})).results[0].filled_quantity
 
 
-async def test_the_balance_is_read_for_each_entry(stage: Arena) -> None:
+async def test_an_entry_that_needs_much_of_the_free_margin_waits_for_a_fresh_balance(stage: Arena) -> None:
     """Z4: what another position binds is not available."""
     async with stage.application() as application:
         service = application.service("default")

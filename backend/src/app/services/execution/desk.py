@@ -40,6 +40,7 @@ from app.services.execution.protection import Moment
 from app.services.execution.risk import Exposure, RiskApproved, RiskRefused, assess, too_old
 from app.services.execution.slices import ExitRoom
 from app.services.execution.supervision import Supervisor
+from app.services.execution.telling import Teller
 from app.services.execution.transitions import decide
 
 log = structlog.get_logger(__name__)
@@ -107,6 +108,7 @@ class Desk:
         self._last_activity = last_activity
         self._jobs: dict[tuple[str, ...], asyncio.Task[None]] = {}
         self._wakes: dict[str, datetime] = {}
+        self._teller = Teller(tools.trades, tools.narrator, tools.background, tools.on_change)
         self._room: ExitRoom | None = None
         self._has_begun = False
 
@@ -203,7 +205,12 @@ class Desk:
                     if trade is None:
                         log.warning("desk.unknown_trade", asset=self.asset, trade_id=trade_id)
                         continue
-                    touched[trade_id] = self._fold(trade, fact)
+                    folded = self._fold(trade, fact)
+                    if isinstance(fact, facts.EntrySent) and trade_id not in touched:
+                        self._keep(folded)
+                        self._teller.note(trade, folded)
+                    else:
+                        touched[trade_id] = folded
                 case Enter():
                     self._enter(message)
         for trade_id, trade in touched.items():
@@ -216,7 +223,7 @@ class Desk:
             return fold(trade, fact)
         except IllegalTransition as error:
             text = f"{self.asset}: {type(fact).__name__} contradicts trade {trade.id} ({error}); it was left as it is"
-            self._alert(commands.Alert(commands.Severity.CRITICAL, "contradiction", text), trade)
+            self._teller.alert(commands.Alert(commands.Severity.CRITICAL, "contradiction", text), trade)
             return trade
 
     def _advance(self, before: Trade, folded: Trade) -> None:
@@ -226,19 +233,14 @@ class Desk:
             step = decide(folded, moment, tools.policy.protection)
         except IllegalTransition as error:
             text = f"{self.asset}: trade {before.id} can't go on by itself ({error}); look at the exchange"
-            self._alert(commands.Alert(commands.Severity.CRITICAL, "contradiction", text), before)
+            self._teller.alert(commands.Alert(commands.Severity.CRITICAL, "contradiction", text), before)
             return
         after = step.trade
         self._keep(after)
         for command in step.commands:
             self._run(after, command)
-        if after != before:
-            # the commands' tasks have their first step before this: exits leave, then it is told that they left
-            self._tools.background.soon(lambda: self._tell(before, after))
-
-    def _tell(self, before: Trade, after: Trade) -> None:
-        self._record(before, after)
-        self._tools.on_change(after)
+        if after is not before and after != before:
+            self._teller.changed(before, after)
 
     def _keep(self, trade: Trade) -> None:
         if trade.is_ended:
@@ -256,28 +258,6 @@ class Desk:
         self._ended.move_to_end(trade.id)
         while len(self._ended) > _KEPT_ENDED_TRADES:
             self._ended.popitem(last=False)
-
-    def _record(self, before: Trade, after: Trade) -> None:
-        """Hand the change to the writer and go on: what already happened is recorded right behind."""
-        events = tuple(self._tools.narrator.changes(before, after))
-        log.info(
-            "trade.changed",
-            trade_id=after.id,
-            asset=self.asset,
-            status=after.status.value,
-            orders=" ".join(f"{order.role.value}:{order.state.value}" for order in after.orders),
-        )
-        self._store(lambda: self._tools.trades.record_progress(before, after, events))
-
-    def _store(self, write: Callable[[], object]) -> None:
-        try:
-            write()
-        except StoreUnavailable as error:
-            log.exception("desk.not_recorded", asset=self.asset, error=str(error))
-
-    def _alert(self, alert: commands.Alert, trade: Trade) -> None:
-        event = self._tools.narrator.alert(alert, trade=trade)
-        self._store(lambda: self._tools.trades.record_events((event,)))
 
     # --- entries ----------------------------------------------------------------------------------------------------
 
@@ -385,7 +365,7 @@ class Desk:
             case commands.WakeAt(at=at):
                 self._wake(trade.id, at)
             case commands.Alert():
-                self._alert(command, trade)
+                self._teller.alert(command, trade)
             case commands.StopEntries(reason=reason):
                 self._tools.stop_entries(reason)
 

@@ -28,7 +28,7 @@ _PRICE_DIGITS = Decimal("1e-12")
 
 def of_trade(trade: Trade, action: Action) -> AssetResult:
     """The result as it stands; ``pending`` while the outcome of the decision is open."""
-    status = _status(trade)
+    status = status_of(trade)
     price = trade.entry_price
     return AssetResult(
         asset=trade.asset,
@@ -96,7 +96,8 @@ def of_close(trade: Trade) -> AssetResult:
     return result.model_copy(update={"status": status, "success": status.is_success, "error": None})
 
 
-def _status(trade: Trade) -> AssetStatus:
+def status_of(trade: Trade) -> AssetStatus:
+    """Where the decision stands; ``pending`` while its outcome is open."""
     match trade.status:
         case TradeStatus.REJECTED:
             return AssetStatus.REJECTED

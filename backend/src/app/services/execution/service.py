@@ -312,7 +312,10 @@ class ExecutionService:
             self._market.entry_ended(trade)
         if self._intake.may_change(trade.decision_id, trade.asset):
             action = Action.BUY if trade.side is TradeSide.LONG else Action.SELL
-            self._intake.report(trade.decision_id, results.of_trade(trade, action))
+            if results.status_of(trade) is AssetStatus.PENDING:
+                self._intake.at_work(trade.decision_id, trade.asset, lambda: results.of_trade(trade, action))
+            else:
+                self._intake.report(trade.decision_id, results.of_trade(trade, action))
         if trade.is_ended:
             for watcher in self._watchers.pop(trade.id, []):
                 watcher.set()
