@@ -52,7 +52,7 @@ def migrate(connection: apsw.Connection, path: Path) -> None:
         try:
             version = _version(connection)  # again, now that nobody else can change it
             if version != HEAD:
-                connection.execute(_script(version, path))
+                connection.execute(_script(version, path)).fetchall()  # a row that is left unread stops the script
             connection.execute("COMMIT")
         finally:
             if connection.in_transaction:

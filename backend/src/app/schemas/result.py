@@ -73,6 +73,7 @@ class ResultOrders(_Value):
     entry: OrderReference | None = None
     take_profit: OrderReference | None = None
     stop_loss: OrderReference | None = None
+    reduce: OrderReference | None = None
     close: OrderReference | None = None
 
 

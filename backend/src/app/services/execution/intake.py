@@ -17,7 +17,7 @@ from app.domain.events import EventType, RecordedEvent
 from app.domain.ids import IdSource
 from app.domain.ports import Clock
 from app.repositories.decisions import DecisionRepository, StoredDecision
-from app.schemas.decision import TradingDecision
+from app.schemas.decision import Action, TradingDecision
 from app.schemas.result import AssetResult, AssetStatus, ExecutionResult, ResultStatus, whole_status
 from app.services.execution import results
 from app.services.execution.narration import Narrator
@@ -44,6 +44,13 @@ class RunningDecision:
     """Done when the decision itself is on record."""
     completed_at: datetime | None = None
     ended: asyncio.Event = field(default_factory=asyncio.Event)
+    told: dict[str, asyncio.Event] = field(default_factory=dict)
+    """By asset: whether its result is no longer pending."""
+
+    async def until_told(self, asset: str) -> None:
+        """Wait until an asset's result has ended."""
+        if self.results[asset].status is AssetStatus.PENDING:
+            await self.told.setdefault(asset, asyncio.Event()).wait()
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +200,8 @@ class Intake:
         """Drop a decision whose record was refused: it does not use up its id."""
         self._known.pop(running.decision_id, None)
         running.ended.set()
+        for told in running.told.values():
+            told.set()
 
     def running(self, decision_id: str) -> RunningDecision | None:
         """The decision, when it is in memory."""
@@ -202,6 +211,10 @@ class Intake:
         """Whether news about an asset can still change its result: most of a trade's life comes after its decision."""
         running = self._known.get(decision_id)
         return running is not None and running.results[asset].status in _OPEN_TO_CORRECTION
+
+    def action_of(self, decision_id: str, asset: str) -> Action:
+        """What a decision in memory asked for."""
+        return self._known[decision_id].results[asset].action
 
     def report(self, decision_id: str, result: AssetResult) -> None:
         """Take an asset's result as it stands; the last one that ends completes the decision.
@@ -218,6 +231,8 @@ class Intake:
         if result.status in (AssetStatus.PENDING, known.status):
             return
         running.results[result.asset] = result
+        if result.asset in running.told:
+            running.told[result.asset].set()
         if all(one.status is not AssetStatus.PENDING for one in running.results.values()):
             self._complete(running)
 

@@ -55,6 +55,7 @@ class Reconciler:
         clock: Clock,
         active_trades: Callable[[], Sequence[Trade]],
         desk: Callable[[str], Desk],
+        on_auth_refused: Callable[[ExchangeError], None],
     ) -> None:
         self._policy = policy
         self._client = client
@@ -65,6 +66,7 @@ class Reconciler:
         self._clock = clock
         self._active_trades = active_trades
         self._desk = desk
+        self._on_auth_refused = on_auth_refused
         self._wanted = asyncio.Event()
         self._running = asyncio.Lock()
         self._has_reported = False
@@ -127,6 +129,8 @@ class Reconciler:
             what = "record" if isinstance(error, StoreUnavailable) else "exchange"
             self.trouble = f"the {what} can't be read: {error}"
             log.warning("reconcile.failed", account_id=self._policy.account_id, error=str(error))
+            if isinstance(error, ExchangeError):
+                self._on_auth_refused(error)
             return False
         self.trouble = None
         return True

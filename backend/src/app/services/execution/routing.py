@@ -16,6 +16,7 @@ from app.domain.ports import Clock
 from app.domain.reports import (
     AccountConfigUpdate,
     AccountUpdate,
+    FillReport,
     MarginCall,
     OrderUpdate,
     StreamDown,
@@ -31,6 +32,7 @@ from app.services.execution.market import Market
 from app.services.execution.narration import Narrator
 from app.services.execution.projection import Projection
 
+_BY_ORDER = "ORDER"
 log = structlog.get_logger(__name__)
 
 
@@ -47,6 +49,10 @@ class StreamRouter:
     on_forced: Callable[[str], None]
     """The exchange itself reduces the position on a symbol."""
     request_reconciliation: Callable[[], None]
+    on_fill: Callable[[FillReport], None]
+    """Any execution of the account, ours or not."""
+    on_booking: Callable[[], None]
+    """Money has moved without an execution: funding, a liquidation, a transfer."""
     is_up: bool = False
 
     def take(self, event: UserEvent) -> None:
@@ -73,6 +79,8 @@ class StreamRouter:
                 log.info("stream.unrecognised_event", kind=kind)
 
     def _order(self, event: OrderUpdate) -> None:
+        if event.fill is not None:
+            self.on_fill(event.fill)
         key = parse_client_order_id(event.order.client_order_id)
         if key is None:
             if event.fill is not None and forced_reason(event.order.client_order_id) is not None:
@@ -82,6 +90,8 @@ class StreamRouter:
         self.on_order(event.order.symbol, key, fact)
 
     def _account(self, event: AccountUpdate) -> None:
+        if event.reason != _BY_ORDER:
+            self.on_booking()
         for row in self.projection.apply(event, self.clock.now()):
             data = {
                 "quantity": plain(row.quantity),

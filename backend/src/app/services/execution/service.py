@@ -1,7 +1,8 @@
 """``ExecutionService``: the path of a decision, from top to bottom.
 
-    submit ── intake ──▶ carry out ──▶ phases: closes ▶ entries
+    submit ── intake ──▶ carry out ──▶ phases: closes and reductions ▶ moved exits ▶ entries and increases
                                         entry: market ▶ desk ▶ risk ▶ plan ▶ durable intent ▶ send
+                                        change to a position: the same way, by the desk's adjuster
                                         desk:  fills ▶ protection ▶ open ▶ exits ▶ closed
     reconcile ── read the exchange ▶ differences ▶ desks put them right
 
@@ -20,39 +21,41 @@ from decimal import Decimal
 
 import structlog
 
-from app.domain.errors import DecisionRefused, ErrorCode, ExchangeError, StoreConflict, StoreUnavailable
+from app.domain.errors import AuthRefused, DecisionRefused, ErrorCode, ExchangeError, StoreConflict, StoreUnavailable
 from app.domain.ids import ClientOrderId, IdSource
 from app.domain.money import ZERO
 from app.domain.policy import AccountPolicy
 from app.domain.ports import Clock, Randomness
-from app.domain.reports import MarkPrice, UserEvent
+from app.domain.reports import FillReport, MarkPrice, UserEvent
 from app.domain.trades import CloseReason, Trade, TradeSide
 from app.integrations.aster.client import AsterClient
-from app.repositories.decisions import DecisionRepository, StoredDecision
+from app.repositories.decisions import DecisionRepository
 from app.repositories.flags import FlagRepository
 from app.repositories.trades import TradeRepository
 from app.schemas.decision import Action, AssetDecision, TradingDecision
-from app.schemas.result import AssetResult, AssetStatus, ExecutionResult
+from app.schemas.result import AssetResult, ExecutionResult
 from app.services.execution import facts, results
+from app.services.execution.carrying import DecisionRunner
 from app.services.execution.commands import Alert, Severity
-from app.services.execution.desk import Desk, DeskTools
+from app.services.execution.daily_loss import DailyResult
+from app.services.execution.desk import Desk
+from app.services.execution.desk_tools import DeskTools
 from app.services.execution.evidence import Evidence, seconds_unknown
-from app.services.execution.halting import Halt, KillSwitch
+from app.services.execution.halting import EMERGENCY_WINDOW, EmergencyWatch, Halt, KillSwitch, refused_key
 from app.services.execution.intake import Intake, RunningDecision, Submission, id_taken
-from app.services.execution.mailbox import MailboxFull
 from app.services.execution.market import Market
 from app.services.execution.narration import Narrator
 from app.services.execution.planning import EntryWish
 from app.services.execution.projection import AccountView, PositionsView, Projection, Readiness
 from app.services.execution.reconciler import Reconciler
 from app.services.execution.reconciliation import ReconciliationReport
+from app.services.execution.resuming import Resumption
 from app.services.execution.risk import RiskRefused, laid_bare
 from app.services.execution.routing import StreamRouter
 from app.services.execution.supervision import Supervisor
 
 log = structlog.get_logger(__name__)
 
-_PHASE_PATIENCE_S = 2.0
 _CONNECT_PAUSE_S = 0.5
 _LONGEST_CONNECT_PAUSE_S = 15.0
 _STREAM_PATIENCE_S = 5.0
@@ -100,6 +103,8 @@ class ExecutionService:
         self._store_health = store_health
         self._background = Supervisor(clock, self._on_failure)
         self._kill_switch = KillSwitch(self.account_id, flags, narrator, clock)
+        self._emergencies = EmergencyWatch()
+        self._daily = DailyResult(client, clock, self._on_auth_refused)
         self._market = Market(client, clock, policy.risk)
         self._projection = Projection()
         self._reconciler = Reconciler(
@@ -112,6 +117,7 @@ class ExecutionService:
             clock=clock,
             active_trades=self._active_trades,
             desk=self._desk,
+            on_auth_refused=self._on_auth_refused,
         )
         self._router = StreamRouter(
             projection=self._projection,
@@ -122,6 +128,8 @@ class ExecutionService:
             on_order=self._on_order,
             on_forced=self._on_forced,
             request_reconciliation=self._reconciler.request,
+            on_fill=self._on_fill,
+            on_booking=self._daily.request,
         )
         self._intake = Intake(
             account_id=self.account_id,
@@ -144,11 +152,33 @@ class ExecutionService:
             randomness=randomness,
             other_exposure=self._exposure_of_others,
             has_external_position=lambda asset: bool(self._projection.held(asset)),
+            realised_today=lambda: self._daily.realised,
             on_change=self._on_change,
             on_refused=self._on_refused,
             refuses_entries=self._refuses_entries,
             stop_entries=self._kill_switch.trip,
             background=self._background,
+        )
+        self._runner = DecisionRunner(
+            client=client,
+            market=self._market,
+            intake=self._intake,
+            kill_switch=self._kill_switch,
+            background=self._background,
+            desk=self._desk,
+            close_position=self._close_by_decision,
+            on_refused=self._on_refused,
+            on_auth_refused=self._on_auth_refused,
+        )
+        self._resumption = Resumption(
+            account_id=self.account_id,
+            decisions=decisions,
+            trades=trades,
+            intake=self._intake,
+            clock=clock,
+            desk=self._desk,
+            on_change=self._on_change,
+            on_trouble=self._on_trouble,
         )
         self._stream_builder = streams
         self._desks: dict[str, Desk] = {}
@@ -180,7 +210,7 @@ class ExecutionService:
             running = admission.running
             if running is not None:
                 if not admission.is_replay:
-                    self._background.start(self._carry_out(running))
+                    self._background.start(self._runner.carry_out(running))
                 await self._until_recorded(running)
         except StoreUnavailable as error:
             raise DecisionRefused(ErrorCode.NOT_READY, f"the decision could not be recorded: {error}") from error
@@ -196,54 +226,7 @@ class ExecutionService:
             self._intake.forget(running)
             raise id_taken(running.decision_id) from error
 
-    # --- 2. it is carried out: closes first, then entries ----------------------------------------------------------
-
-    async def _carry_out(self, running: RunningDecision) -> None:
-        """Work through the phases; a phase begins when the one before has ended, or after 2 s (contract, section 4)."""
-        pending = [
-            item for item in running.decision.decisions if running.results[item.asset].status is AssetStatus.PENDING
-        ]
-        closes = [item for item in pending if item.action is Action.CLOSE_POSITION]
-        rest = [item for item in pending if item.action is not Action.CLOSE_POSITION]
-        for phase in (closes, rest):
-            tasks = [self._background.start(self._carry_out_asset(running, item)) for item in phase]
-            if tasks and phase is not rest:
-                await asyncio.wait(tasks, timeout=_PHASE_PATIENCE_S)
-
-    async def _carry_out_asset(self, running: RunningDecision, item: AssetDecision) -> None:
-        match item.action:
-            case Action.HOLD:
-                self._intake.report(running.decision_id, results.skipped(item))
-            case Action.BUY | Action.SELL:
-                await self._enter(running, item)
-            case Action.CLOSE_POSITION:
-                result = await self.close_position(item.asset, CloseReason.DECISION, timeout_s=None)
-                self._intake.report(running.decision_id, result)
-            case Action.ADJUST_POSITION | Action.ADJUST_ORDERS:
-                text = f"{item.action.value} is not available in this version; nothing was done"
-                refusal = RiskRefused(code=ErrorCode.VALIDATION_ERROR, message=text)
-                self._intake.report(running.decision_id, results.refused(item, refusal))
-
-    async def _enter(self, running: RunningDecision, item: AssetDecision) -> None:
-        """Look at the market, then queue at the asset's desk, where risk, plan and intent happen in one go."""
-        wish = EntryWish(
-            decision_id=running.decision_id,
-            item=item,
-            decided_at=running.decided_at,
-            received_at=running.received_at,
-        )
-        if self._kill_switch.refusal is not None:
-            self._on_refused(wish, self._kill_switch.refusal)
-            return
-        try:
-            view = await self._market.view(item.asset)
-            self._desk(item.asset).enter(wish, view, running.landing)
-        except ExchangeError as error:
-            text = f"the mark price of {item.asset} could not be read, so nothing was sent: {error}"
-            self._on_refused(wish, RiskRefused(code=ErrorCode.EXCHANGE_UNAVAILABLE, message=text))
-        except MailboxFull:
-            text = f"too many entries are waiting for {item.asset}; send fewer at once"
-            self._on_refused(wish, RiskRefused(code=ErrorCode.NOT_READY, message=text))
+    # --- 2. it is carried out (see DecisionRunner); and what an operator asks for ----------------------------------
 
     async def close_position(
         self, asset: str, reason: CloseReason = CloseReason.MANUAL, timeout_s: float | None = _CLOSE_PATIENCE_S
@@ -266,6 +249,9 @@ class ExecutionService:
         with contextlib.suppress(TimeoutError, StoreUnavailable):
             await asyncio.wait_for(self._trades.settled(), _RECORD_PATIENCE_S)
         return results.of_close(desk.trade(trade.id) or trade)
+
+    async def _close_by_decision(self, asset: str) -> AssetResult:
+        return await self.close_position(asset, CloseReason.DECISION, timeout_s=None)
 
     async def close_all(self, reason: CloseReason = CloseReason.MANUAL) -> list[AssetResult]:
         """Close everything that the service holds, side by side."""
@@ -302,14 +288,35 @@ class ExecutionService:
         if self._intake.may_change(trade.decision_id, trade.asset):
             action = Action.BUY if trade.side is TradeSide.LONG else Action.SELL
             self._intake.report(trade.decision_id, results.of_trade(trade, action))
+        for adjustment in trade.adjustments:
+            if self._intake.may_change(adjustment.decision_id, trade.asset):
+                action = self._intake.action_of(adjustment.decision_id, trade.asset)
+                self._intake.report(adjustment.decision_id, results.of_adjustment(trade, adjustment, action))
+        if trade.close_reason is CloseReason.EMERGENCY:
+            self._note_emergency(trade)
         if trade.is_ended:
+            self._daily.request()
             for watcher in self._watchers.pop(trade.id, []):
                 watcher.set()
         if trade.has_unknown_order or (trade.is_ended and self._projection.held(trade.asset)):
             self._reconciler.request()  # or the frame that shows us flat got lost, and would keep the asset blocked
 
     def _on_refused(self, wish: EntryWish, refusal: RiskRefused) -> None:
-        self._intake.report(wish.decision_id, results.refused(wish.item, refusal))
+        if wish.flipped is None:
+            self._intake.report(wish.decision_id, results.refused(wish.item, refusal))
+            return
+        text = f"the position on the other side was closed, but nothing was opened: {refusal.message}"
+        self._intake.report(wish.decision_id, results.failed(wish.item, refusal.code, text))
+
+    def _note_emergency(self, trade: Trade) -> None:
+        reason = self._emergencies.note(trade.id, self._clock.now())
+        if reason is not None:
+            self._kill_switch.trip(reason)
+
+    def _on_auth_refused(self, error: ExchangeError) -> None:
+        """A refused key stops entries; other errors do not (scenario L6)."""
+        if isinstance(error, AuthRefused):
+            self._kill_switch.trip(refused_key(error.message, error.code))
 
     def _on_order(self, asset: str, key: ClientOrderId, fact: facts.Fact) -> None:
         """A stream event about an order of ours; its trade may have ended long ago (scenario U10)."""
@@ -318,6 +325,13 @@ class ExecutionService:
             desk.learn(key.trade_id, fact)
         else:
             self._background.start(self._revive(desk, key.trade_id, fact))
+
+    def _on_fill(self, fill: FillReport) -> None:
+        if self.policy.risk.maximum_daily_loss is not None:
+            self._daily.learn_fill(fill)
+
+    def _on_trouble(self, trouble: str) -> None:
+        self._trouble = trouble
 
     def _on_forced(self, asset: str) -> None:
         """The exchange liquidated or deleveraged: the position tells what is left, the siblings go (W6)."""
@@ -352,6 +366,8 @@ class ExecutionService:
             StoreUnavailable: the record can't be read.
         """
         await self._kill_switch.load()
+        since = self._clock.now() - EMERGENCY_WINDOW
+        self._emergencies.load(await self._trades.emergencies(self.account_id, since))
         self._last_activity = await self._trades.last_activity(self.account_id)
         for trade in await self._trades.open_trades(self.account_id):
             self._desk(trade.asset).adopt(trade)
@@ -367,12 +383,22 @@ class ExecutionService:
         await self._until_stream_is_up()
         await self._reconciler.run_first()
         self._background.keep_running(self._reconciler.keep_reconciled)
-        untouched = await self._resume_decisions()
+        await self._learn_day()
+        untouched = await self._resumption.take_up()
         self._trouble = None
         if self.halted is not None and self.halted.flatten:
             await self._flatten()  # the process that was asked to may have died on the way
-        for running, item in untouched:
-            self._background.start(self._carry_out_asset(running, item))
+        for running, item, flipped in untouched:
+            self._background.start(self._runner.carry_out_asset(running, item, flipped))
+
+    async def _learn_day(self) -> None:
+        """Read what was lost today, where a limit asks for it, before decisions are accepted."""
+        if self.policy.risk.maximum_daily_loss is None:
+            return
+        self._background.keep_running(self._daily.keep_fresh)
+        while self._daily.realised is None:
+            self._trouble = "the day's result can't be read yet"
+            await self._clock.sleep(_STREAM_LOOK_S)
 
     async def _connect(self) -> None:
         pause_s = _CONNECT_PAUSE_S
@@ -383,6 +409,7 @@ class ExecutionService:
             except ExchangeError as error:
                 self._trouble = f"the exchange can't be reached: {error}"
                 log.warning("service.not_connected", account_id=self.account_id, error=str(error))
+                self._on_auth_refused(error)
             else:
                 return
             await self._clock.sleep(pause_s)
@@ -393,28 +420,6 @@ class ExecutionService:
         while not self._router.is_up and waited_s < _STREAM_PATIENCE_S:
             await self._clock.sleep(_STREAM_LOOK_S)
             waited_s += _STREAM_LOOK_S
-
-    async def _resume_decisions(self) -> list[tuple[RunningDecision, AssetDecision]]:
-        """Take up decisions without an end: trades report by themselves; returns what never got one, to decide anew."""
-        untouched: list[tuple[RunningDecision, AssetDecision]] = []
-        for stored, of_decision in await self._read_unfinished():
-            running = self._intake.resume(stored)
-            recorded = {trade.asset: trade for trade in of_decision}
-            for asset, trade in recorded.items():
-                self._on_change(self._desk(asset).trade(trade.id) or trade)
-            untouched += [(running, item) for item in running.decision.decisions if item.asset not in recorded]
-        return untouched
-
-    async def _read_unfinished(self) -> list[tuple[StoredDecision, list[Trade]]]:
-        """Decisions without an end with the trades that they led to; a record that can't be read is read again."""
-        while True:
-            try:
-                unfinished = await self._decisions.unfinished(self.account_id)
-                return [(one, await self._trades.of_decision(self.account_id, one.decision_id)) for one in unfinished]
-            except StoreUnavailable as error:
-                self._trouble = f"the record can't be read: {error}"
-                log.warning("service.record_not_read", account_id=self.account_id, error=str(error))
-            await self._clock.sleep(_CONNECT_PAUSE_S)
 
     async def stop(self) -> None:
         """Stop everything that runs; what is in flight is found again at the next start (C8)."""
