@@ -12,7 +12,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from app.domain.errors import DecisionRefused, ErrorCode
-from app.domain.money import plain
+from app.domain.money import is_multiple, plain
 from app.schemas.fields import Number, Positive, UtcTime
 
 MAXIMUM_ASSETS = 200
@@ -106,6 +106,24 @@ class OrderAdjustment(_Strict):
         return self
 
 
+class TrailingStop(_Strict):
+    """A stop that follows the best price at a distance of ``callback_rate`` percent.
+
+    Without ``activation_price`` it follows from the start, and counts as a stop loss. With it, it rests idle until the
+    market has reached that price, so it can only stand beside ``sl_price``.
+    """
+
+    callback_rate: Annotated[Number, Field(ge=Decimal("0.1"), le=5)]
+    activation_price: Positive | None = None
+
+    @field_validator("callback_rate")
+    @classmethod
+    def _whole_tenths(cls, value: Decimal) -> Decimal:
+        if not is_multiple(value, Decimal("0.1")):
+            raise ValueError(f"callback_rate is a percentage in steps of 0.1, not {plain(value)}")
+        return value
+
+
 class AssetDecision(_Strict):
     """The decision on one asset. Unknown fields are refused: a misspelt ``sl_price`` must not leave a position bare."""
 
@@ -115,6 +133,7 @@ class AssetDecision(_Strict):
     leverage: Annotated[Number, Field(ge=1)] | None = None
     tp_price: Positive | None = None
     sl_price: Positive | None = None
+    trailing_stop: TrailingStop | None = None
     position_adjustment: PositionAdjustment | None = None
     order_adjustment: OrderAdjustment | None = None
     exit_plan: Annotated[str, Field(max_length=_TEXT_LIMIT)] | None = None

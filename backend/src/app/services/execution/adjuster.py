@@ -183,7 +183,7 @@ class Adjuster:
             landing = tools.trades.settled()
             obstacle = None
             if approved.entry is not None:
-                obstacle = await tools.market.prepare(approved.entry.plan)
+                obstacle = await tools.market.prepare(order.client_order_id, approved.entry.plan)
             await landing
             if message is not None:
                 await message.is_durable

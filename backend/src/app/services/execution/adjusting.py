@@ -18,7 +18,7 @@ from app.domain.reports import OrderRequest, OrderType, PositionSide
 from app.domain.trades import Adjustment, AdjustmentKind, Trade
 from app.services.execution.commands import Account, Alert, Command, Query, Resolve, Severity
 from app.services.execution.outcomes import error_of
-from app.services.execution.protection import BURST_GRACE_S, Moment, is_secured, make_room, send
+from app.services.execution.protection import BURST_GRACE_S, REASON_OF_EXIT, Moment, is_secured, make_room, send
 
 _MOST_REFUSALS = 2
 _ENDED_EMPTY = frozenset({OrderState.CANCELED, OrderState.EXPIRED})
@@ -159,8 +159,7 @@ def _is_tidy(trade: Trade) -> bool:
         return False
     wished = {leg.role for leg in trade.legs}
     return all(
-        sum(not order.is_final for order in trade.orders_of(role)) == (role in wished)
-        for role in (OrderRole.STOP_LOSS, OrderRole.TAKE_PROFIT)
+        sum(not order.is_final for order in trade.orders_of(role)) == (role in wished) for role in REASON_OF_EXIT
     )
 
 

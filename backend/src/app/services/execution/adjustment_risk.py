@@ -39,6 +39,7 @@ from app.services.execution.risk import (
     check_size,
     choose_leverage,
     kept_leverage,
+    stop_from_the_start,
 )
 
 
@@ -91,7 +92,7 @@ def check_stop_kept(plan: AdjustmentPlan, policy: RiskPolicy) -> None:
     if OrderRole.STOP_LOSS in plan.drops:
         text = "cancel_sl would leave the position without a stop loss, which this account requires"
         raise CheckFailed(ErrorCode.STOP_LOSS_REQUIRED, text)
-    if plan.entry is not None and plan.entry.stop_price is None:
+    if plan.entry is not None and stop_from_the_start(plan.entry) is None:
         text = "the position has no stop loss, which this account requires before it adds; give new_sl_price"
         raise CheckFailed(ErrorCode.STOP_LOSS_REQUIRED, text)
 

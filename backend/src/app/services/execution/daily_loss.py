@@ -45,6 +45,7 @@ class DailyResult:
         self._unbooked: dict[tuple[str, str], FillReport] = {}
         self._read_at: datetime | None = None
         self._wanted = asyncio.Event()
+        self._known = asyncio.Event()
 
     @property
     def realised(self) -> Decimal | None:
@@ -60,6 +61,8 @@ class DailyResult:
 
     def learn_fill(self, fill: FillReport) -> None:
         """Count an execution that the stream shows, until it is booked."""
+        if self._read_at is None:
+            return  # nobody asks, or the first read is still to come and will show it
         if (fill.symbol, str(fill.exchange_trade_id)) not in self._booked():
             self._unbooked[fill.symbol, str(fill.exchange_trade_id)] = fill
         self.request()
@@ -81,6 +84,10 @@ class DailyResult:
             await self._clock.sleep(_SHORTEST_INTERVAL_S)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wanted.wait(), _INTERVAL_S - _SHORTEST_INTERVAL_S)
+
+    async def until_known(self) -> None:
+        """Wait for the first read."""
+        await self._known.wait()
 
     async def read(self) -> None:
         """Read what was booked since the last read, or since midnight.
@@ -105,6 +112,7 @@ class DailyResult:
             if name not in booked and fill.time >= begun_at - _OVERLAP  # later than that it has nothing to book
         }
         self._read_at = begun_at
+        self._known.set()
 
     def _booked(self) -> set[tuple[str, str]]:
         return {(row.symbol, row.exchange_trade_id) for row in self._rows.values() if row.exchange_trade_id}

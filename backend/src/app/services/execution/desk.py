@@ -81,7 +81,7 @@ class Desk:
     @property
     def notional(self) -> Decimal:
         """Value of what is held or on its way, at the mark price."""
-        mark = self._tools.market.last_mark(self.asset)
+        mark = self._tools.market.prices.last_mark(self.asset)
         return sum(
             (
                 (trade.exposure + trade.entering_quantity) * (mark.mark_price if mark else trade.reference_price)
@@ -324,7 +324,9 @@ class Desk:
         events = tuple(tools.narrator.changes(None, trade))
         try:
             landing = tools.trades.record_intent(trade, events)
-            _, obstacle, _ = await asyncio.gather(landing, tools.market.prepare(approved.plan), message.is_durable)
+            obstacle = await tools.market.prepare(trade.id, approved.plan)  # while the writer is at work
+            await landing
+            await message.is_durable
         except (StoreUnavailable, StoreConflict) as error:
             text = f"the decision could not be recorded, so nothing was sent: {error}"
             self._give_up_entry(message, trade, RiskRefused(code=ErrorCode.NOT_READY, message=text))
@@ -351,13 +353,16 @@ class Desk:
 
     def _give_up_entry(self, message: Enter, trade: Trade, refusal: RiskRefused) -> None:
         self._active.pop(trade.id, None)
+        self._tools.market.entry_ended(trade)
         self._tools.on_refused(message.wish, refusal)
 
     def late_objection(self, plan: EntryPlan) -> TradeError | None:
         """What speaks against sending by now, when recording or preparing took its time (scenario C7)."""
         tools = self._tools
         refusal = tools.refuses_entries() or too_old(plan.wish, tools.policy.risk, tools.clock.now())
-        return TradeError(code=refusal.code, message=refusal.message) if refusal else None
+        if refusal is not None:
+            return TradeError(code=refusal.code, message=refusal.message)
+        return tools.market.moved_away(plan)
 
     # --- commands ---------------------------------------------------------------------------------------------------
 

@@ -77,12 +77,11 @@ class EntryPlan:
         return self.position_quantity * self.reference_price
 
     @property
-    def stop_price(self) -> Decimal | None:
-        """Where the stop of the whole position will be."""
-        stop = next((leg for leg in self.legs if leg.role is OrderRole.STOP_LOSS), None)
-        if stop is None and self.onto is not None:
-            stop = self.onto.leg(OrderRole.STOP_LOSS)
-        return stop.trigger_price if stop is not None else None
+    def exits(self) -> tuple[Leg, ...]:
+        """What will protect the whole position: the wished exits, and those that it has beside them."""
+        wished = {leg.role for leg in self.legs}
+        kept = self.onto.legs if self.onto is not None else ()
+        return (*self.legs, *(leg for leg in kept if leg.role not in wished))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,7 +123,10 @@ def plan_entry(
         quantity=quantity,
         notional=quantity * price,
         reference_price=price,
-        legs=plan_legs(wish.side, item.sl_price, item.tp_price, market.instrument, policy.protection),
+        legs=(
+            *plan_legs(wish.side, item.sl_price, item.tp_price, market.instrument, policy.protection),
+            *plan_trailing_leg(wish.side, item, price, market.instrument, policy.protection),
+        ),
         onto=onto,
     )
 
@@ -225,6 +227,27 @@ def plan_leg(
         factor = 1 - offset if exit_side is Side.SELL else 1 + offset
         limit = instrument.price_at_nearest_tick(trigger * factor)
     return Leg(role=role, order_type=order_type, trigger_price=trigger, limit_price=limit, working_type=working_type)
+
+
+def plan_trailing_leg(
+    side: TradeSide, item: AssetDecision, price: Decimal, instrument: Instrument, policy: ProtectionPolicy
+) -> tuple[Leg, ...]:
+    """The wished trailing stop, or nothing; ``price`` is the mark price from which it would follow at once."""
+    wish = item.trailing_stop
+    if wish is None:
+        return ()
+    activation = instrument.price_at_nearest_tick(wish.activation_price) if wish.activation_price else None
+    turn = (activation or price) * (1 - side.sign * wish.callback_rate / 100)
+    return (
+        Leg(
+            role=OrderRole.TRAILING_STOP,
+            order_type=OrderType.TRAILING_STOP_MARKET,
+            trigger_price=instrument.price_at_nearest_tick(turn),
+            activation_price=activation,
+            callback_rate=wish.callback_rate,
+            working_type=policy.working_type,
+        ),
+    )
 
 
 def new_trade(plan: EntryPlan, *, trade_id: str, account_id: str, position_side: PositionSide, now: datetime) -> Trade:

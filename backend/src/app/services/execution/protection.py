@@ -35,10 +35,12 @@ from app.services.execution.slices import ExitRoom
 BURST_GRACE_S = 0.25
 """A trigger burst (EXPIRED, NEW, TRADE) shares a millisecond; wait this long before asking what it meant (P8)."""
 
-_HIT_REASON = {
+REASON_OF_EXIT = {
     OrderRole.STOP_LOSS: CloseReason.STOP_LOSS,
+    OrderRole.TRAILING_STOP: CloseReason.STOP_LOSS,
     OrderRole.TAKE_PROFIT: CloseReason.TAKE_PROFIT,
 }
+"""Why a position is closed that one of its resting exits closed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +59,7 @@ def exit_request(trade: Trade, leg: Leg, key: ClientOrderId, quantity: Decimal) 
     """The order that realises ``leg`` for ``quantity``."""
     is_one_way = trade.position_side is PositionSide.BOTH
     is_limit = leg.order_type is OrderType.LIMIT
+    follows = leg.order_type is OrderType.TRAILING_STOP_MARKET
     return OrderRequest(
         symbol=trade.asset,
         side=trade.side.exit_side,
@@ -64,11 +67,13 @@ def exit_request(trade: Trade, leg: Leg, key: ClientOrderId, quantity: Decimal) 
         client_order_id=str(key),
         quantity=quantity,
         price=leg.limit_price,
-        stop_price=None if is_limit else leg.trigger_price,
+        stop_price=None if is_limit or follows else leg.trigger_price,
         time_in_force=TimeInForce.GTC if leg.limit_price is not None else None,
         position_side=trade.position_side,
         reduce_only=is_one_way,
         working_type=None if is_limit else leg.working_type,
+        activation_price=leg.activation_price,
+        callback_rate=leg.callback_rate,
     )
 
 
@@ -81,7 +86,7 @@ def secure(trade: Trade, moment: Moment, policy: ProtectionPolicy) -> tuple[Trad
     if trade.deadline_at is None and not is_secured(trade):
         trade = replace(trade, deadline_at=moment.now + timedelta(seconds=policy.deadline_s))
     trade, commands = _drop_unwanted(trade, moment.now)
-    for leg in sorted(trade.legs, key=lambda leg: leg.role is not OrderRole.STOP_LOSS):
+    for leg in sorted(trade.legs, key=lambda leg: leg.role is OrderRole.TAKE_PROFIT):
         if trade.close_reason is None and not _stands_back(trade, leg):
             trade, more = _ensure_leg(trade, leg, moment, policy)
             commands += more
@@ -113,8 +118,14 @@ def is_secured(trade: Trade) -> bool:
 def realises(order: Order, leg: Leg) -> bool:
     """Whether the order was made for the leg as it is wished now; its size is another matter."""
     request = order.request
-    trigger = request.price if request.stop_price is None else request.stop_price
-    return request.type is leg.order_type and trigger == leg.trigger_price and request.price == leg.limit_price
+    has_trigger = leg.order_type not in (OrderType.LIMIT, OrderType.TRAILING_STOP_MARKET)
+    return (
+        request.type is leg.order_type
+        and request.price == leg.limit_price
+        and request.stop_price == (leg.trigger_price if has_trigger else None)
+        and request.activation_price == leg.activation_price
+        and request.callback_rate == leg.callback_rate
+    )
 
 
 def _covering(trade: Trade, leg: Leg) -> Order | None:
@@ -148,9 +159,12 @@ def _ensure_leg(trade: Trade, leg: Leg, moment: Moment, policy: ProtectionPolicy
             return trade, []  # the sizes are changing under our hands; wait for the end of it
         # the new size first; the old order goes when the new one is confirmed (P10)
         return _place(trade, leg, latest, moment, counts=False)
+    if latest.refusal is Refusal.IMMEDIATE_TRIGGER and leg.activation_price is not None:
+        # the price that the trailing stop was to wait for is reached: it follows from now on
+        return _place(trade, replace(leg, activation_price=None), latest, moment, counts=True)
     if latest.refusal is Refusal.IMMEDIATE_TRIGGER:
         # its price is already passed: that is a stop that was hit, or a target that was reached (P1)
-        return replace(trade, close_reason=_HIT_REASON[leg.role]), []
+        return replace(trade, close_reason=REASON_OF_EXIT[leg.role]), []
     return _try_again(trade, leg, latest, moment, policy)
 
 
@@ -245,7 +259,7 @@ def _drop_unwanted(trade: Trade, now: datetime) -> tuple[Trade, list[Command]]:
     """Take exits off the book that are no longer wished for."""
     commands: list[Command] = []
     for order in trade.orders:
-        if order.role in _HIT_REASON and not order.is_final and trade.leg(order.role) is None:
+        if order.role in REASON_OF_EXIT and not order.is_final and trade.leg(order.role) is None:
             trade, more = retire(trade, order, now)
             commands += more
     return trade, commands
@@ -267,13 +281,12 @@ def _stands_back(trade: Trade, leg: Leg) -> bool:
     """Whether a target must wait: a stop, or a reduction, needs the room first (P10)."""
     if leg.role is not OrderRole.TAKE_PROFIT:
         return False
-    stop = trade.leg(OrderRole.STOP_LOSS)
-    latest = trade.latest(OrderRole.STOP_LOSS)
-    is_stop_blocked = (
-        stop is not None
-        and latest is not None
+    is_stop_blocked = any(
+        (latest := trade.latest(stop.role)) is not None
         and latest.refusal is Refusal.REDUCE_ONLY
         and _covering(trade, stop) is None
+        for stop in trade.legs
+        if stop.role is not OrderRole.TAKE_PROFIT
     )
     waiting = (order.state for order in trade.orders_of(OrderRole.REDUCE))
     return is_stop_blocked or OrderState.PLANNED in waiting
@@ -281,7 +294,7 @@ def _stands_back(trade: Trade, leg: Leg) -> bool:
 
 def _free(trade: Trade, leg: Leg, latest: Order, now: datetime) -> tuple[Trade, list[Command]]:
     """Room for an exit that was refused because others cover the position: targets first, an old stop last."""
-    if leg.role is OrderRole.STOP_LOSS:
+    if leg.role is not OrderRole.TAKE_PROFIT:
         trade, commands = make_room(trade, now)
         if commands or _standing(trade, leg) is not None:
             return trade, commands

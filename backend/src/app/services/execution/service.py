@@ -26,9 +26,10 @@ from app.domain.ids import ClientOrderId, IdSource
 from app.domain.money import ZERO
 from app.domain.policy import AccountPolicy
 from app.domain.ports import Clock, Randomness
-from app.domain.reports import FillReport, MarkPrice, UserEvent
+from app.domain.reports import UserEvent
 from app.domain.trades import CloseReason, Trade, TradeSide
 from app.integrations.aster.client import AsterClient
+from app.integrations.aster.market_stream import Followed, PriceListener
 from app.repositories.decisions import DecisionRepository
 from app.repositories.flags import FlagRepository
 from app.repositories.trades import TradeRepository
@@ -71,7 +72,7 @@ class ExecutionService:
         client: the account's door to the exchange.
         decisions, trades, flags: where decisions, trades and the halt are recorded, durably and with their events.
         narrator: makes the events that are published with each change.
-        streams: builds the background streams, given where user events and mark prices go.
+        streams: builds the background streams, given where user events and prices go, and whose best prices are wanted.
         store_health: None, or why the database takes no writes.
     """
 
@@ -87,9 +88,7 @@ class ExecutionService:
         ids: IdSource,
         clock: Clock,
         randomness: Randomness,
-        streams: Callable[
-            [Callable[[UserEvent], None], Callable[[MarkPrice], None]], list[Callable[[], Awaitable[None]]]
-        ],
+        streams: Callable[[Callable[[UserEvent], None], PriceListener, Followed], list[Callable[[], Awaitable[None]]]],
         store_health: Callable[[], str | None],
     ) -> None:
         self.policy = policy
@@ -105,8 +104,8 @@ class ExecutionService:
         self._kill_switch = KillSwitch(self.account_id, flags, narrator, clock)
         self._emergencies = EmergencyWatch()
         self._daily = DailyResult(client, clock, self._on_auth_refused)
-        self._market = Market(client, clock, policy.risk)
         self._projection = Projection()
+        self._market = Market(client, clock, policy.risk, self._projection.all_held)
         self._reconciler = Reconciler(
             policy=policy,
             client=client,
@@ -128,7 +127,7 @@ class ExecutionService:
             on_order=self._on_order,
             on_forced=self._on_forced,
             request_reconciliation=self._reconciler.request,
-            on_fill=self._on_fill,
+            on_fill=self._daily.learn_fill,
             on_booking=self._daily.request,
         )
         self._intake = Intake(
@@ -285,6 +284,11 @@ class ExecutionService:
     # --- 3. what the desks report ----------------------------------------------------------------------------------
 
     def _on_change(self, trade: Trade) -> None:
+        if trade.entry.is_final:
+            self._market.entry_ended(trade)
+        for entry in trade.entries[1:]:
+            if entry.is_final:
+                self._market.margin.entry_ended(entry.client_order_id, took_margin=trade.executed(entry) > ZERO)
         if self._intake.may_change(trade.decision_id, trade.asset):
             action = Action.BUY if trade.side is TradeSide.LONG else Action.SELL
             self._intake.report(trade.decision_id, results.of_trade(trade, action))
@@ -325,10 +329,6 @@ class ExecutionService:
             desk.learn(key.trade_id, fact)
         else:
             self._background.start(self._revive(desk, key.trade_id, fact))
-
-    def _on_fill(self, fill: FillReport) -> None:
-        if self.policy.risk.maximum_daily_loss is not None:
-            self._daily.learn_fill(fill)
 
     def _on_trouble(self, trouble: str) -> None:
         self._trouble = trouble
@@ -378,27 +378,24 @@ class ExecutionService:
         await self._connect()
         for desk in tuple(self._desks.values()):
             desk.take_up()
-        for stream in self._stream_builder(self._router.take, self._market.on_mark):
+        for stream in self._stream_builder(self._router.take, self._market.prices, self._market.followed):
             self._background.keep_running(stream)
         await self._until_stream_is_up()
         await self._reconciler.run_first()
         self._background.keep_running(self._reconciler.keep_reconciled)
-        await self._learn_day()
+        self._market.bring_latest_into_play(self._last_activity)
+        self._background.keep_running(self._market.keep_warm)
+        self._background.keep_running(self._market.margin.keep_fresh)
+        if self.policy.risk.maximum_daily_loss is not None:
+            self._trouble = "what was lost today is not known yet"
+            self._background.keep_running(self._daily.keep_fresh)
+            await self._daily.until_known()
         untouched = await self._resumption.take_up()
         self._trouble = None
         if self.halted is not None and self.halted.flatten:
             await self._flatten()  # the process that was asked to may have died on the way
         for running, item, flipped in untouched:
             self._background.start(self._runner.carry_out_asset(running, item, flipped))
-
-    async def _learn_day(self) -> None:
-        """Read what was lost today, where a limit asks for it, before decisions are accepted."""
-        if self.policy.risk.maximum_daily_loss is None:
-            return
-        self._background.keep_running(self._daily.keep_fresh)
-        while self._daily.realised is None:
-            self._trouble = "the day's result can't be read yet"
-            await self._clock.sleep(_STREAM_LOOK_S)
 
     async def _connect(self) -> None:
         pause_s = _CONNECT_PAUSE_S
@@ -466,7 +463,7 @@ class ExecutionService:
     def positions(self) -> PositionsView:
         """Positions as the exchange last showed them."""
         trades = {trade.asset: trade for trade in self._active_trades() if trade.exposure}
-        return self._projection.view(trades, self._market.last_mark)
+        return self._projection.view(trades, self._market.prices.last_mark)
 
     def account_view(self) -> AccountView:
         """Money and state of the account."""
