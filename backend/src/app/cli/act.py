@@ -159,7 +159,11 @@ def halt(
 
             closed = document["closed"]
             render.console().print(render.closes_table(closed) if closed else "[dim]no position to close[/dim]")
-    if any(not item["success"] for item in document["closed"]):
+            for line in document["left_open"]:
+                render.console(is_error=True).print(line, style="red", markup=False)
+            if document["is_flat"]:
+                typer.echo("flat: the exchange shows no position and no order of ours")
+    if flatten and not document["is_flat"]:
         raise ServiceRefused("not everything is closed yet; the service goes on, look again with 'tes positions'")
 
 

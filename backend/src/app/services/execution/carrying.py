@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from app.domain.errors import ErrorCode, ExchangeError, StoreConflict, StoreUnavailable
-from app.domain.trades import AdjustmentKind
+from app.domain.trades import AdjustmentKind, CloseReason
 from app.integrations.aster.client import AsterClient
 from app.schemas.decision import Action, AssetDecision
 from app.schemas.result import AssetResult, AssetStatus
@@ -37,7 +37,7 @@ class DecisionRunner:
     kill_switch: KillSwitch
     background: Supervisor
     desk: Callable[[str], Desk]
-    close_position: Callable[[str], Awaitable[AssetResult]]
+    close_position: Callable[[str, CloseReason, float | None], Awaitable[AssetResult]]
     on_refused: Callable[[EntryWish, RiskRefused], None]
     on_auth_refused: Callable[[ExchangeError], None]
 
@@ -71,7 +71,8 @@ class DecisionRunner:
             case Action.BUY | Action.SELL:
                 await self._enter(running, wish)
             case Action.CLOSE_POSITION:
-                self.intake.report(running.decision_id, await self.close_position(item.asset))
+                result = await self.close_position(item.asset, CloseReason.DECISION, None)
+                self.intake.report(running.decision_id, result)
             case Action.ADJUST_POSITION | Action.ADJUST_ORDERS:
                 await self._adjust(running, wish)
 

@@ -42,6 +42,7 @@ from app.services.execution.daily_loss import DailyResult
 from app.services.execution.desk import Desk
 from app.services.execution.desk_tools import DeskTools
 from app.services.execution.evidence import Evidence, seconds_unknown
+from app.services.execution.flatness import left_open
 from app.services.execution.halting import EMERGENCY_WINDOW, EmergencyWatch, Halt, KillSwitch, refused_key
 from app.services.execution.intake import Intake, RunningDecision, Submission, id_taken
 from app.services.execution.market import Market
@@ -165,7 +166,7 @@ class ExecutionService:
             kill_switch=self._kill_switch,
             background=self._background,
             desk=self._desk,
-            close_position=self._close_by_decision,
+            close_position=self.close_position,
             on_refused=self._on_refused,
             on_auth_refused=self._on_auth_refused,
         )
@@ -249,9 +250,6 @@ class ExecutionService:
             await asyncio.wait_for(self._trades.settled(), _RECORD_PATIENCE_S)
         return results.of_close(desk.trade(trade.id) or trade)
 
-    async def _close_by_decision(self, asset: str) -> AssetResult:
-        return await self.close_position(asset, CloseReason.DECISION, timeout_s=None)
-
     async def close_all(self, reason: CloseReason = CloseReason.MANUAL) -> list[AssetResult]:
         """Close everything that the service holds, side by side."""
         assets = sorted(asset for asset, desk in self._desks.items() if any(trade.exposure for trade in desk.active))
@@ -270,7 +268,14 @@ class ExecutionService:
             if not trade.exposure:
                 asked = facts.CloseAsked(at=self._clock.now(), reason=CloseReason.HALT)
                 self._desk(trade.asset).learn(trade.id, asked)
-        return await self.close_all(CloseReason.HALT)
+        closed = await self.close_all(CloseReason.HALT)
+        with contextlib.suppress(ExchangeError, StoreUnavailable):
+            await self.reconcile()  # orders that no trade knows of go, too
+        return closed
+
+    async def left_open(self) -> list[str]:
+        """What the exchange still shows of ours, in words; nothing when we are flat."""
+        return await left_open(self._client, self._active_trades())
 
     async def resume(self) -> None:
         """Accept entries again."""
