@@ -188,7 +188,7 @@ class Desk:
             if isinstance(wish, Enter):
                 self._enter(wish)
             else:
-                self._adjuster.adjust(wish, self._exposure(wish.wish))
+                self._adjuster.adjust(wish, self.exposure(wish.wish))
 
     def take(self, trade_id: str, fact: facts.Fact) -> None:
         """Fold a fact in at once, on the desk's own turn; its record is on its way when the next job begins."""
@@ -273,7 +273,7 @@ class Desk:
         self._adjuster.begins(message.wish.decision_id)
         if self._adjuster.resumes_flip(message):
             return
-        exposure = self._exposure(message.wish)
+        exposure = self.exposure(message.wish)
         verdict = tools.refuses_entries() or assess(message.wish, message.market, exposure, tools.policy, now)
         if isinstance(verdict, RiskRefused):
             tools.on_refused(message.wish, verdict)
@@ -305,7 +305,8 @@ class Desk:
         self._active[trade.id] = trade
         self.start(("enter", trade.id), self._submit(message, verdict, trade))
 
-    def _exposure(self, wish: EntryWish) -> Exposure:
+    def exposure(self, wish: EntryWish) -> Exposure:
+        """What a wish for this asset is judged against, at this moment."""
         reserved = [at for trade in self._active.values() for at in (trade.created_at, trade.last_entry_at)]
         activity = [at for at in (self._last_activity, *reserved) if at is not None]
         is_taken = bool(self._active) or self._adjuster.keeps_free_for_another(wish.decision_id)

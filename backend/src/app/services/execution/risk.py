@@ -174,7 +174,7 @@ class Means:
 
 def beyond_means(plan: EntryPlan, means: Means) -> RiskRefused | None:
     """Why the account can't carry the entry (scenario Z4), or its stop comes too late (P6); or None."""
-    return _short_of_margin(plan, means) or _stop_too_late(plan, means)
+    return short_of_margin(plan, means) or stop_too_late(plan, means)
 
 
 def margin_needed(plan: EntryPlan, taker_fee: Decimal) -> Decimal:
@@ -183,7 +183,8 @@ def margin_needed(plan: EntryPlan, taker_fee: Decimal) -> Decimal:
     return margin + 2 * plan.notional * taker_fee + margin * _MARGIN_BUFFER
 
 
-def _short_of_margin(plan: EntryPlan, means: Means) -> RiskRefused | None:
+def short_of_margin(plan: EntryPlan, means: Means) -> RiskRefused | None:
+    """Why free margin does not suffice with fees and a buffer (scenario Z4), or None."""
     needed = margin_needed(plan, means.taker_fee)
     available = means.account.available_balance
     if needed <= available - means.reserved:
@@ -198,7 +199,7 @@ def _short_of_margin(plan: EntryPlan, means: Means) -> RiskRefused | None:
     return RiskRefused(code=ErrorCode.INSUFFICIENT_MARGIN, message=text)
 
 
-def _stop_too_late(plan: EntryPlan, means: Means) -> RiskRefused | None:
+def stop_too_late(plan: EntryPlan, means: Means) -> RiskRefused | None:
     """A stop beyond the liquidation price is no stop."""
     liquidation = liquidation_estimate(plan, means)
     stop = stop_from_the_start(plan)

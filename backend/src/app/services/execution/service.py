@@ -33,15 +33,18 @@ from app.integrations.aster.market_stream import Followed, PriceListener
 from app.repositories.decisions import DecisionRepository
 from app.repositories.flags import FlagRepository
 from app.repositories.trades import TradeRepository
-from app.schemas.decision import Action, AssetDecision, TradingDecision
+from app.schemas.decision import Action, TradingDecision
+from app.schemas.explanation import Explanation
 from app.schemas.result import AssetResult, ExecutionResult
 from app.services.execution import facts, results
 from app.services.execution.carrying import DecisionRunner
+from app.services.execution.closing import CLOSE_PATIENCE_S, Closer
 from app.services.execution.commands import Alert, Severity
 from app.services.execution.daily_loss import DailyResult
 from app.services.execution.desk import Desk
 from app.services.execution.desk_tools import DeskTools
 from app.services.execution.evidence import Evidence, seconds_unknown
+from app.services.execution.explaining import Explainer
 from app.services.execution.flatness import left_open
 from app.services.execution.halting import EMERGENCY_WINDOW, EmergencyWatch, Halt, KillSwitch, refused_key
 from app.services.execution.intake import Intake, RunningDecision, Submission, id_taken
@@ -62,8 +65,6 @@ _CONNECT_PAUSE_S = 0.5
 _LONGEST_CONNECT_PAUSE_S = 15.0
 _STREAM_PATIENCE_S = 5.0
 _STREAM_LOOK_S = 0.02
-_CLOSE_PATIENCE_S = 30.0
-_RECORD_PATIENCE_S = 2.0
 
 
 class ExecutionService:
@@ -180,10 +181,19 @@ class ExecutionService:
             on_change=self._on_change,
             on_trouble=self._on_trouble,
         )
+        self._explainer = Explainer(
+            policy=policy,
+            market=self._market,
+            kill_switch=self._kill_switch,
+            now=clock.now,
+            exposure=lambda wish: self._desk(wish.item.asset).exposure(wish),
+            readiness=self.readiness,
+            unready=self._unready,
+        )
         self._stream_builder = streams
         self._desks: dict[str, Desk] = {}
+        self._closer = Closer(self._desks, trades, clock)
         self._last_activity: dict[str, datetime] = {}
-        self._watchers: dict[str, list[asyncio.Event]] = {}
         self._trouble: str | None = "starting"
 
     # --- 1. a decision comes in -------------------------------------------------------------------------------------
@@ -229,31 +239,17 @@ class ExecutionService:
     # --- 2. it is carried out (see DecisionRunner); and what an operator asks for ----------------------------------
 
     async def close_position(
-        self, asset: str, reason: CloseReason = CloseReason.MANUAL, timeout_s: float | None = _CLOSE_PATIENCE_S
+        self, asset: str, reason: CloseReason = CloseReason.MANUAL, timeout_s: float | None = CLOSE_PATIENCE_S
     ) -> AssetResult:
         """Close what the service holds on ``asset`` at market and take its exits off the book.
 
         The result is ``closed``, ``pending`` after ``timeout_s`` seconds, or ``rejected`` with ``position_absent``.
         """
-        desk = self._desks.get(asset)
-        trade = next((trade for trade in desk.active if trade.entered_quantity > ZERO), None) if desk else None
-        if desk is None or trade is None:
-            item = AssetDecision(asset=asset, action=Action.CLOSE_POSITION)
-            text = f"the service holds no position on {asset}; positions of others are never touched"
-            return results.refused(item, RiskRefused(code=ErrorCode.POSITION_ABSENT, message=text))
-        ended = asyncio.Event()
-        self._watchers.setdefault(trade.id, []).append(ended)
-        desk.learn(trade.id, facts.CloseAsked(at=self._clock.now(), reason=reason))
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(ended.wait(), timeout_s)
-        with contextlib.suppress(TimeoutError, StoreUnavailable):
-            await asyncio.wait_for(self._trades.settled(), _RECORD_PATIENCE_S)
-        return results.of_close(desk.trade(trade.id) or trade)
+        return await self._closer.close(asset, reason, timeout_s)
 
     async def close_all(self, reason: CloseReason = CloseReason.MANUAL) -> list[AssetResult]:
         """Close everything that the service holds, side by side."""
-        assets = sorted(asset for asset, desk in self._desks.items() if any(trade.exposure for trade in desk.active))
-        return list(await asyncio.gather(*(self.close_position(asset, reason) for asset in assets)))
+        return await self._closer.close_all(reason)
 
     async def halt(self, reason: str, *, flatten: bool = False) -> list[AssetResult]:
         """Send no more entries until :meth:`resume`, over restarts; exits go on. ``flatten`` closes everything too.
@@ -305,8 +301,7 @@ class ExecutionService:
             self._note_emergency(trade)
         if trade.is_ended:
             self._daily.request()
-            for watcher in self._watchers.pop(trade.id, []):
-                watcher.set()
+            self._closer.on_ended(trade)
         if trade.has_unknown_order or (trade.is_ended and self._projection.held(trade.asset)):
             self._reconciler.request()  # or the frame that shows us flat got lost, and would keep the asset blocked
 
@@ -446,6 +441,10 @@ class ExecutionService:
             self._background.keep_running(desk.run)
         return desk
 
+    async def explain(self, decision: TradingDecision) -> Explanation:
+        """What a decision would do now. Sends nothing and keeps nothing."""
+        return await self._explainer.explain(decision)
+
     # --- 6. what others may ask ------------------------------------------------------------------------------------
 
     def readiness(self) -> Readiness:
@@ -494,6 +493,9 @@ class ExecutionService:
         """Why no entry at all may be sent now: halted, not ready, or a position that could not be protected (P3)."""
         if self._kill_switch.refusal is not None:
             return self._kill_switch.refusal
+        return self._unready()
+
+    def _unready(self) -> RiskRefused | None:
         readiness = self.readiness()
         if not readiness.is_ready:
             return RiskRefused(code=ErrorCode.NOT_READY, message="not ready: " + "; ".join(readiness.reasons))
