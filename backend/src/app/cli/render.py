@@ -161,11 +161,13 @@ def _plan_lines(plan: Document) -> Iterable[str]:
     worth, mark = _short(plan["notional"], 2), plan["mark_price"]
     yield f"  {plan['side']} {plan['quantity']} worth {worth}, {leverage}, mark price {mark}"
     if plan["margin"] is not None:
-        liquidation = _short(plan["liquidation_price"], 4)
-        yield f"  margin {plan['margin']}, fees {_short(plan['fees'], 4)} in and out, liquidation about {liquidation}"
-    for name, verb in (("stop_loss", "loses"), ("take_profit", "brings")):
+        at = plan["liquidation_price"]
+        liquidation = "no liquidation price" if at is None else f"liquidation at about {_short(at, 4)}"
+        yield f"  margin {plan['margin']}, fees {_short(plan['fees'], 4)} in and out, {liquidation}"
+    for name in ("stop_loss", "take_profit"):
         leg = plan[name]
         if leg is not None:
+            verb = "loses" if leg["result_usd"].startswith("-") else "brings"
             amount = _short(leg["result_usd"].lstrip("-"), 2)
             yield f"  {name.replace('_', ' ')} {leg['price']}, {leg['distance_bps']} bps away, {verb} {amount} USD"
 

@@ -169,14 +169,14 @@ def test_a_refused_decision_exits_1_with_its_reason(service: Path) -> None:
 
 
 def test_a_dry_run_shows_every_check_within_80_columns_and_sends_nothing(service: Path) -> None:
-    wish = {"asset": "BTCUSDT", "action": "buy", "allocation_usd": 1000, "leverage": 10}
-    body = json.dumps({"decision_id": "only-a-try", "decisions": [wish | {"tp_price": 99000, "sl_price": 94000}]})
+    wish = {"asset": "BNBUSDT", "action": "buy", "allocation_usd": 1000, "leverage": 10}
+    body = json.dumps({"decision_id": "only-a-try", "decisions": [wish | {"tp_price": 720, "sl_price": 580}]})
     ended = tes(service, "submit", "-", "--dry-run", given=body, COLUMNS="80")
     assert ended.returncode == 0, ended.stderr
     for words in (
         "nothing is sent",
-        "would buy 0.01 at market",
-        "stop loss 94000",
+        "BNBUSDT buy: would buy",
+        "stop loss 580",
         "loses",
         "margin",
         "price deviation",
@@ -186,8 +186,9 @@ def test_a_dry_run_shows_every_check_within_80_columns_and_sends_nothing(service
     shown = tes(service, "submit", "-", "--dry-run", "--json", given=body)
     assert json.loads(shown.stdout)["assets"][0]["verdict"] == "ok"
     assert "only-a-try" not in tes(service, "decisions", "--json").stdout
-    refused = tes(service, "submit", "-", "--dry-run", given=body.replace("94000", "194000"))
-    one_sentence(refused, 1, "BTCUSDT", "nothing was sent")
+    refused = tes(service, "submit", "-", "--dry-run", given=body.replace("580", "5800"))
+    assert refused.returncode == 1
+    assert "not everything would be done: BNBUSDT; nothing was sent" in refused.stderr
 
 
 def test_a_misspelt_field_exits_1_and_is_named(service: Path) -> None:

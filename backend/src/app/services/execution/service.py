@@ -298,7 +298,9 @@ class ExecutionService:
                 action = self._intake.action_of(adjustment.decision_id, trade.asset)
                 self._intake.report(adjustment.decision_id, results.of_adjustment(trade, adjustment, action))
         if trade.close_reason is CloseReason.EMERGENCY:
-            self._note_emergency(trade)
+            reason = self._emergencies.note(trade.id, self._clock.now())
+            if reason is not None:
+                self._kill_switch.trip(reason)
         if trade.is_ended:
             self._daily.request()
             self._closer.on_ended(trade)
@@ -311,11 +313,6 @@ class ExecutionService:
             return
         text = f"the position on the other side was closed, but nothing was opened: {refusal.message}"
         self._intake.report(wish.decision_id, results.failed(wish.item, refusal.code, text))
-
-    def _note_emergency(self, trade: Trade) -> None:
-        reason = self._emergencies.note(trade.id, self._clock.now())
-        if reason is not None:
-            self._kill_switch.trip(reason)
 
     def _on_auth_refused(self, error: ExchangeError) -> None:
         """A refused key stops entries; other errors do not (scenario L6)."""
@@ -366,8 +363,8 @@ class ExecutionService:
             StoreUnavailable: the record can't be read.
         """
         await self._kill_switch.load()
-        since = self._clock.now() - EMERGENCY_WINDOW
-        self._emergencies.load(await self._trades.emergencies(self.account_id, since))
+        emergencies = await self._trades.emergencies(self.account_id, self._clock.now() - EMERGENCY_WINDOW)
+        self._emergencies.load(emergencies)
         self._last_activity = await self._trades.last_activity(self.account_id)
         for trade in await self._trades.open_trades(self.account_id):
             self._desk(trade.asset).adopt(trade)
