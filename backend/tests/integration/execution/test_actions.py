@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
-from arena import BTC, Arena, arena, buy, decide, sell, settled, stored
+from arena import BTC, Arena, arena, buy, decide, sell, settled, stored, until_true
 
 from app.domain.ids import OrderRole, parse_client_order_id
+from app.schemas.decision import parse_decision
 from app.schemas.result import AssetResult, AssetStatus, ResultStatus
 from app.services.execution.service import ExecutionService
 
@@ -236,3 +238,48 @@ async def test_a_replayed_adjustment_is_done_once(stage: Arena) -> None:
         again = await decide(application.service("default"), wish, decision_id="halve")
         assert first.results == again.results
         assert await held(stage) == Decimal("0.005")
+
+
+async def test_a_process_that_died_on_the_way_to_a_decrease_ends_it_once(stage: Arena) -> None:
+    """C1: the answer was lost with the process; the reduction is found, the exits follow, the result is told."""
+    wish = adjust_position(adjustment_type="decrease", adjustment_percentage=50)
+    reduction = {"method": "POST", "path": "/order", "params": {"type": "MARKET", "side": "SELL"}}
+    async with stage.application() as application:
+        service = application.service("default")
+        await one(service, buy())
+        await stage.levers.fault({"type": "drop_events"}, count=0)
+        await stage.levers.fault({"type": "delay_after", "seconds": 20}, **reduction)
+        await service.submit(parse_decision(json.dumps({"decision_id": "halve", "decisions": [wish]})))
+        await until_true(lambda: is_held(stage, "0.005"))
+    await stage.levers.heal()
+    async with stage.application() as application:
+        result = (await decide(application.service("default"), wish, decision_id="halve")).results[0]
+        assert (result.status, result.filled_quantity) == (AssetStatus.ADJUSTED, Decimal("0.005"))
+        assert {size for size, _ in (await resting(stage)).values()} == {Decimal("0.005")}
+        assert len(await stage.levers.orders(type="MARKET", side="SELL", symbol=BTC)) == 1
+
+
+async def test_a_process_that_died_between_a_flips_close_and_its_entry_goes_on(stage: Arena) -> None:
+    """C1: what was closed to make room is on record, so its exit does not block the entry that follows."""
+    changes = {"TES_RISK_ON_EXISTING_POSITION": "flip", "TES_RISK_COOLDOWN_SECONDS": "1"}
+    closing = {"method": "POST", "path": "/order", "params": {"type": "MARKET", "side": "SELL"}}
+    wish = entry("sell")
+    async with stage.application(**changes) as application:
+        service = application.service("default")
+        opened = await one(service, entry("buy"))
+        await application.clock.sleep(1.1)
+        await stage.levers.fault({"type": "drop_events"}, count=0)
+        await stage.levers.fault({"type": "delay_after", "seconds": 20}, **closing)
+        await service.submit(parse_decision(json.dumps({"decision_id": "flip", "decisions": [wish]})))
+        await until_true(lambda: is_held(stage, "0"))
+    await stage.levers.heal()
+    async with stage.application(**changes) as application:
+        result = (await decide(application.service("default"), wish, decision_id="flip")).results[0]
+        assert (result.status, result.error) == (AssetStatus.PROTECTED, None)
+        assert result.trade_id != opened.trade_id
+        assert await stage.levers.position(BTC) == Decimal("-0.010")
+        assert (await stored(application, opened.trade_id)).close_reason == "decision"
+
+
+async def is_held(stage: Arena, quantity: str) -> bool:
+    return await held(stage) == Decimal(quantity)
