@@ -19,7 +19,7 @@ from app.db.opening import make_database
 from app.db.urls import SqliteLocation, parse_database_url
 from app.domain.errors import ConfigurationError, DecisionRefused, ErrorCode
 from app.domain.ids import IdSource
-from app.domain.policy import AccountPolicy, ExistingPositionPolicy, ExternalPositionPolicy
+from app.domain.policy import AccountPolicy, ExternalPositionPolicy
 from app.domain.ports import Clock, Randomness
 from app.domain.reports import UserEvent
 from app.events.alerts import Alerter, open_channels
@@ -155,8 +155,6 @@ async def running(settings: Settings, *, is_ephemeral: bool = False) -> AsyncIte
 def _require_supported(policy: AccountPolicy) -> None:
     """Refuse what would be accepted and then not be done."""
     unsupported = {
-        "TES_RISK_MAX_DAILY_LOSS": policy.risk.maximum_daily_loss is not None,
-        "TES_RISK_ON_EXISTING_POSITION": policy.risk.on_existing_position is not ExistingPositionPolicy.REJECT,
         "TES_RECONCILE_EXTERNAL_POSITIONS": policy.reconcile.external_positions is not ExternalPositionPolicy.TRACK,
     }
     for key, is_wanted in unsupported.items():

@@ -75,16 +75,26 @@ class HaltOrder(BaseModel):
     responses={422: {"description": "validation_error or account_unknown"}},
 )
 async def halt(request: Request, account_id: Account = None) -> dict[str, Any]:
-    """The kill switch: no more entries until resumed, over restarts. Without `account_id` it stops every account."""
+    """The kill switch: no more entries until resumed, over restarts. Without `account_id` it stops every account.
+
+    With `flatten`, everything of ours is closed; `is_flat` is what the exchange then shows, `left_open` what is left.
+    """
     order = _read_order(await read_body(request))
     chosen = _chosen(application_of(request), account_id)
     for service in chosen:
         await service.halt(order.reason)
+    if not order.flatten:
+        return {"accounts": _states(chosen), "closed": []}
     closed: list[AssetResult] = []
-    if order.flatten:
-        for results in await asyncio.gather(*(service.halt(order.reason, flatten=True) for service in chosen)):
-            closed += results
-    return {"accounts": _states(chosen), "closed": [result.model_dump(mode="json") for result in closed]}
+    for results in await asyncio.gather(*(service.halt(order.reason, flatten=True) for service in chosen)):
+        closed += results
+    left = [line for lines in await asyncio.gather(*(service.left_open() for service in chosen)) for line in lines]
+    return {
+        "accounts": _states(chosen),
+        "closed": [result.model_dump(mode="json") for result in closed],
+        "is_flat": not left,
+        "left_open": left,
+    }
 
 
 @router.post("/resume")

@@ -13,6 +13,7 @@ from app.api.access import TOKEN, application_of
 from app.api.problems import Problem, not_found
 from app.domain.errors import ErrorCode
 from app.schemas.decision import TradingDecision, parse_decision
+from app.schemas.explanation import Explanation
 from app.schemas.records import DecisionDocument, ListDocument, decision_document, pending_result
 from app.schemas.result import ExecutionResult, ResultStatus
 
@@ -37,10 +38,13 @@ _BODY: dict[str, Any] = {
 
 @router.post(
     "",
-    response_model=ExecutionResult,
+    response_model=ExecutionResult | Explanation,
     openapi_extra=_BODY,
     responses={
-        200: {"description": "Ended, as executed, partial, rejected or failed; or a replay of an earlier decision"},
+        200: {
+            "description": "Ended, as executed, partial, rejected or failed; or a replay of an earlier decision; or, "
+            "with dry_run, an Explanation"
+        },
         202: {"model": ExecutionResult, "description": "Still at work: ask again at Location"},
         409: {"description": "decision_conflict: the id is taken by a decision with another body"},
         413: {"description": "validation_error: the body is above 256 KiB"},
@@ -53,10 +57,16 @@ async def submit_decision(
     wait: Annotated[
         float, Query(ge=0, le=120, allow_inf_nan=False, description="seconds to wait for the end before answering 202")
     ] = 30,
+    dry_run: Annotated[
+        bool, Query(description="explain what would happen, check by check; sends and keeps nothing, uses up no id")
+    ] = False,
 ) -> Response:
     """Execute a decision once. The same `decision_id` with the same body answers with the first result."""
     application = application_of(request)
     decision = parse_decision(await read_body(request))
+    if dry_run:
+        explanation = await application.service(decision.account_id).explain(decision)
+        return Response(explanation.model_dump_json(), media_type="application/json")
     submission = await application.service(decision.account_id).submit(decision)
     result = submission.result
     if result.status is ResultStatus.PENDING and wait > 0:

@@ -30,6 +30,8 @@ class OrderRole(StrEnum):
     TAKE_PROFIT = "take_profit"
     STOP_LOSS = "stop_loss"
     TRAILING_STOP = "trailing_stop"
+    REDUCE = "reduce"
+    """Takes off a part of the position."""
     CLOSE = "close"
 
     @property
@@ -43,6 +45,7 @@ _LETTER = {
     OrderRole.TAKE_PROFIT: "t",
     OrderRole.STOP_LOSS: "s",
     OrderRole.TRAILING_STOP: "r",
+    OrderRole.REDUCE: "d",
     OrderRole.CLOSE: "c",
 }
 _ROLE = {letter: role for role, letter in _LETTER.items()}

@@ -17,7 +17,7 @@ from app.domain.events import EventType, RecordedEvent
 from app.domain.ids import IdSource
 from app.domain.ports import Clock
 from app.repositories.decisions import DecisionRepository, StoredDecision
-from app.schemas.decision import TradingDecision
+from app.schemas.decision import Action, TradingDecision
 from app.schemas.result import AssetResult, AssetStatus, ExecutionResult, ResultStatus, whole_status
 from app.services.execution import results
 from app.services.execution.narration import Narrator
@@ -47,6 +47,13 @@ class RunningDecision:
     """How to make the result of an asset at work as it stands, should somebody ask."""
     completed_at: datetime | None = None
     ended: asyncio.Event = field(default_factory=asyncio.Event)
+    told: dict[str, asyncio.Event] = field(default_factory=dict)
+    """By asset: whether its result is no longer pending."""
+
+    async def until_told(self, asset: str) -> None:
+        """Wait until an asset's result has ended."""
+        if self.results[asset].status is AssetStatus.PENDING:
+            await self.told.setdefault(asset, asyncio.Event()).wait()
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +212,8 @@ class Intake:
         """Drop a decision whose record was refused: it does not use up its id."""
         self._known.pop(running.decision_id, None)
         running.ended.set()
+        for told in running.told.values():
+            told.set()
 
     def running(self, decision_id: str) -> RunningDecision | None:
         """The decision, when it is in memory."""
@@ -221,6 +230,10 @@ class Intake:
         if running is not None and running.results[asset].status is AssetStatus.PENDING:
             running.at_work[asset] = result
 
+    def action_of(self, decision_id: str, asset: str) -> Action:
+        """What a decision in memory asked for."""
+        return self._known[decision_id].results[asset].action
+
     def report(self, decision_id: str, result: AssetResult) -> None:
         """Take an asset's result that has ended; the last one completes the decision.
 
@@ -234,6 +247,8 @@ class Intake:
             return
         running.results[result.asset] = result
         running.at_work.pop(result.asset, None)
+        if result.asset in running.told:
+            running.told[result.asset].set()
         if all(one.status is not AssetStatus.PENDING for one in running.results.values()):
             self._complete(running)
 

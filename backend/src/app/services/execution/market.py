@@ -21,6 +21,7 @@ from app.domain.policy import RiskPolicy
 from app.domain.ports import Clock
 from app.domain.reports import (
     AccountConfigUpdate,
+    AccountReport,
     AccountUpdate,
     BookTicker,
     LeverageBracket,
@@ -190,6 +191,17 @@ class Market:
             and wanted in (None, self._margin_types.get(asset))
         )
 
+    async def look(self, plan: EntryPlan) -> tuple[BookTicker, Means]:
+        """What :meth:`prepare` would judge by, without reserving or setting anything.
+
+        Raises:
+            ExchangeError: something could not be read.
+        """
+        asset = plan.wish.item.asset
+        terms = self._terms_at_hand(asset) or await self._read_terms(asset)
+        quote, account = await asyncio.gather(self.prices.quote(asset), self.margin.read())
+        return quote, self._means(asset, account, self.margin.reserved, terms)
+
     def moved_away(self, plan: EntryPlan) -> TradeError | None:
         """Why the price by now speaks against sending an entry that :meth:`prepare` let pass (scenario C7), or None."""
         quote = self.prices.quote_at_hand(plan.wish.item.asset)
@@ -214,16 +226,18 @@ class Market:
         except ExchangeError as error:
             text = f"balance, fees or leverage brackets of {asset} could not be read: {error}"
             return TradeError(code=ErrorCode.EXCHANGE_UNAVAILABLE, message=text, exchange_code=error.code)
+        refusal = beyond_means(plan, self._means(asset, account, reserved, terms))
+        return TradeError(code=refusal.code, message=refusal.message) if refusal else None
+
+    def _means(self, asset: str, account: AccountReport, reserved: Decimal, terms: _Terms) -> Means:
         margin_type = self._policy.margin_type or self._margin_types.get(asset)
-        means = Means(
+        return Means(
             account=account,
             reserved=reserved,
             is_isolated=margin_type is MarginType.ISOLATED,
             taker_fee=terms.taker_fee,
             brackets=terms.brackets,
         )
-        refusal = beyond_means(plan, means)
-        return TradeError(code=refusal.code, message=refusal.message) if refusal else None
 
     def _terms_at_hand(self, asset: str) -> _Terms | None:
         """Fees and brackets, unless they are older than an hour."""
@@ -270,10 +284,10 @@ class Market:
         if setting.leverage != plan.leverage:
             text = f"{asset} is at {setting.leverage}x on the exchange although {plan.leverage}x was set"
             return TradeError(code=ErrorCode.LEVERAGE_EXCEEDED, message=text)
-        if setting.maximum_notional and plan.notional > setting.maximum_notional:
+        if setting.maximum_notional and plan.position_notional > setting.maximum_notional:
             text = (
                 f"at {plan.leverage}x the exchange allows {setting.maximum_notional} on {asset}, "
-                f"less than the {plan.notional} planned; lower the leverage or the allocation"
+                f"less than the {plan.position_notional} planned; lower the leverage or the allocation"
             )
             return TradeError(code=ErrorCode.EXPOSURE_LIMIT, message=text)
         return None

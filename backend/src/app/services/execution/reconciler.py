@@ -56,6 +56,7 @@ class Reconciler:
         active_trades: Callable[[], Sequence[Trade]],
         desk: Callable[[str], Desk],
         recall: Callable[[str], Awaitable[None]],
+        on_auth_refused: Callable[[ExchangeError], None],
     ) -> None:
         self._policy = policy
         self._client = client
@@ -67,6 +68,7 @@ class Reconciler:
         self._active_trades = active_trades
         self._desk = desk
         self._recall = recall
+        self._on_auth_refused = on_auth_refused
         self._wanted = asyncio.Event()
         self._running = asyncio.Lock()
         self._has_reported = False
@@ -129,6 +131,8 @@ class Reconciler:
             what = "record" if isinstance(error, StoreUnavailable) else "exchange"
             self.trouble = f"the {what} can't be read: {error}"
             log.warning("reconcile.failed", account_id=self._policy.account_id, error=str(error))
+            if isinstance(error, ExchangeError):
+                self._on_auth_refused(error)
             return False
         self.trouble = None
         return True

@@ -28,9 +28,10 @@ from app.domain.reports import (
     RequestStamp,
     Unknown,
 )
-from app.domain.trades import CloseReason, Trade, TradeError, TradeTrigger
+from app.domain.trades import Adjustment, AdjustmentKind, CloseReason, Leg, Trade, TradeError, TradeTrigger
 from app.schemas.decision import AssetDecision
 from app.services.execution import facts
+from app.services.execution.adjusting import next_key, reduction
 from app.services.execution.commands import Alert, Cancel, Command, Send, WakeAt
 from app.services.execution.folding import fold
 from app.services.execution.planning import EntryWish, MarketView, new_trade, plan_entry
@@ -372,6 +373,46 @@ class Story:
     def ask_close(self, reason: CloseReason = CloseReason.MANUAL) -> tuple[Command, ...]:
         """Somebody wants out."""
         return self.learn(facts.CloseAsked(at=self.now, reason=reason))
+
+    def adjust(
+        self,
+        kind: AdjustmentKind,
+        quantity: Decimal | str = ZERO,
+        *,
+        legs: tuple[Leg, ...] = (),
+        drops: tuple[OrderRole, ...] = (),
+        decision_id: str = "d-2",
+    ) -> Order | None:
+        """A decision changes the trade; returns the order that is on its way because of it."""
+        quantity, order = Decimal(quantity), None
+        stamp = RequestStamp(value=2, dead_after=self.now + timedelta(seconds=65))
+        if kind is AdjustmentKind.DECREASE:
+            order = reduction(self.trade, next_key(self.trade, OrderRole.REDUCE), quantity)
+        elif kind is not AdjustmentKind.EXITS:
+            key = next_key(self.trade, OrderRole.ENTRY)
+            request = replace(self.trade.entry.request, quantity=quantity, client_order_id=str(key))
+            order = Order(key=key, request=request)
+        if order is not None:
+            order = replace(order.after(OrderTrigger.SUBMIT, self.now), stamp=stamp)
+        adjustment = Adjustment(
+            decision_id=decision_id,
+            kind=kind,
+            received_at=self.now,
+            asked_at=self.now,
+            reference_price=MARK,
+            quantity=quantity,
+            client_order_id=order.client_order_id if order else None,
+            legs=legs,
+            drops=drops,
+        )
+        self.learn(facts.AdjustmentAsked(at=self.now, adjustment=adjustment, order=order))
+        return order
+
+    def moved(self, role: OrderRole, price: Decimal | str) -> Leg:
+        """The trade's exit of that role at another price."""
+        leg = self.trade.leg(role)
+        assert leg is not None
+        return replace(leg, trigger_price=Decimal(price), attempts=0, retry_at=None)
 
     def account(self) -> tuple[Command, ...]:
         """The exchange's books: every execution of the trade's orders, filled up where the stream told less."""
