@@ -154,7 +154,8 @@ class Adjuster:
             order = reduction(trade, next_key(trade, OrderRole.REDUCE), plan.quantity)
         else:
             return None
-        stamp = self._tools.client.stamp()
+        client = self._tools.client
+        stamp = client.entry_stamp() if order.role is OrderRole.ENTRY else client.stamp()
         return replace(order.after(OrderTrigger.SUBMIT, self._tools.clock.now()), stamp=stamp)
 
     # --- jobs -------------------------------------------------------------------------------------------------------

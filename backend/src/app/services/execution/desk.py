@@ -334,7 +334,7 @@ class Desk:
 
     def _give_up_entry(self, message: Enter, trade: Trade, refusal: RiskRefused) -> None:
         self._active.pop(trade.id, None)
-        self._tools.market.entry_ended(trade)
+        self._tools.market.entries_ended(trade)
         self._tools.on_refused(message.wish, refusal)
 
     def late_objection(self, plan: EntryPlan) -> TradeError | None:

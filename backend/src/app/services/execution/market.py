@@ -207,9 +207,12 @@ class Market:
         quote = self.prices.quote_at_hand(plan.wish.item.asset)
         return self._judge_price(plan, quote) if quote is not None else None
 
-    def entry_ended(self, trade: Trade) -> None:
-        """The fate of a trade's entry is known: what was reserved for it is in the account, or free again."""
-        self.margin.entry_ended(trade.id, took_margin=trade.entered_quantity > ZERO)
+    def entries_ended(self, trade: Trade) -> None:
+        """What was reserved for an entry whose fate is known is in the account, or free again."""
+        for entry in trade.entries:
+            if entry.is_final:
+                key = trade.id if entry is trade.entry else entry.client_order_id
+                self.margin.entry_ended(key, took_margin=trade.executed(entry) > ZERO)
 
     async def _look_at_means(self, trade_id: str, plan: EntryPlan) -> TradeError | None:
         """Margin, fees and a buffer must be free, whatever other entries are on their way (scenario Z4)."""

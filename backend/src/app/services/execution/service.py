@@ -23,7 +23,6 @@ import structlog
 
 from app.domain.errors import AuthRefused, DecisionRefused, ErrorCode, ExchangeError, StoreConflict, StoreUnavailable
 from app.domain.ids import ClientOrderId, IdSource
-from app.domain.money import ZERO
 from app.domain.policy import AccountPolicy
 from app.domain.ports import Clock, Randomness
 from app.domain.reports import UserEvent
@@ -295,25 +294,19 @@ class ExecutionService:
     # --- 3. what the desks report ----------------------------------------------------------------------------------
 
     def _on_change(self, trade: Trade) -> None:
-        if trade.entry.is_final:
-            self._market.entry_ended(trade)
-        for entry in trade.entries[1:]:
-            if entry.is_final:
-                self._market.margin.entry_ended(entry.client_order_id, took_margin=trade.executed(entry) > ZERO)
+        self._market.entries_ended(trade)
         if self._intake.may_change(trade.decision_id, trade.asset):
-            action = Action.BUY if trade.side is TradeSide.LONG else Action.SELL
+            entered = Action.BUY if trade.side is TradeSide.LONG else Action.SELL
             if results.status_of(trade) is AssetStatus.PENDING:
-                self._intake.at_work(trade.decision_id, trade.asset, lambda: results.of_trade(trade, action))
+                self._intake.at_work(trade.decision_id, trade.asset, lambda: results.of_trade(trade, entered))
             else:
-                self._intake.report(trade.decision_id, results.of_trade(trade, action))
+                self._intake.report(trade.decision_id, results.of_trade(trade, entered))
         for adjustment in trade.adjustments:
             if self._intake.may_change(adjustment.decision_id, trade.asset):
                 action = self._intake.action_of(adjustment.decision_id, trade.asset)
                 self._intake.report(adjustment.decision_id, results.of_adjustment(trade, adjustment, action))
-        if trade.close_reason is CloseReason.EMERGENCY:
-            reason = self._emergencies.note(trade.id, self._clock.now())
-            if reason is not None:
-                self._kill_switch.trip(reason)
+        if trade.close_reason is CloseReason.EMERGENCY and (why := self._emergencies.note(trade.id, self._clock.now())):
+            self._kill_switch.trip(why)
         if trade.is_ended:
             self._daily.request()
             self._closer.on_ended(trade)
