@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _BUSY_TIMEOUT_MS = 5000
+_HAS_VERSION = "SELECT FROM pg_tables WHERE schemaname = current_schema() AND tablename = 'alembic_version'"
 _PATIENCE = """
 SET LOCAL lock_timeout = '60s';
 SET LOCAL statement_timeout = 0;
@@ -71,7 +72,8 @@ def migrate_sqlite(connection: apsw.Connection, path: Path) -> None:
         try:
             version = _sqlite_version(connection)  # again, now that nobody else can change it
             if version != HEAD:
-                connection.execute(script("sqlite", version, str(path)))
+                # to its end: a statement of the script that returns rows would stop it half-way
+                connection.execute(script("sqlite", version, str(path))).fetchall()
             connection.execute("COMMIT")
         finally:
             if connection.in_transaction:
@@ -109,8 +111,8 @@ def _sqlite_version(connection: apsw.Connection) -> str | None:
 
 def postgres_version(connection: psycopg.Connection) -> str | None:
     """The revision that the database says it has; None when it is empty."""
-    found = connection.execute("SELECT to_regclass('alembic_version') IS NOT NULL").fetchone()
-    if found is None or not found[0]:
+    # a scan of the catalogue: a name that was looked up in vain is remembered as missing for the whole transaction
+    if connection.execute(_HAS_VERSION).fetchone() is None:
         return None
     row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
     return str(row[0]) if row else None

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import apsw
 
-from app.db.commit_queue import Job, Outcome
+from app.db.commit_queue import Job, Operation, Outcome
 from app.db.event_log import INSERT_EVENT, READ_COUNTER, WRITE_COUNTER
+from app.db.grouped import GuardFailed
 from app.db.statements import SQLITE
 from app.domain.errors import InvariantBroken, StoreConflict
 from app.domain.events import RecordedEvent
@@ -32,6 +33,7 @@ _MISUNDERSTOOD = (
 
 class SqliteWriter:
     """Owns the writing connection. Every method may raise ``apsw.Error``: then nothing of the call was committed.
+    Likewise ``GuardFailed``, when the query ``guard`` found other rows than it expects.
 
     (A commit whose sync fails may still be found after a crash of the machine. That errs to the safe side: an intent
     that was never sent is settled as not placed, a record that must land is written again.)
@@ -41,11 +43,12 @@ class SqliteWriter:
         self._connection = connection
         self._cursor = connection.cursor()
 
-    def commit(self, jobs: Sequence[Job]) -> list[Outcome]:
+    def commit(self, jobs: Sequence[Job], guard: Operation | None) -> list[Outcome]:
         """Write a group in one transaction; one job's conflict rolls back only that job."""
         execute = self._cursor.execute
         execute("BEGIN IMMEDIATE")
         try:
+            self._look(guard)
             seq_before = seq = self._last_seq()
             outcomes: list[Outcome] = []
             for job in jobs:
@@ -69,11 +72,12 @@ class SqliteWriter:
             raise
         return outcomes
 
-    def probe(self) -> None:
+    def probe(self, guard: Operation | None) -> None:
         """Find out whether the database takes writes, by one that changes nothing."""
         execute = self._cursor.execute
         execute("BEGIN IMMEDIATE")
         try:
+            self._look(guard)
             execute(_WRITE_COUNTER.text, _WRITE_COUNTER.bind({"value": self._last_seq()}))
             execute("COMMIT")
         except BaseException:
@@ -99,6 +103,10 @@ class SqliteWriter:
             raise StoreConflict(f"the database holds something else already: {error}") from None
         except _MISUNDERSTOOD as error:
             raise InvariantBroken(f"the database does not understand a write: {error}") from None
+
+    def _look(self, guard: Operation | None) -> None:
+        if guard is not None and len(self._cursor.execute(guard.text, guard.values).fetchall()) != guard.expect_rows:
+            raise GuardFailed
 
     def _last_seq(self) -> int:
         value = self._cursor.execute(_READ_COUNTER.text, _READ_COUNTER.bind({})).get
