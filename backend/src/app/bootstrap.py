@@ -45,6 +45,7 @@ from app.services.execution.commands import Alert, Severity
 from app.services.execution.narration import Narrator
 from app.services.execution.projection import Readiness
 from app.services.execution.service import ExecutionService
+from app.services.outage import OutageWatch
 from app.services.ownership import Ownership
 
 log = structlog.get_logger(__name__)
@@ -242,6 +243,8 @@ class _TradingFloor:
         """
         self._tasks.append(asyncio.create_task(self._keep()))
         await self._open()
+        watch = OutageWatch(self._core.clock, lambda: self._core.database.health, self._tell, self._record)
+        self._tasks.append(asyncio.create_task(watch.run()))
 
     async def _stand_by(self) -> None:
         await self._ownership.stand_by()
@@ -256,11 +259,18 @@ class _TradingFloor:
     async def _keep(self) -> None:
         await self._ownership.keep()
         await self._stack.aclose()
+        await self._tell(Alert(Severity.CRITICAL, "ownership_lost", f"trading has stopped: {self._ownership.obstacle}"))
+
+    async def _tell(self, alert: Alert) -> None:
+        """Send what can't be recorded to the channels."""
+        log.critical("trading.alert", code=alert.code, message=alert.message)
         if self._alerter is not None:
             for account_id in self._core.accounts:
-                text = f"this process has stopped trading {account_id}: {self._ownership.obstacle}"
-                alert = Alert(Severity.CRITICAL, "ownership_lost", text)
                 await self._alerter.tell(self._core.narrator(account_id).alert(alert))
+
+    def _record(self, alert: Alert) -> None:
+        for account_id in self._core.accounts:
+            self._core.trades.record_events((self._core.narrator(account_id).alert(alert),))
 
     async def _open(self) -> None:
         """Start the services, in paper mode on their venue."""

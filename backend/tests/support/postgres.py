@@ -83,7 +83,10 @@ class PostgresServer:
         return f"postgresql://postgres@/{database}?host={self.folder}"
 
     def start(self) -> None:
-        """Start, and wait until connections are taken. The server ends with this process, whatever happens."""
+        """Start, and wait until connections are taken.
+
+        The server ends with this process, whatever happens, or more exactly with the thread that started it.
+        """
         libc = ctypes.CDLL(None)
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
