@@ -33,7 +33,6 @@ MIGRATED = "migrated"
 _DEATH_SIGNAL = 1
 _CONFIGURATION = """
 listen_addresses = ''
-fsync = off
 max_connections = 100
 shared_buffers = 32MB
 autovacuum = off
@@ -54,7 +53,7 @@ def _can_be_entered_by_all(path: Path) -> bool:
 class PostgresServer:
     """A server that can be stopped, killed, frozen and started again."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, is_durable: bool = False) -> None:
         self.folder = folder
         self._data = folder / "data"
         self._user: int | None = None
@@ -67,8 +66,9 @@ class PostgresServer:
             if not _can_be_entered_by_all(self._programs):
                 self._programs = Path(shutil.copytree(self._programs, folder / "programs", symlinks=True))
         self._run("initdb", "-D", str(self._data), "-U", "postgres", "--auth=trust", "-E", "UTF8", "--no-sync")
+        fsync = "on" if is_durable else "off"
         with (self._data / "postgresql.conf").open("a") as file:
-            file.write(f"{_CONFIGURATION}unix_socket_directories = '{folder}'\n")
+            file.write(f"{_CONFIGURATION}fsync = {fsync}\nunix_socket_directories = '{folder}'\n")
 
     def _run(self, program: str, *arguments: str) -> None:
         command = [str(self._programs / "bin" / program), *arguments]
@@ -142,11 +142,11 @@ def migration() -> str:
 
 
 @contextmanager
-def running_postgres() -> Iterator[PostgresServer]:
-    """A server of one's own."""
+def running_postgres(*, is_durable: bool = False) -> Iterator[PostgresServer]:
+    """A server of one's own; tests need none that survives the machine."""
     # directly below the folder for temporary files: the path of a socket must be short, and others must get there
     with tempfile.TemporaryDirectory(prefix="tes-pg-") as folder:
-        server = PostgresServer(Path(folder))
+        server = PostgresServer(Path(folder), is_durable=is_durable)
         server.start()
         try:
             yield server
