@@ -14,20 +14,9 @@ import pytest
 from aiohttp import web
 
 from aster_sim.server import AccountSpec, VenueConfig, start_venue
-from support.serving import BTC, TOKEN, control, free_port, get, is_ready, ledger, service, until
+from support.serving import BTC, BUY, TOKEN, control, free_port, get, is_ready, ledger, service, until
 
-DECISION = {
-    "decisions": [
-        {
-            "asset": BTC,
-            "action": "buy",
-            "allocation_usd": 1000,
-            "leverage": 10,
-            "tp_price": 99000,
-            "sl_price": 94000,
-        }
-    ]
-}
+PAGE_BYTES = 4096
 
 pytestmark = pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="needs Linux to fill another process's disk")
 
@@ -52,24 +41,22 @@ async def pager() -> AsyncIterator[tuple[str, list[dict[str, Any]]]]:
 
 
 async def test_with_a_full_disk_exits_work_people_are_told_and_it_recovers_by_itself(tmp_path: Path) -> None:
-    """The write-ahead log may not grow: that is what a full disk is to the database."""
+    """No file of the process may be written beyond its first page: the database's journal, and the log beside it."""
     venue = await start_venue(VenueConfig(seed=5, prices="manual", accounts=[AccountSpec("default", Decimal(100_000))]))
     port = free_port()
     url = f"http://127.0.0.1:{port}"
-    database = tmp_path / "tes.db"
     try:
         async with (
             pager() as (channel, came),
             aiohttp.ClientSession(headers={"Authorization": f"Bearer {TOKEN}"}) as http,
-            service(venue, f"sqlite:///{database}", tmp_path, port, TES_ALERT_URLS=channel) as process,
+            service(venue, f"sqlite:///{tmp_path / 'tes.db'}", tmp_path, port, TES_ALERT_URLS=channel) as process,
         ):
             await control(http, venue, "/prices", {BTC: "96000"})
             await until(lambda: is_ready(http, url), "readiness")
-            async with http.post(f"{url}/v1/decisions?wait=30", json=DECISION) as response:
+            async with http.post(f"{url}/v1/decisions?wait=30", json=BUY) as response:
                 assert (await response.json())["status"] == "executed"
 
-            size = database.with_name("tes.db-wal").stat().st_size
-            resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+            resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (PAGE_BYTES, resource.RLIM_INFINITY))
 
             async def is_told() -> bool:
                 return any("the database takes no writes" in str(alert) for alert in came)
@@ -78,7 +65,7 @@ async def test_with_a_full_disk_exits_work_people_are_told_and_it_recovers_by_it
             async with http.get(f"{url}/readyz") as response:
                 assert response.status == 503
                 assert "disk" in (await response.json())["detail"]
-            async with http.post(f"{url}/v1/decisions", json=DECISION) as response:
+            async with http.post(f"{url}/v1/decisions", json=BUY) as response:
                 assert (response.status, (await response.json())["code"]) == (503, "not_ready")
             async with http.post(f"{url}/v1/positions/{BTC}/close") as response:
                 assert (await response.json())["status"] == "closed"

@@ -15,21 +15,9 @@ import aiohttp
 import pytest
 
 from aster_sim.server import AccountSpec, RunningVenue, VenueConfig, start_venue
-from support.serving import BTC, PATIENCE_S, TOKEN, control, free_port, get, is_ready, ledger, service, until
+from support.serving import BTC, BUY, PATIENCE_S, TOKEN, control, free_port, get, is_ready, ledger, service, until
 
-DECISION = {
-    "decision_id": "the-one",
-    "decisions": [
-        {
-            "asset": BTC,
-            "action": "buy",
-            "allocation_usd": 1000,
-            "leverage": 10,
-            "tp_price": 99000,
-            "sl_price": 94000,
-        }
-    ],
-}
+DECISION = {"decision_id": "the-one", **BUY}
 
 
 @pytest.fixture

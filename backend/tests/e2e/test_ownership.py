@@ -6,8 +6,8 @@ import asyncio
 import json
 import signal
 import time
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -16,23 +16,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
+import apsw
+import psycopg
 import pytest
 
 from aster_sim.server import AccountSpec, RunningVenue, VenueConfig, start_venue
-from support.serving import BTC, PATIENCE_S, TOKEN, control, free_port, get, is_ready, ledger, service, until
-
-DECISION = {
-    "decisions": [
-        {
-            "asset": BTC,
-            "action": "buy",
-            "allocation_usd": 1000,
-            "leverage": 10,
-            "tp_price": 99000,
-            "sl_price": 94000,
-        }
-    ]
-}
+from support.serving import BTC, BUY, PATIENCE_S, TOKEN, control, free_port, get, is_ready, ledger, service, until
 
 
 @pytest.fixture
@@ -130,7 +119,7 @@ async def owner_and_standby(
     async with AsyncExitStack() as stack:
         first = await stack.enter_async_context(instance(venue, database_url, folder, "first"))
         await until(lambda: is_ready(http, first.url), "the first")
-        async with http.post(f"{first.url}/v1/decisions?wait=30", json=DECISION) as response:
+        async with http.post(f"{first.url}/v1/decisions?wait=30", json=BUY) as response:
             assert (await response.json())["status"] == "executed"
         second = await stack.enter_async_context(instance(venue, database_url, folder, "second"))
 
@@ -162,7 +151,7 @@ async def test_a_second_instance_refuses_to_trade_names_the_first_and_takes_over
     """Within three seconds, with nobody's hand; standing by it sends nothing at all."""
     async with owner_and_standby(venue, http, database_url, tmp_path) as (first, second):
         assert f"traded by process {first.process.pid} on " in await reasons(http, second)
-        for path, body in (("/v1/decisions", DECISION), ("/v1/halt", {"reason": "x"}), ("/v1/positions/close", None)):
+        for path, body in (("/v1/decisions", BUY), ("/v1/halt", {"reason": "x"}), ("/v1/positions/close", None)):
             async with http.post(f"{second.url}{path}", json=body) as response:
                 assert (response.status, (await response.json())["code"]) == (503, "not_ready"), path
         assert (await get(http, f"{second.url}/v1/status"))["is_ready"] is False
@@ -176,6 +165,52 @@ async def test_a_second_instance_refuses_to_trade_names_the_first_and_takes_over
         took_s = datetime.fromisoformat(alert["time"]).timestamp() - killed
         assert took_s < 3, f"took over after {took_s:.2f} s"
         assert str(first.process.pid) in alert["data"]["message"]
+        await check_the_position(http, venue, second)
+
+
+@contextmanager
+def jammed(database_url: str) -> Iterator[None]:
+    """Another program keeps everybody from writing, and so from finding out by the database who the owner is."""
+    if database_url.startswith("sqlite"):
+        file = apsw.Connection(database_url.removeprefix("sqlite:///"))
+        file.set_busy_timeout(10_000)
+        file.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        finally:
+            file.execute("ROLLBACK")
+            file.close()
+        return
+    with psycopg.connect(database_url) as server:
+        server.execute("LOCK TABLE leases IN ACCESS EXCLUSIVE MODE")
+        yield
+
+
+async def test_a_frozen_owner_sends_nothing_even_when_it_can_not_ask_the_database(
+    venue: RunningVenue, http: aiohttp.ClientSession, database_url: str, tmp_path: Path
+) -> None:
+    """Time alone tells it that it may have been replaced; it stays silent as long as nobody tells it otherwise."""
+    async with owner_and_standby(venue, http, database_url, tmp_path) as (first, second):
+        first.process.send_signal(signal.SIGSTOP)
+        await until(lambda: is_ready(http, second.url), "the takeover")
+        before = first.wire.sent
+        with jammed(database_url):
+            first.process.send_signal(signal.SIGCONT)
+
+            async def is_silent() -> bool:
+                return "database" in await reasons(http, first)
+
+            await until(is_silent, "the first to see that something is wrong")
+            # several of its reconciliations, heartbeats and tries to write would have been due
+            await asyncio.sleep(3)
+            assert first.wire.sent == before
+
+        async def is_told() -> bool:
+            return "another process has taken over" in await reasons(http, first)
+
+        await until(is_told, "the first to notice")
+        await until(lambda: is_ready(http, second.url), "the second's recovery")
+        assert first.wire.sent == before
         await check_the_position(http, venue, second)
 
 
@@ -220,7 +255,7 @@ async def test_a_frozen_owner_that_wakes_up_after_the_takeover_writes_and_sends_
             return [row["type"] for row in orders if row["status"] == "NEW"].count("STOP_MARKET") == 1
 
         await until(is_restored, "the stop")
-        async with http.post(f"{first.url}/v1/decisions", json=DECISION) as response:
+        async with http.post(f"{first.url}/v1/decisions", json=BUY) as response:
             assert (response.status, (await response.json())["code"]) == (503, "not_ready")
         await check_the_position(http, venue, second)
         assert first.wire.sent == before

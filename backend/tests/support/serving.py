@@ -20,6 +20,19 @@ BTC = "BTCUSDT"
 TOKEN = "kill-test-token-0123456789"
 LAUNCH = "from app.cli.main import main; main()"
 PATIENCE_S = 40.0
+BUY: dict[str, Any] = {
+    "decisions": [
+        {
+            "asset": BTC,
+            "action": "buy",
+            "allocation_usd": 1000,
+            "leverage": 10,
+            "tp_price": 99000,
+            "sl_price": 94000,
+        }
+    ]
+}
+"""A decision that the venue's prices of these tests carry out."""
 
 
 def free_port() -> int:

@@ -123,11 +123,9 @@ class GroupedDatabase(ABC):
         try:
             if guard is not None and self._queue.is_fenced:
                 raise GuardFailed
-            outcomes: Sequence[Outcome] = []
-            if jobs:
-                outcomes = self._commit(jobs, query)
-            else:
-                self._probe(query)
+            if self._queue.needs_probe:
+                self._probe(query)  # with jobs as well: those that write nothing prove nothing
+            outcomes = self._commit(jobs, query) if jobs else ()
         except GroupNotCommitted as failure:
             return self._queue.failed(
                 jobs, str(failure), is_in_doubt=failure.is_in_doubt, is_everyones=failure.is_everyones
@@ -169,7 +167,7 @@ class GroupedDatabase(ABC):
 
     @abstractmethod
     def _probe(self, guard: Operation | None) -> None:
-        """Find out whether writes are taken, by one that changes nothing.
+        """Find out whether writes are taken, by one that means nothing.
 
         Raises:
             GroupNotCommitted: they are not.

@@ -16,7 +16,7 @@ import psycopg
 from psycopg import pq
 
 from app.db.commit_queue import Job, Operation, Outcome
-from app.db.event_log import ADVANCE_COUNTER, INSERT_EVENT, LOCK_COUNTER, WRITE_COUNTER
+from app.db.event_log import ADVANCE_COUNTER, INSERT_EVENT, LOCK_COUNTER, PROBE, WRITE_COUNTER
 from app.db.grouped import GroupNotCommitted, GuardFailed
 from app.db.postgres_server import ServerSaysNo, explain, is_everyones
 from app.db.postgres_session import ConnectionLost, Failed, PostgresSession
@@ -37,6 +37,7 @@ _RELEASE = Operation("RELEASE SAVEPOINT unit", (), None)
 _ROLLBACK_TO = Operation("ROLLBACK TO SAVEPOINT unit", (), None)
 _TRANSACTION_ID = Operation("SELECT pg_current_xact_id()::text", (), None)
 _TRANSACTION_STATUS = "SELECT pg_xact_status($1::xid8)"
+_PROBE = Operation(PROBE.compiled(POSTGRESQL).text, PROBE.compiled(POSTGRESQL).bind({}), None)
 _LOCK = Operation(_LOCK_COUNTER.text, _LOCK_COUNTER.bind({}), None)
 
 _T = TypeVar("_T")
@@ -84,7 +85,7 @@ class PostgresWriter:
         return self._supervised(lambda session: self._commit(session, jobs, guard))
 
     def probe(self, guard: Operation | None) -> None:
-        """Find out whether the database takes writes, by one that changes nothing.
+        """Find out whether the database takes writes, by one that means nothing.
 
         Raises:
             GroupNotCommitted: it does not.
@@ -240,8 +241,8 @@ class PostgresWriter:
         self._last_seq = last_seq
 
     def _probe(self, session: PostgresSession, guard: Operation | None) -> None:
-        value = self._counted(self._run(session, (*_beginning(guard), _LOCK), guard)[-1])
-        session.run((Operation(_WRITE_COUNTER.text, _WRITE_COUNTER.bind({"value": value}), None), _COMMIT))
+        self._run(session, (*_beginning(guard), _PROBE), guard)
+        session.run((_COMMIT,))
 
     def _counted(self, answer: pq.abc.PGresult) -> int:
         if answer.ntuples != 1:

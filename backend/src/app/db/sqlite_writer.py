@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import apsw
 
 from app.db.commit_queue import Job, Operation, Outcome
-from app.db.event_log import INSERT_EVENT, READ_COUNTER, WRITE_COUNTER
+from app.db.event_log import INSERT_EVENT, PROBE, READ_COUNTER, WRITE_COUNTER
 from app.db.grouped import GuardFailed
 from app.db.statements import SQLITE
 from app.domain.errors import InvariantBroken, StoreConflict
@@ -15,6 +15,7 @@ from app.domain.events import RecordedEvent
 
 _INSERT_EVENT = INSERT_EVENT.compiled(SQLITE)
 _READ_COUNTER = READ_COUNTER.compiled(SQLITE)
+_PROBE = PROBE.compiled(SQLITE)
 _WRITE_COUNTER = WRITE_COUNTER.compiled(SQLITE)
 
 _MISUNDERSTOOD = (
@@ -73,12 +74,12 @@ class SqliteWriter:
         return outcomes
 
     def probe(self, guard: Operation | None) -> None:
-        """Find out whether the database takes writes, by one that changes nothing."""
+        """Find out whether the database takes writes, by one that means nothing."""
         execute = self._cursor.execute
         execute("BEGIN IMMEDIATE")
         try:
             self._look(guard)
-            execute(_WRITE_COUNTER.text, _WRITE_COUNTER.bind({"value": self._last_seq()}))
+            execute(_PROBE.text, _PROBE.bind({}))
             execute("COMMIT")
         except BaseException:
             self._roll_back()

@@ -1,4 +1,4 @@
-"""Leases: one process trades an account."""
+"""Leases: one process trades an account. A counter for probes."""
 
 from __future__ import annotations
 
@@ -27,3 +27,5 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("account_id", name="pk_leases"),
         sqlite_strict=True,
     )
+    # what is counted up to find out whether the database takes writes again
+    op.execute("INSERT INTO counters (name, value) VALUES ('probes', 0)")
