@@ -1,10 +1,12 @@
-"""Durable commits: the store against a floor, in one run on one disk.
+"""Durable commits on SQLite and on PostgreSQL: the store against a floor each, in one run on one disk.
 
-The floor is a bare apsw loop that writes the same row, one transaction each, with the same durability. Above it:
+A floor is a bare loop of the database's own driver that writes the same row, one transaction each, with the same
+durability. Above it, for each database:
 
 - ``one after another``: one writer that awaits each commit (what an entry pays before it is sent);
+- ``the same, guarded``: with a lease that each commit checks, as the service runs;
 - ``fifty at once``: fifty writers, each awaiting its own commits (what group commit is for);
-- ``enqueue``: the time that recording a whole bracket's intent takes from the event loop.
+- ``intent``: from handing over a whole bracket's intent until it is durable, and of that the time of the event loop.
 
 Run: ``python benchmarks/commit.py [--units N] [--json]``. Interleaved rounds, medians; ratios are what to learn.
 """
@@ -15,18 +17,20 @@ import argparse
 import asyncio
 import json
 import statistics
+import sys
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from time import perf_counter
 
+import psycopg
 from sqlalchemy import bindparam, insert
 
 from app.db.executors import ThreadExecutor
-from app.db.port import Unit, Write
-from app.db.sqlite import SqliteDatabase
+from app.db.opening import make_database
+from app.db.port import Database, Unit, Write
 from app.db.sqlite_files import open_connection
 from app.db.statements import SQLITE, Statement
 from app.domain.events import Event, EventType
@@ -35,7 +39,11 @@ from app.domain.orders import Order
 from app.domain.reports import OrderRequest, OrderType, Side
 from app.domain.trades import Leg, Trade, TradeSide
 from app.models import flags
+from app.repositories.leases import LeaseRepository, Owner
 from app.repositories.trades import TradeRepository
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from support.postgres import running_postgres
 
 ROUNDS = 5
 WRITERS = 50
@@ -48,8 +56,8 @@ def unit(key: str) -> Unit:
     return Unit((Write(ADD, {"key": key, "value": "v"}),))
 
 
-def floor(path: Path, prefix: str, units: int) -> float:
-    """Commits per second of a bare loop."""
+def sqlite_floor(path: Path, prefix: str, units: int) -> float:
+    """Commits per second of a bare apsw loop."""
     connection = open_connection(path, busy_timeout_ms=1000)
     compiled = ADD.compiled(SQLITE)
     execute = connection.cursor().execute
@@ -63,7 +71,17 @@ def floor(path: Path, prefix: str, units: int) -> float:
     return units / elapsed
 
 
-async def one_after_another(database: SqliteDatabase, prefix: str, units: int) -> float:
+def postgres_floor(url: str, prefix: str, units: int) -> float:
+    """Commits per second of a bare psycopg loop: one statement, one commit, one round trip."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        execute = connection.cursor().execute
+        started = perf_counter()
+        for number in range(units):
+            execute("INSERT INTO flags (key, value) VALUES (%s, %s)", (f"{prefix}{number}", "v"), prepare=True)
+        return units / (perf_counter() - started)
+
+
+async def one_after_another(database: Database, prefix: str, units: int) -> float:
     """Commits per second of one writer that waits for each."""
     started = perf_counter()
     for number in range(units):
@@ -71,7 +89,7 @@ async def one_after_another(database: SqliteDatabase, prefix: str, units: int) -
     return units / (perf_counter() - started)
 
 
-async def fifty_at_once(database: SqliteDatabase, prefix: str, units: int) -> float:
+async def fifty_at_once(database: Database, prefix: str, units: int) -> float:
     """Commits per second of fifty writers that wait for each of theirs."""
 
     async def write(writer: int) -> None:
@@ -124,42 +142,80 @@ def bracket(number: int) -> tuple[Trade, list[Event]]:
     return trade, [event]
 
 
-async def enqueue_cost(database: SqliteDatabase, start: int, units: int) -> float:
-    """Microseconds of the event loop for one bracket's intent."""
+async def intents(database: Database, start: int, units: int) -> tuple[float, float]:
+    """Microseconds until one bracket's intent is durable, and of the event loop."""
     repository = TradeRepository(database)
-    intents = [bracket(start + number) for number in range(units)]
-    costs = []
-    for trade, events in intents:
+    durable, loop = [], []
+    for trade, events in [bracket(start + number) for number in range(units)]:
         started = perf_counter()
         landing = repository.record_intent(trade, events)
-        costs.append(perf_counter() - started)
+        loop.append(perf_counter() - started)
         await landing
-    return statistics.median(costs) * 1e6
+        durable.append(perf_counter() - started)
+    return statistics.median(durable) * 1e6, statistics.median(loop) * 1e6
 
 
-async def measure(units: int) -> dict[str, float]:
-    """Medians of interleaved rounds."""
-    found: dict[str, list[float]] = {"floor": [], "one after another": [], "fifty at once": [], "enqueue": []}
-    with tempfile.TemporaryDirectory() as folder:
+class Contender:
+    """A database with its floor and what was found."""
+
+    def __init__(self, url: str, run_floor: Callable[[str, int], float]) -> None:
+        self.run_floor = run_floor
+        self.plain = make_database(url, ThreadExecutor())
+        self.guarded = make_database(url, ThreadExecutor())
+        self.found: dict[str, list[float]] = {}
+
+    async def start(self) -> None:
+        """Open; the guarded one takes a lease."""
+        await self.plain.start()
+        await self.guarded.start()
+        leases = LeaseRepository(self.guarded, ["default"])
+        leases.guard(await leases.take(Owner("benchmark", "here", 0), {}, ()), print)
+
+    async def close(self) -> None:
+        """Close both."""
+        await self.plain.close()
+        await self.guarded.close()
+
+    async def round(self, number: int, units: int) -> None:
+        """Measure everything once."""
+        self._note("floor", await asyncio.to_thread(self.run_floor, f"floor-{number}-", units))
+        self._note("one after another", await one_after_another(self.plain, f"one-{number}-", units))
+        self._note("the same, guarded", await one_after_another(self.guarded, f"guarded-{number}-", units))
+        self._note("fifty at once", await fifty_at_once(self.plain, f"fifty-{number}-", units))
+        durable, loop = await intents(self.plain, number * units, min(units, 500))
+        self._note("intent us", durable)
+        self._note("intent loop us", loop)
+
+    def _note(self, name: str, value: float) -> None:
+        self.found.setdefault(name, []).append(value)
+
+    def medians(self) -> dict[str, float]:
+        """What was found."""
+        return {name: statistics.median(values) for name, values in self.found.items()}
+
+
+async def measure(units: int) -> dict[str, dict[str, float]]:
+    """Medians of interleaved rounds, by database."""
+    with tempfile.TemporaryDirectory() as folder, running_postgres(is_durable=True) as server:
         path = Path(folder) / "commit.db"
-        database = SqliteDatabase(f"sqlite:///{path}", ThreadExecutor())
-        await database.start()
-        measures: dict[str, Callable[[SqliteDatabase, str, int], Awaitable[float]]] = {
-            "one after another": one_after_another,
-            "fifty at once": fifty_at_once,
+        url = server.new_database()
+        contenders = {
+            "sqlite": Contender(f"sqlite:///{path}", lambda prefix, count: sqlite_floor(path, prefix, count)),
+            "postgresql": Contender(url, lambda prefix, count: postgres_floor(url, prefix, count)),
         }
+        for contender in contenders.values():
+            await contender.start()
         for number in range(ROUNDS):
-            found["floor"].append(await asyncio.to_thread(floor, path, f"floor-{number}-", units))
-            for name, run in measures.items():
-                found[name].append(await run(database, f"{name}-{number}-", units))
-            found["enqueue"].append(await enqueue_cost(database, number * units, min(units, 500)))
-        await database.close()
-    return {name: statistics.median(values) for name, values in found.items()}
+            for contender in contenders.values():
+                await contender.round(number, units)
+        for contender in contenders.values():
+            await contender.close()
+        return {name: contender.medians() for name, contender in contenders.items()}
 
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description="durable commits per second, against a bare apsw loop")
+    parser = argparse.ArgumentParser(description="durable commits per second, against bare loops")
     parser.add_argument("--units", type=int, default=2000, help="commits per round (default 2000)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     arguments = parser.parse_args()
@@ -167,10 +223,15 @@ def main() -> None:
     if arguments.json:
         print(json.dumps(found))
         return
-    print(f"{'':20}{'commits/s':>12}{'ratio to floor':>16}")
-    for name in ("floor", "one after another", "fifty at once"):
-        print(f"{name:20}{found[name]:>12,.0f}{found[name] / found['floor']:>16.2f}")
-    print(f"enqueue of a bracket's intent: {found['enqueue']:.0f} us of the event loop")
+    ours, theirs = found["sqlite"], found["postgresql"]
+    print(f"{'commits/s':20}{'sqlite':>10}{'to floor':>10}{'postgresql':>12}{'to floor':>10}{'to sqlite':>11}")
+    for name in ("floor", "one after another", "the same, guarded", "fifty at once"):
+        print(
+            f"{name:20}{ours[name]:>10,.0f}{ours[name] / ours['floor']:>10.2f}"
+            f"{theirs[name]:>12,.0f}{theirs[name] / theirs['floor']:>10.2f}{theirs[name] / ours[name]:>11.2f}"
+        )
+    for name, text in (("intent us", "intent durable, us"), ("intent loop us", "of the event loop")):
+        print(f"{text:20}{ours[name]:>10,.0f}{'':10}{theirs[name]:>12,.0f}{'':10}{theirs[name] / ours[name]:>11.2f}")
 
 
 if __name__ == "__main__":

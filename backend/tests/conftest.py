@@ -31,4 +31,4 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'tes.db'}"
     server: PostgresServer = request.getfixturevalue("postgres")
-    return server.new_database(MIGRATED)
+    return server.new_tables()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import platform
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -16,8 +18,10 @@ from app.core.randomness import SystemRandomness
 from app.core.settings import AccountSettings, AuthScheme, Settings, VenueAddress
 from app.db.executors import ThreadExecutor
 from app.db.opening import make_database
+from app.db.port import Database
 from app.db.urls import SqliteLocation, parse_database_url
-from app.domain.errors import ConfigurationError, DecisionRefused, ErrorCode
+from app.domain.errors import ConfigurationError, DecisionRefused, ErrorCode, TesError
+from app.domain.events import Event
 from app.domain.ids import IdSource
 from app.domain.policy import AccountPolicy, ExternalPositionPolicy
 from app.domain.ports import Clock, Randomness
@@ -29,14 +33,20 @@ from app.integrations.aster.auth import Credentials, V1Credentials, V3Credential
 from app.integrations.aster.budget import RequestBudget
 from app.integrations.aster.client import AsterClient
 from app.integrations.aster.market_stream import Followed, MarketStream, PriceListener
+from app.integrations.aster.owned_transport import OwnedTransport
 from app.integrations.aster.settings import AsterSettings
 from app.integrations.aster.streams import UserStream
 from app.repositories.decisions import DecisionRepository
 from app.repositories.events import EventRepository
 from app.repositories.flags import FlagRepository
+from app.repositories.leases import Lease, LeaseRepository, Owner
 from app.repositories.trades import TradeRepository
+from app.services.execution.commands import Alert, Severity
 from app.services.execution.narration import Narrator
+from app.services.execution.projection import Readiness
 from app.services.execution.service import ExecutionService
+from app.services.outage import OutageWatch
+from app.services.ownership import Ownership
 
 log = structlog.get_logger(__name__)
 
@@ -46,10 +56,12 @@ _TOKEN_BITS = 192
 
 @dataclass(frozen=True, kw_only=True)
 class Application:
-    """Everything that the faces need."""
+    """Everything that the faces need. ``services`` is empty while another process trades the accounts."""
 
     settings: Settings
     is_paper: bool
+    accounts: tuple[str, ...]
+    ownership: Ownership
     services: Mapping[str, ExecutionService]
     decisions: DecisionRepository
     trades: TradeRepository
@@ -63,14 +75,30 @@ class Application:
         """The service that acts for an account.
 
         Raises:
-            DecisionRefused: ``account_unknown``.
+            DecisionRefused: ``account_unknown``, or ``not_ready`` while another process trades the accounts.
         """
-        service = self.services.get(account_id)
-        if service is None:
-            known = ", ".join(sorted(self.services))
+        if account_id not in self.accounts:
+            known = ", ".join(sorted(self.accounts))
             text = f"account_id: there is no account {account_id!r}; configured are: {known}"
             raise DecisionRefused(ErrorCode.ACCOUNT_UNKNOWN, text)
-        return service
+        return self.trading()[account_id]
+
+    def trading(self) -> Mapping[str, ExecutionService]:
+        """All services, to act with.
+
+        Raises:
+            DecisionRefused: ``not_ready`` while another process trades the accounts.
+        """
+        if not self.services or self.ownership.is_lost:
+            raise DecisionRefused(ErrorCode.NOT_READY, f"not ready: {self.ownership.obstacle or 'starting'}")
+        return self.services
+
+    def readiness(self) -> dict[str, Readiness]:
+        """Whether each account takes decisions, whether or not its service has begun."""
+        if not self.services or self.ownership.is_lost:
+            reasons = (self.ownership.obstacle or "starting",)
+            return dict.fromkeys(self.accounts, Readiness(is_ready=False, reasons=reasons))
+        return {account_id: service.readiness() for account_id, service in self.services.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +112,8 @@ class _Door:
 @asynccontextmanager
 async def running(settings: Settings, *, is_ephemeral: bool = False) -> AsyncIterator[Application]:
     """Start everything that ``settings`` ask for; stop it at the end.
+
+    While another process trades the accounts, this one stands by, without services, and takes over when that one ends.
 
     Args:
         settings: the configuration.
@@ -100,56 +130,180 @@ async def running(settings: Settings, *, is_ephemeral: bool = False) -> AsyncIte
     database = make_database("sqlite:///:memory:" if is_ephemeral else settings.database_url, ThreadExecutor())
     events = EventRepository(database)
     dispatcher = EventDispatcher(events)
+    ids = IdSource(clock, randomness)
+    core = _Core(settings, accounts, database, clock, randomness, ids, is_ephemeral=is_ephemeral)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(database.close)
         await database.start()
         database.follow(dispatcher.publish)
         stack.callback(dispatcher.close)
-        await stack.enter_async_context(_alerting(settings, events, dispatcher))
-        doors = await _doors(settings, accounts, stack, is_ephemeral=is_ephemeral)
-        trades, decisions, flags = TradeRepository(database), DecisionRepository(database), FlagRepository(database)
-        ids = IdSource(clock, randomness)
-        budgets: dict[str, RequestBudget] = {}
-        services: dict[str, ExecutionService] = {}
-        for account_id, account in accounts.items():
-            door = doors[account_id]
-            budget = budgets.setdefault(door.address.rest_url, RequestBudget(clock))
-            transport = AiohttpTransport(door.address.rest_url)
-            stack.push_async_callback(transport.close)
-            client_settings = AsterSettings(
-                fence_window_s=account.nonce_window_s, entry_lifetime_s=account.entry_lifetime_s
-            )
-            client = AsterClient(transport, door.credentials, clock, randomness, budget, client_settings)
-            narrator = Narrator(account_id=account_id, is_paper=account.policy.is_paper, new_id=ids.new, now=clock.now)
-            service = ExecutionService(
-                policy=account.policy,
-                client=client,
-                decisions=decisions,
-                trades=trades,
-                flags=flags,
-                narrator=narrator,
-                ids=ids,
-                clock=clock,
-                randomness=randomness,
-                streams=_streams(client, door.address, clock, randomness, stack),
-                store_health=lambda: database.health.reason,
-            )
-            services[account_id] = service
-        for service in services.values():
-            stack.push_async_callback(service.stop)
-            await service.start()
+        alerter = await stack.enter_async_context(_alerting(settings, events, dispatcher))
+        ownership = _ownership(core)
+        stack.push_async_callback(ownership.release)
+        floor = _TradingFloor(core, ownership, alerter)
+        stack.push_async_callback(floor.close)
+        await floor.begin()
         yield Application(
             settings=settings,
             is_paper=settings.is_paper,
-            services=services,
-            decisions=decisions,
-            trades=trades,
+            accounts=tuple(accounts),
+            ownership=ownership,
+            services=floor.services,
+            decisions=core.decisions,
+            trades=core.trades,
             events=events,
             dispatcher=dispatcher,
             api_token=_api_token(settings, randomness),
             clock=clock,
             ids=ids,
         )
+
+
+class _Core:
+    """What exists once, whether this process trades or stands by."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        accounts: Mapping[str, AccountSettings],
+        database: Database,
+        clock: Clock,
+        randomness: Randomness,
+        ids: IdSource,
+        *,
+        is_ephemeral: bool,
+    ) -> None:
+        self.settings = settings
+        self.accounts = accounts
+        self.database = database
+        self.clock = clock
+        self.randomness = randomness
+        self.ids = ids
+        self.is_ephemeral = is_ephemeral
+        self.decisions = DecisionRepository(database)
+        self.trades = TradeRepository(database)
+        self.flags = FlagRepository(database)
+
+    def narrator(self, account_id: str) -> Narrator:
+        """Makes the events of an account."""
+        return Narrator(account_id=account_id, is_paper=self.settings.is_paper, new_id=self.ids.new, now=self.clock.now)
+
+
+def _ownership(core: _Core) -> Ownership:
+    def took_over(lease: Lease) -> Event:
+        return core.narrator(lease.account_id).alert(
+            Alert(
+                Severity.WARNING,
+                "taken_over",
+                f"process {lease.owner.pid} on {lease.owner.host} stopped renewing its lease on {lease.account_id}: "
+                "this process trades the account now; look at why that one ended",
+            )
+        )
+
+    return Ownership(
+        LeaseRepository(core.database, tuple(core.accounts)),
+        Owner(token=core.ids.new(), host=platform.node(), pid=os.getpid()),
+        core.clock,
+        lambda: core.database.health,
+        took_over,
+    )
+
+
+class _TradingFloor:
+    """What only the owner of the accounts runs: opened once they are ours, closed when they no longer are."""
+
+    def __init__(self, core: _Core, ownership: Ownership, alerter: Alerter | None) -> None:
+        self._core = core
+        self._ownership = ownership
+        self._alerter = alerter
+        self._stack = AsyncExitStack()
+        self._tasks: list[asyncio.Task[None]] = []
+        self.services: dict[str, ExecutionService] = {}
+
+    async def begin(self) -> None:
+        """Trade, or stand by and trade once the accounts are ours. Raises as ``_take_up``."""
+        if await self._ownership.try_to_take():
+            await self._take_up()
+        else:
+            self._tasks.append(asyncio.create_task(self._stand_by()))
+
+    async def close(self) -> None:
+        """Stop it all."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._stack.aclose()
+
+    async def _take_up(self) -> None:
+        """Keep the lease and begin to trade; the lease is renewed from the first moment, for opening takes its time.
+
+        Raises:
+            ConfigurationError: a setting can't work.
+            StoreUnavailable: the record can't be read.
+        """
+        self._tasks.append(asyncio.create_task(self._keep()))
+        await self._open()
+        watch = OutageWatch(self._core.clock, lambda: self._core.database.health, self._tell, self._record)
+        self._tasks.append(asyncio.create_task(watch.run()))
+
+    async def _stand_by(self) -> None:
+        await self._ownership.stand_by()
+        try:
+            await self._take_up()
+        except TesError as error:
+            log.critical("trading.not_begun", error=str(error))
+            self._ownership.give_up(str(error))
+            await self._stack.aclose()
+            await self._ownership.release()
+
+    async def _keep(self) -> None:
+        await self._ownership.keep()
+        await self._stack.aclose()
+        await self._tell(Alert(Severity.CRITICAL, "ownership_lost", f"trading has stopped: {self._ownership.obstacle}"))
+
+    async def _tell(self, alert: Alert) -> None:
+        """Send what can't be recorded to the channels."""
+        log.critical("trading.alert", code=alert.code, message=alert.message)
+        if self._alerter is not None:
+            for account_id in self._core.accounts:
+                await self._alerter.tell(self._core.narrator(account_id).alert(alert))
+
+    def _record(self, alert: Alert) -> None:
+        for account_id in self._core.accounts:
+            self._core.trades.record_events((self._core.narrator(account_id).alert(alert),))
+
+    async def _open(self) -> None:
+        """Start the services, in paper mode on their venue."""
+        core, stack = self._core, self._stack
+        doors = await _doors(core.settings, core.accounts, stack, is_ephemeral=core.is_ephemeral)
+        budgets: dict[str, RequestBudget] = {}
+        services = {}
+        for account_id, account in core.accounts.items():
+            door = doors[account_id]
+            budget = budgets.setdefault(door.address.rest_url, RequestBudget(core.clock))
+            transport = OwnedTransport(AiohttpTransport(door.address.rest_url), self._ownership.may_send)
+            stack.push_async_callback(transport.close)
+            client_settings = AsterSettings(
+                fence_window_s=account.nonce_window_s, entry_lifetime_s=account.entry_lifetime_s
+            )
+            client = AsterClient(transport, door.credentials, core.clock, core.randomness, budget, client_settings)
+            services[account_id] = ExecutionService(
+                policy=account.policy,
+                client=client,
+                decisions=core.decisions,
+                trades=core.trades,
+                flags=core.flags,
+                narrator=core.narrator(account_id),
+                ids=core.ids,
+                clock=core.clock,
+                randomness=core.randomness,
+                streams=_streams(client, door.address, core.clock, core.randomness, stack),
+                store_health=lambda: core.database.health.reason or self._ownership.obstacle,
+            )
+        for service in services.values():
+            stack.push_async_callback(service.stop)
+            await service.start()
+        self.services.update(services)
 
 
 def _require_supported(policy: AccountPolicy) -> None:
@@ -256,15 +410,17 @@ def _streams(
 
 
 @asynccontextmanager
-async def _alerting(settings: Settings, events: EventRepository, dispatcher: EventDispatcher) -> AsyncIterator[None]:
-    """Send alerts to the configured channels, beginning with those raised from now on."""
+async def _alerting(
+    settings: Settings, events: EventRepository, dispatcher: EventDispatcher
+) -> AsyncIterator[Alerter | None]:
+    """Send alerts to the configured channels, beginning with those raised from now on; None without channels."""
     if not settings.alert_urls:
-        yield
+        yield None
         return
     alerter = Alerter(dispatcher, open_channels([url.get_secret_value() for url in settings.alert_urls]))
     task = asyncio.create_task(alerter.run(await events.last_seq()))
     try:
-        yield
+        yield alerter
     finally:
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):

@@ -5,12 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import signal
-import socket
-import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -19,24 +15,9 @@ import aiohttp
 import pytest
 
 from aster_sim.server import AccountSpec, RunningVenue, VenueConfig, start_venue
+from support.serving import BTC, BUY, PATIENCE_S, TOKEN, control, free_port, get, is_ready, ledger, service, until
 
-BTC = "BTCUSDT"
-TOKEN = "kill-test-token-0123456789"
-LAUNCH = "from app.cli.main import main; main()"
-PATIENCE_S = 40.0
-DECISION = {
-    "decision_id": "the-one",
-    "decisions": [
-        {
-            "asset": BTC,
-            "action": "buy",
-            "allocation_usd": 1000,
-            "leverage": 10,
-            "tp_price": 99000,
-            "sl_price": 94000,
-        }
-    ],
-}
+DECISION = {"decision_id": "the-one", **BUY}
 
 
 @pytest.fixture
@@ -52,82 +33,6 @@ async def venue() -> AsyncIterator[RunningVenue]:
 async def http() -> AsyncIterator[aiohttp.ClientSession]:
     async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {TOKEN}"}) as session:
         yield session
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-@asynccontextmanager
-async def service(
-    venue: RunningVenue, database_url: str, folder: Path, port: int
-) -> AsyncIterator[asyncio.subprocess.Process]:
-    """``tes serve`` on the venue; killed at the end if it still runs."""
-    keys = venue.accounts[0]
-    environment = {
-        "PATH": os.environ["PATH"],
-        "TES_VENUE": "testnet",
-        "TES_DATABASE_URL": database_url,
-        "TES_API_TOKEN": TOKEN,
-        "TES_PORT": str(port),
-        "TES_ASTER_REST_URL": venue.rest_url,
-        "TES_ASTER_WS_URL": venue.ws_url,
-        "TES_ASTER_CHAIN_ID": str(venue.chain_id),
-        "TES_ASTER_USER": keys.user,
-        "TES_ASTER_SIGNER": keys.signer,
-        "TES_ASTER_PRIVATE_KEY": keys.private_key,
-        "TES_LOG_FORMAT": "json",
-    }
-    with (folder / "service.log").open("ab") as log:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", LAUNCH, "serve", cwd=folder, env=environment, stdout=log, stderr=log
-        )
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
-
-
-async def until(look: Callable[[], Awaitable[Any]], what: str) -> Any:
-    async def repeat() -> Any:
-        while True:
-            found = await look()
-            if found:
-                return found
-            await asyncio.sleep(0.02)
-
-    try:
-        return await asyncio.wait_for(repeat(), PATIENCE_S)
-    except TimeoutError:
-        pytest.fail(f"waited {PATIENCE_S:g} s for {what}")
-
-
-async def is_ready(http: aiohttp.ClientSession, url: str) -> bool:
-    try:
-        async with http.get(f"{url}/readyz") as response:
-            return response.status == 200
-    except aiohttp.ClientError:
-        return False
-
-
-async def get(http: aiohttp.ClientSession, url: str) -> Any:
-    async with http.get(url) as response:
-        assert response.status == 200, await response.text()
-        return await response.json()
-
-
-async def ledger(http: aiohttp.ClientSession, venue: RunningVenue) -> Any:
-    return await get(http, f"{venue.control_url}/ledger")
-
-
-async def control(http: aiohttp.ClientSession, venue: RunningVenue, path: str, body: object) -> None:
-    async with http.post(f"{venue.control_url}{path}", json=body) as response:
-        assert response.status < 300, await response.text()
 
 
 async def submit_and_kill(

@@ -15,12 +15,15 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from itertools import count
 from pathlib import Path
 from time import monotonic, sleep
 
 import psycopg
 from psycopg import sql
+
+from app.db.migrate import script
 
 START_TIMEOUT_S = 30
 KINDS = ("sqlite", "postgresql")
@@ -30,7 +33,6 @@ MIGRATED = "migrated"
 _DEATH_SIGNAL = 1
 _CONFIGURATION = """
 listen_addresses = ''
-fsync = off
 max_connections = 100
 shared_buffers = 32MB
 autovacuum = off
@@ -51,7 +53,7 @@ def _can_be_entered_by_all(path: Path) -> bool:
 class PostgresServer:
     """A server that can be stopped, killed, frozen and started again."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, is_durable: bool = False) -> None:
         self.folder = folder
         self._data = folder / "data"
         self._user: int | None = None
@@ -64,8 +66,9 @@ class PostgresServer:
             if not _can_be_entered_by_all(self._programs):
                 self._programs = Path(shutil.copytree(self._programs, folder / "programs", symlinks=True))
         self._run("initdb", "-D", str(self._data), "-U", "postgres", "--auth=trust", "-E", "UTF8", "--no-sync")
+        fsync = "on" if is_durable else "off"
         with (self._data / "postgresql.conf").open("a") as file:
-            file.write(f"{_CONFIGURATION}unix_socket_directories = '{folder}'\n")
+            file.write(f"{_CONFIGURATION}fsync = {fsync}\nunix_socket_directories = '{folder}'\n")
 
     def _run(self, program: str, *arguments: str) -> None:
         command = [str(self._programs / "bin" / program), *arguments]
@@ -80,7 +83,10 @@ class PostgresServer:
         return f"postgresql://postgres@/{database}?host={self.folder}"
 
     def start(self) -> None:
-        """Start, and wait until connections are taken. The server ends with this process, whatever happens."""
+        """Start, and wait until connections are taken.
+
+        The server ends with this process, whatever happens, or more exactly with the thread that started it.
+        """
         libc = ctypes.CDLL(None)
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
@@ -120,13 +126,27 @@ class PostgresServer:
         self.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
         return self.url(name)
 
+    def new_tables(self) -> str:
+        """The URL of a schema of its own with all tables; much lighter than a database."""
+        name = f"test_{next(self._numbers)}"
+        with psycopg.connect(self.url(), autocommit=True) as connection:
+            connection.execute(f"CREATE SCHEMA {name}; SET search_path TO {name}".encode())
+            connection.execute(migration().encode())
+        return f"{self.url()}&options=-csearch_path%3D{name}"
+
+
+@cache
+def migration() -> str:
+    """The script that makes all tables."""
+    return script("postgresql", None, "of a test")
+
 
 @contextmanager
-def running_postgres() -> Iterator[PostgresServer]:
-    """A server of one's own."""
+def running_postgres(*, is_durable: bool = False) -> Iterator[PostgresServer]:
+    """A server of one's own; tests need none that survives the machine."""
     # directly below the folder for temporary files: the path of a socket must be short, and others must get there
     with tempfile.TemporaryDirectory(prefix="tes-pg-") as folder:
-        server = PostgresServer(Path(folder))
+        server = PostgresServer(Path(folder), is_durable=is_durable)
         server.start()
         try:
             yield server

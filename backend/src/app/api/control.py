@@ -20,6 +20,7 @@ from app.schemas.result import AssetResult
 
 if TYPE_CHECKING:
     from app.bootstrap import Application
+    from app.services.execution.projection import Readiness
     from app.services.execution.service import ExecutionService
 
 router = APIRouter(prefix="/v1", tags=["control"], dependencies=TOKEN)
@@ -33,7 +34,7 @@ def service_for(application: Application, account_id: str | None) -> ExecutionSe
         DecisionRefused: ``account_unknown``.
     """
     if account_id is None:
-        names = list(application.services)
+        names = list(application.accounts)
         account_id = names[0] if len(names) == 1 else DEFAULT_ACCOUNT
     return application.service(account_id)
 
@@ -121,26 +122,37 @@ def _read_order(body: bytes) -> HaltOrder:
 
 
 def _chosen(application: Application, account_id: str | None) -> list[ExecutionService]:
-    return list(application.services.values()) if account_id is None else [application.service(account_id)]
+    return list(application.trading().values()) if account_id is None else [application.service(account_id)]
 
 
 def _states(services: Iterable[ExecutionService]) -> list[dict[str, Any]]:
     return [
         {
             "account_id": service.account_id,
-            "is_ready": (readiness := service.readiness()).is_ready,
-            "reasons": list(readiness.reasons),
-            "halt": service.halted.as_dict() if service.halted else None,
+            **_readiness(service.readiness()),
+            "halt": _halt(service),
         }
         for service in services
     ]
+
+
+def _readiness(readiness: Readiness) -> dict[str, Any]:
+    return {"is_ready": readiness.is_ready, "reasons": list(readiness.reasons)}
+
+
+def _halt(service: ExecutionService | None) -> dict[str, Any] | None:
+    halted = service.halted if service is not None else None
+    return halted.as_dict() if halted is not None else None
 
 
 @router.get("/status")
 async def status(request: Request) -> dict[str, Any]:
     """Mode, readiness, halts and the event log's head."""
     application = application_of(request)
-    accounts = _states(application.services.values())
+    accounts = [
+        {"account_id": name, **_readiness(readiness), "halt": _halt(application.services.get(name))}
+        for name, readiness in application.readiness().items()
+    ]
     return {
         "version": program_version(),
         "venue": application.settings.venue.value,

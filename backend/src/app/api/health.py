@@ -25,7 +25,7 @@ async def healthz() -> dict[str, str]:
 @router.get("/readyz", responses={503: {"description": "not_ready, with the reasons of each account"}})
 async def readyz(request: Request) -> dict[str, Any]:
     """Every account is connected, reconciled and has a healthy database."""
-    readiness = {name: service.readiness() for name, service in application_of(request).services.items()}
+    readiness = application_of(request).readiness()
     if all(state.is_ready for state in readiness.values()):
         return {"status": "ready", "accounts": list(readiness)}
     reasons = {name: list(state.reasons) for name, state in readiness.items() if not state.is_ready}

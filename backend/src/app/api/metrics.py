@@ -57,8 +57,9 @@ class Metrics:
 
     def render(self, application: Application) -> bytes:
         """Everything as Prometheus text, the gauges as they are now."""
+        for account_id, readiness in application.readiness().items():
+            self._ready.labels(account_id).set(readiness.is_ready)
         for account_id, service in application.services.items():
-            self._ready.labels(account_id).set(service.readiness().is_ready)
             self._positions.labels(account_id).set(len(service.positions().items))
             unknown_s = service.unknown_orders_s()
             self._unknown.labels(account_id).set(len(unknown_s))

@@ -160,13 +160,24 @@ async def _serve_http(
     settings = application.settings
     url = common.base_url(settings.host, listening.getsockname()[1])
     token = application.api_token if settings.api_token is None else None
-    with announced(session_path(settings), Session(url, token)):
-        greeting = asyncio.create_task(_greet(application, url, sample))
-        try:
-            await server.serve(sockets=[listening])
-        finally:
-            greeting.cancel()
-            await asyncio.gather(greeting, return_exceptions=True)
+    beside = (
+        asyncio.create_task(_announce(application, Session(url, token))),
+        asyncio.create_task(_greet(application, url, sample)),
+    )
+    try:
+        await server.serve(sockets=[listening])
+    finally:
+        for task in beside:
+            task.cancel()
+        await asyncio.gather(*beside, return_exceptions=True)
+
+
+async def _announce(application: Application, session: Session) -> None:
+    """Leave the note for the command line: while this process trades, for until then it is the other one's."""
+    while not application.services:
+        await application.clock.sleep(_READY_POLL_S)
+    with announced(session_path(application.settings), session):
+        await asyncio.Event().wait()
 
 
 async def _greet(application: Application, url: str, sample: bytes | None) -> None:
@@ -195,10 +206,10 @@ async def until_ready(application: Application) -> None:
     """
     clock = application.clock
     end = clock.monotonic() + _READY_TIMEOUT_S
-    while not all(service.readiness().is_ready for service in application.services.values()):
+    while not all(state.is_ready for state in application.readiness().values()):
         if clock.monotonic() > end:
-            states = {name: service.readiness().reasons for name, service in application.services.items()}
-            reasons = "; ".join(f"{name}: {', '.join(texts)}" for name, texts in states.items())
+            states = application.readiness()
+            reasons = "; ".join(f"{name}: {', '.join(state.reasons)}" for name, state in states.items())
             raise CommandFailed(f"not ready after {_READY_TIMEOUT_S} s: {reasons}")
         await clock.sleep(_READY_POLL_S)
 

@@ -13,8 +13,8 @@ from typing import TypeAlias
 
 import structlog
 
-from app.db.port import Health, Landing, OnCommitted
-from app.domain.errors import StoreUnavailable, TesError
+from app.db.port import Health, Landing, OnCommitted, OnLost
+from app.domain.errors import OwnershipLost, StoreUnavailable, TesError
 from app.domain.events import Event, RecordedEvent
 
 GROUP_LIMIT = 256
@@ -38,6 +38,15 @@ class Operation:
     text: str
     values: tuple[object, ...]
     expect_rows: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """What must hold in each transaction, or nothing is written ever again: a query and how many rows it finds."""
+
+    query: Operation
+    reason: str
+    on_lost: OnLost
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +81,9 @@ class CommitQueue:
         self._is_in_doubt = False
         self._failed_rounds = 0
         self._failure: str | None = None
+        self._is_everyones = False
         self._lost: str | None = None
+        self._fence: str | None = None
 
     def open(self, loop: asyncio.AbstractEventLoop) -> None:
         """Accept jobs; outcomes are told on ``loop``."""
@@ -89,21 +100,23 @@ class CommitQueue:
     @property
     def health(self) -> Health:
         """Whether the last round was taken, and nothing that must land was lost."""
-        reason = self._lost or self._failure
+        reason = self._fence or self._lost or self._failure
         if self._loop is None:
             reason = "the database is not started"
         elif self._is_closing:
             reason = "the database is closing"
-        return Health(reason is None, reason)
+        return Health(reason is None, reason, self._failure is not None and self._is_everyones)
 
     def put(self, operations: tuple[Operation, ...], event_rows: tuple[EventRow, ...], *, must_land: bool) -> Landing:
         """Queue a job behind all others.
 
         Raises:
-            StoreUnavailable: not open, closing, or full.
+            StoreUnavailable: not open, closing, or full; OwnershipLost after a guard failed.
         """
         if self._loop is None or self._is_closing:
             raise StoreUnavailable("the database is not open: nothing can be recorded now")
+        if self._fence is not None:
+            raise OwnershipLost(self._fence)
         if self._is_in_doubt and not must_land:
             raise StoreUnavailable(f"an earlier commit is in doubt: {self._failure}")
         if self._pending >= self._capacity * (2 if must_land else 1):
@@ -126,7 +139,7 @@ class CommitQueue:
     @property
     def needs_probe(self) -> bool:
         """Whether the last round failed: without a job, only a probe finds out that the trouble is over."""
-        return self._failure is not None and not self._is_closing
+        return self._failure is not None and not self._is_closing and self._fence is None
 
     def landed(self, jobs: Sequence[Job], outcomes: Sequence[Outcome]) -> float | None:
         """The group was committed; each job ended as its outcome says. Returns when to come back."""
@@ -140,7 +153,28 @@ class CommitQueue:
         self._tell(list(zip(jobs, outcomes, strict=True)))
         return 0.0 if self._arrived else None
 
-    def failed(self, jobs: Sequence[Job], reason: str, *, is_in_doubt: bool = False) -> float | None:
+    @property
+    def is_fenced(self) -> bool:
+        """Whether a guard has failed."""
+        return self._fence is not None
+
+    def fenced(self, jobs: Sequence[Job], guard: Guard) -> None:
+        """The guard failed: nothing of the group was written, and nothing will be, records included."""
+        refused = [*jobs, *self._retained]
+        self._retained = []
+        while self._arrived:
+            refused.append(self._arrived.popleft())
+        if self._fence is None:
+            self._fence = guard.reason
+            lost = sum(job.must_land for job in refused)
+            _log.critical("store.ownership_lost", reason=guard.reason, records_lost=lost)
+            if self._loop is not None:
+                self._loop.call_soon_threadsafe(guard.on_lost, guard.reason)
+        self._tell([(job, OwnershipLost(guard.reason)) for job in refused])
+
+    def failed(
+        self, jobs: Sequence[Job], reason: str, *, is_in_doubt: bool = False, is_everyones: bool = False
+    ) -> float | None:
         """Nothing of the group was committed, and what must land is retained. Returns when to come back.
 
         When nobody knows whether it was, the whole group is retained and comes again, alone and unchanged, until
@@ -150,6 +184,7 @@ class CommitQueue:
         if self._failure is None:
             _log.error("store.unavailable", reason=reason)
         self._failure = reason
+        self._is_everyones = is_everyones
         gives_up = self._is_closing and self._failed_rounds >= CLOSING_ATTEMPTS
         self._is_in_doubt = is_in_doubt and not gives_up
         self._retained = [] if gives_up else [job for job in jobs if job.must_land or is_in_doubt]

@@ -13,6 +13,7 @@ from app.db.types import Flag, Json, Name, UtcDateTime, Whole
 from app.domain.events import Event, EventType, RecordedEvent
 
 EVENT_COUNTER = "events"
+PROBE_COUNTER = "probes"
 
 counters = Table(
     "counters",
@@ -50,6 +51,8 @@ ADVANCE_COUNTER = Statement(
     .values({"value": bindparam("after")})
 )
 """Like ``WRITE_COUNTER``, for who only believes to know its value."""
+PROBE = Statement(update(counters).where(counters.c.name == PROBE_COUNTER).values({"value": counters.c.value + 1}))
+"""A write that means nothing, but is one: SQLite writes no page when a row stays as it was."""
 
 
 def event_parameters(event: Event, seq: int) -> dict[str, object]:

@@ -12,10 +12,10 @@ from typing import Any
 
 from sqlalchemy import Dialect
 
-from app.db.commit_queue import CommitQueue, EventRow, Job, Operation, Outcome
+from app.db.commit_queue import CommitQueue, EventRow, Guard, Job, Operation, Outcome
 from app.db.event_log import INSERT_EVENT, event_parameters
 from app.db.executors import Executor
-from app.db.port import Health, Landing, OnCommitted, Read, Unit
+from app.db.port import Health, Landing, OnCommitted, OnLost, Read, Unit
 from app.db.statements import CompiledQuery, Query, Row, SqlValue
 from app.domain.errors import StoreUnavailable
 from app.domain.events import Event, RecordedEvent
@@ -25,11 +25,17 @@ class GroupNotCommitted(Exception):
     """The database took nothing of a group; the message tells the operator why and what to do.
 
     ``is_in_doubt``: the answer to the commit itself got lost, so the database may have taken all of it.
+    ``is_everyones``: the database itself says no, to every other process as well.
     """
 
-    def __init__(self, reason: str, *, is_in_doubt: bool = False) -> None:
+    def __init__(self, reason: str, *, is_in_doubt: bool = False, is_everyones: bool = False) -> None:
         super().__init__(reason)
         self.is_in_doubt = is_in_doubt
+        self.is_everyones = is_everyones
+
+
+class GuardFailed(Exception):
+    """The guard found other rows than it must; nothing of the group was written."""
 
 
 class GroupedDatabase(ABC):
@@ -45,6 +51,7 @@ class GroupedDatabase(ABC):
         self._queue = CommitQueue(capacity)
         self._insert_event = INSERT_EVENT.compiled(dialect)
         self._takes_reads = False
+        self._guard: Guard | None = None
 
     async def start(self) -> None:
         """Open the database, create or migrate its schema, start the writer; see the port for errors."""
@@ -99,6 +106,11 @@ class GroupedDatabase(ABC):
         raw = await self._executor.call(lambda: self._read(compiled, bound))
         return [query.rows(rows) for query, rows in zip(compiled, raw, strict=True)]
 
+    def guard(self, read: Read, rows: int, reason: str, on_lost: OnLost) -> None:
+        """Hold each commit to what ``read`` must find; see the port."""
+        compiled = read.query.compiled(self._dialect)
+        self._guard = Guard(Operation(compiled.text, compiled.bind(read.parameters), rows), reason, on_lost)
+
     @property
     def health(self) -> Health:
         """Whether writes are taken at the moment."""
@@ -109,14 +121,22 @@ class GroupedDatabase(ABC):
         jobs = self._queue.take()
         if not (jobs or self._queue.needs_probe):
             return None
+        guard = self._guard
+        query = guard.query if guard is not None else None
         try:
-            outcomes: Sequence[Outcome] = []
-            if jobs:
-                outcomes = self._commit(jobs)
-            else:
-                self._probe()
+            if guard is not None and self._queue.is_fenced:
+                raise GuardFailed
+            if self._queue.needs_probe:
+                self._probe(query)  # with jobs as well: those that write nothing prove nothing
+            outcomes = self._commit(jobs, query) if jobs else ()
         except GroupNotCommitted as failure:
-            return self._queue.failed(jobs, str(failure), is_in_doubt=failure.is_in_doubt)
+            return self._queue.failed(
+                jobs, str(failure), is_in_doubt=failure.is_in_doubt, is_everyones=failure.is_everyones
+            )
+        except GuardFailed:
+            if guard is not None:
+                self._queue.fenced(jobs, guard)
+            return None
         except Exception as error:  # noqa: BLE001 — supervises the writer: a bug must not leave its waiters hanging
             reason = f"database {self._name}: internal error: {type(error).__name__}: {error}"
             return self._queue.failed(jobs, reason)
@@ -140,19 +160,21 @@ class GroupedDatabase(ABC):
         """
 
     @abstractmethod
-    def _commit(self, jobs: Sequence[Job]) -> Sequence[Outcome]:
+    def _commit(self, jobs: Sequence[Job], guard: Operation | None) -> Sequence[Outcome]:
         """Write a group in one transaction: how each job ended. One job's conflict rolls back only that job.
 
         Raises:
             GroupNotCommitted: the database did not take the group.
+            GuardFailed: the query ``guard``, in that transaction, found other rows than it expects.
         """
 
     @abstractmethod
-    def _probe(self) -> None:
-        """Find out whether writes are taken, by one that changes nothing.
+    def _probe(self, guard: Operation | None) -> None:
+        """Find out whether writes are taken, by one that means nothing.
 
         Raises:
             GroupNotCommitted: they are not.
+            GuardFailed: as for a commit.
         """
 
     @abstractmethod

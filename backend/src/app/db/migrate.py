@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _BUSY_TIMEOUT_MS = 5000
+_HAS_VERSION = "SELECT FROM pg_tables WHERE schemaname = current_schema() AND tablename = 'alembic_version'"
 _PATIENCE = """
 SET LOCAL lock_timeout = '60s';
 SET LOCAL statement_timeout = 0;
@@ -110,9 +111,8 @@ def _sqlite_version(connection: apsw.Connection) -> str | None:
 
 def postgres_version(connection: psycopg.Connection) -> str | None:
     """The revision that the database says it has; None when it is empty."""
-    # not to_regclass: it may answer from a cache that is older than the end of a wait for another program's migration
-    query = "SELECT 1 FROM pg_tables WHERE tablename = 'alembic_version' AND schemaname = ANY (current_schemas(false))"
-    if connection.execute(query).fetchone() is None:
+    # a scan of the catalogue: a name that was looked up in vain is remembered as missing for the whole transaction
+    if connection.execute(_HAS_VERSION).fetchone() is None:
         return None
     row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
     return str(row[0]) if row else None

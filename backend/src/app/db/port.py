@@ -16,6 +16,9 @@ from app.domain.events import Event, RecordedEvent
 OnCommitted: TypeAlias = Callable[[tuple[RecordedEvent, ...]], None]
 """Called on the event loop with the events of a commit, in the order of ``seq``, before any waiter goes on."""
 
+OnLost: TypeAlias = Callable[[str], None]
+"""Called on the event loop, once, with the reason."""
+
 Landing: TypeAlias = asyncio.Future[tuple[RecordedEvent, ...]]
 """Done when its unit is durable. It may be dropped: an error that nobody asks for makes no noise."""
 
@@ -60,6 +63,8 @@ class Health:
 
     is_healthy: bool
     reason: str | None = None
+    is_everyones: bool = False
+    """The database itself says no: no other process can write now either."""
 
 
 class Database(Protocol):
@@ -84,9 +89,9 @@ class Database(Protocol):
     def enqueue(self, unit: Unit) -> Landing:
         """Queue ``unit`` behind everything queued before; the future is done when it is durable.
 
-        The future raises StoreConflict when the unit found other rows than it expected (nothing of it was written),
-        StoreUnavailable when the database did not take it (not so for ``must_land``), and InvariantBroken when the
-        database does not understand it.
+        The future raises OwnershipLost when a guard failed, StoreConflict when the unit found other rows than it
+        expected (nothing of it was written), StoreUnavailable when the database did not take it (not so for
+        ``must_land``), and InvariantBroken when the database does not understand it.
 
         Raises:
             StoreUnavailable: not started, closing, or too much is waiting already.
@@ -108,6 +113,14 @@ class Database(Protocol):
 
     async def snapshot(self, *reads: Read) -> list[list[Row]]:
         """The rows of several queries, all as of one moment; otherwise like ``fetch``."""
+        ...
+
+    def guard(self, read: Read, rows: int, reason: str, on_lost: OnLost) -> None:
+        """From now on each commit looks first, in its own transaction, whether ``read`` finds ``rows`` rows.
+
+        When it does not, nothing is written by this object ever again: what waits and what comes raises OwnershipLost
+        with ``reason``, and ``on_lost`` is called with it on the event loop.
+        """
         ...
 
     @property

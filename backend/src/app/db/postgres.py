@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import psycopg
 
-from app.db.commit_queue import CAPACITY, Job, Outcome
+from app.db.commit_queue import CAPACITY, Job, Operation, Outcome
 from app.db.executors import Executor
 from app.db.grouped import GroupedDatabase
 from app.db.migrate import migrate_postgres
@@ -43,11 +43,11 @@ class PostgresDatabase(GroupedDatabase):
         self._writer.close()
         self._forget_reader()
 
-    def _commit(self, jobs: Sequence[Job]) -> Sequence[Outcome]:
-        return self._writer.commit(jobs)
+    def _commit(self, jobs: Sequence[Job], guard: Operation | None) -> Sequence[Outcome]:
+        return self._writer.commit(jobs, guard)
 
-    def _probe(self) -> None:
-        self._writer.probe()
+    def _probe(self, guard: Operation | None) -> None:
+        self._writer.probe(guard)
 
     def _read(
         self, queries: Sequence[CompiledQuery], bound: Sequence[tuple[SqlValue, ...]]

@@ -47,6 +47,19 @@ _FIXES = {
 }
 
 
+_EVERYONES = frozenset({"25006", "53100", "57P01", "57P02", "57P03"})
+_REFUSALS = ("refused", "No such file", "is starting up", "is shutting down", "recovery mode")
+
+
+class ServerSaysNo(StoreUnavailable):
+    """The server, or the machine that it should run on, answered that it serves nobody now."""
+
+
+def is_everyones(sqlstate: str) -> bool:
+    """Whether an error of that code would meet every other program as well."""
+    return sqlstate in _EVERYONES
+
+
 def explain(shown: str, sqlstate: str | None, message: str) -> str:
     """What the operator should know and do about an error of the database ``shown``.
 
@@ -67,7 +80,8 @@ def connect(location: PostgresLocation) -> psycopg.Connection:
 
     Raises:
         ConfigurationError: the URL is no connection URL; the message never repeats it.
-        StoreUnavailable: the server can't be reached, or does not let us in.
+        ServerSaysNo: it does not run, or serves nobody now.
+        StoreUnavailable: it can't be reached, or does not let us in.
     """
     try:
         chosen = {name: str(value) for name, value in conninfo.conninfo_to_dict(location.url).items()}
@@ -80,5 +94,7 @@ def connect(location: PostgresLocation) -> psycopg.Connection:
         )
         connection.execute(_SESSION)
     except psycopg.Error as error:
-        raise StoreUnavailable(explain(location.shown, error.sqlstate, str(error))) from None
+        text = str(error)
+        kind = ServerSaysNo if any(word in text for word in _REFUSALS) else StoreUnavailable
+        raise kind(explain(location.shown, error.sqlstate, text)) from None
     return connection

@@ -16,9 +16,9 @@ import psycopg
 from psycopg import pq
 
 from app.db.commit_queue import Job, Operation, Outcome
-from app.db.event_log import ADVANCE_COUNTER, INSERT_EVENT, LOCK_COUNTER, WRITE_COUNTER
-from app.db.grouped import GroupNotCommitted
-from app.db.postgres_server import explain
+from app.db.event_log import ADVANCE_COUNTER, INSERT_EVENT, LOCK_COUNTER, PROBE, WRITE_COUNTER
+from app.db.grouped import GroupNotCommitted, GuardFailed
+from app.db.postgres_server import ServerSaysNo, explain, is_everyones
 from app.db.postgres_session import ConnectionLost, Failed, PostgresSession
 from app.db.statements import POSTGRESQL
 from app.domain.errors import InvariantBroken, StoreConflict, StoreUnavailable
@@ -37,6 +37,7 @@ _RELEASE = Operation("RELEASE SAVEPOINT unit", (), None)
 _ROLLBACK_TO = Operation("ROLLBACK TO SAVEPOINT unit", (), None)
 _TRANSACTION_ID = Operation("SELECT pg_current_xact_id()::text", (), None)
 _TRANSACTION_STATUS = "SELECT pg_xact_status($1::xid8)"
+_PROBE = Operation(PROBE.compiled(POSTGRESQL).text, PROBE.compiled(POSTGRESQL).bind({}), None)
 _LOCK = Operation(_LOCK_COUNTER.text, _LOCK_COUNTER.bind({}), None)
 
 _T = TypeVar("_T")
@@ -74,21 +75,23 @@ class PostgresWriter:
         self._last_seq = 0
         self._doubt: _Doubt | None = None
 
-    def commit(self, jobs: Sequence[Job]) -> Sequence[Outcome]:
+    def commit(self, jobs: Sequence[Job], guard: Operation | None) -> Sequence[Outcome]:
         """Write a group; see ``GroupedDatabase``. A group in doubt is asked after first, then given again as it was.
 
         Raises:
             GroupNotCommitted: the database did not take it.
+            GuardFailed: the query ``guard`` found other rows than it expects.
         """
-        return self._guarded(lambda session: self._commit(session, jobs))
+        return self._supervised(lambda session: self._commit(session, jobs, guard))
 
-    def probe(self) -> None:
-        """Find out whether the database takes writes, by one that changes nothing.
+    def probe(self, guard: Operation | None) -> None:
+        """Find out whether the database takes writes, by one that means nothing.
 
         Raises:
             GroupNotCommitted: it does not.
+            GuardFailed: as for a commit.
         """
-        self._guarded(self._probe)
+        self._supervised(lambda session: self._probe(session, guard))
 
     def close(self) -> None:
         """Close the connection, if there is one."""
@@ -96,7 +99,7 @@ class PostgresWriter:
             self._session.close()
             self._session = None
 
-    def _guarded(self, act: Callable[[PostgresSession], _T]) -> _T:
+    def _supervised(self, act: Callable[[PostgresSession], _T]) -> _T:
         """Connect when needed, and turn what goes wrong into words; a session with trouble is not used again."""
         is_in_doubt = self._doubt is not None
         try:
@@ -104,7 +107,8 @@ class PostgresWriter:
                 self._session = PostgresSession(self._connect())
             return act(self._session)
         except StoreUnavailable as error:
-            raise GroupNotCommitted(str(error), is_in_doubt=is_in_doubt) from error
+            says_no = isinstance(error, ServerSaysNo)
+            raise GroupNotCommitted(str(error), is_in_doubt=is_in_doubt, is_everyones=says_no) from error
         except ConnectionLost as error:
             self.close()
             reason = explain(self._shown, None, str(error))
@@ -112,12 +116,15 @@ class PostgresWriter:
         except Failed as error:
             self.close()
             reason = explain(self._shown, error.sqlstate, str(error))
-            raise GroupNotCommitted(reason, is_in_doubt=self._doubt is not None) from error
+            is_in_doubt = self._doubt is not None
+            raise GroupNotCommitted(
+                reason, is_in_doubt=is_in_doubt, is_everyones=is_everyones(error.sqlstate)
+            ) from error
         except BaseException:
             self.close()
             raise
 
-    def _commit(self, session: PostgresSession, jobs: Sequence[Job]) -> Sequence[Outcome]:
+    def _commit(self, session: PostgresSession, jobs: Sequence[Job], guard: Operation | None) -> Sequence[Outcome]:
         doubt = self._doubt
         if doubt is not None:
             if self._was_committed(session, doubt):
@@ -126,10 +133,10 @@ class PostgresWriter:
                 return doubt.outcomes
             self._doubt = None
         try:
-            return self._together(session, jobs)
+            return self._together(session, jobs, guard)
         except _Refused:
             session.run((_ROLLBACK,))
-            return self._one_by_one(session, jobs)
+            return self._one_by_one(session, jobs, guard)
 
     def _was_committed(self, session: PostgresSession, doubt: _Doubt) -> bool:
         """Ask the server what became of a transaction.
@@ -144,7 +151,7 @@ class PostgresWriter:
             raise GroupNotCommitted(text, is_in_doubt=True)
         return status == "committed"
 
-    def _together(self, session: PostgresSession, jobs: Sequence[Job]) -> Sequence[Outcome]:
+    def _together(self, session: PostgresSession, jobs: Sequence[Job], guard: Operation | None) -> Sequence[Outcome]:
         """All jobs in one pipeline.
 
         Raises:
@@ -152,7 +159,7 @@ class PostgresWriter:
         """
         seq = self._last_seq
         outcomes = []
-        operations = [_BEGIN, _TRANSACTION_ID]
+        operations = _beginning(guard)
         count = sum(len(job.event_rows) for job in jobs)
         if count:
             values = _ADVANCE_COUNTER.bind({"before": seq, "after": seq + count})
@@ -161,16 +168,16 @@ class PostgresWriter:
             operations += _operations(job, seq)
             outcomes.append(_recorded(job, seq))
             seq += len(job.event_rows)
-        answers = self._run(session, operations)
+        answers = self._run(session, operations, guard)
         self._finish(session, _text(answers[1]), jobs, outcomes, seq)
         return outcomes
 
-    def _one_by_one(self, session: PostgresSession, jobs: Sequence[Job]) -> Sequence[Outcome]:
+    def _one_by_one(self, session: PostgresSession, jobs: Sequence[Job], guard: Operation | None) -> Sequence[Outcome]:
         """Each job in its savepoint; one that is refused leaves no trace, and uses no number."""
         outcomes: list[Outcome] = []
-        answers = session.run((_BEGIN, _TRANSACTION_ID, _LOCK))
+        answers = self._run(session, (*_beginning(guard), _LOCK), guard)
         transaction_id = _text(answers[1])
-        first_seq = seq = self._counted(answers[2])
+        first_seq = seq = self._counted(answers[-1])
         for job in jobs:
             try:
                 session.run((_SAVEPOINT,))
@@ -187,10 +194,13 @@ class PostgresWriter:
         self._finish(session, transaction_id, jobs, outcomes, seq)
         return outcomes
 
-    def _run(self, session: PostgresSession, operations: Sequence[Operation]) -> list[pq.abc.PGresult]:
+    def _run(
+        self, session: PostgresSession, operations: Sequence[Operation], guard: Operation | None = None
+    ) -> list[pq.abc.PGresult]:
         """Run, and hold every operation to the rows that it expects.
 
         Raises:
+            GuardFailed: ``guard``, one of the operations, was not met.
             _Refused: the fault is the operations' own; the database is fine.
         """
         try:
@@ -205,6 +215,9 @@ class PostgresWriter:
             raise _Refused(InvariantBroken(f"the database does not understand a write: {error}")) from error
         for operation, answer in zip(operations, answers, strict=True):
             if operation.expect_rows is not None and (answer.command_tuples or 0) != operation.expect_rows:
+                if operation is guard:
+                    session.run((_ROLLBACK,))
+                    raise GuardFailed
                 text = f"a write touched {answer.command_tuples} rows, not {operation.expect_rows} as expected"
                 raise _Refused(StoreConflict(text))
         return answers
@@ -227,15 +240,19 @@ class PostgresWriter:
         self._doubt = None
         self._last_seq = last_seq
 
-    def _probe(self, session: PostgresSession) -> None:
-        answers = session.run((_BEGIN, _LOCK))
-        value = self._counted(answers[1])
-        session.run((Operation(_WRITE_COUNTER.text, _WRITE_COUNTER.bind({"value": value}), None), _COMMIT))
+    def _probe(self, session: PostgresSession, guard: Operation | None) -> None:
+        self._run(session, (*_beginning(guard), _PROBE), guard)
+        session.run((_COMMIT,))
 
     def _counted(self, answer: pq.abc.PGresult) -> int:
         if answer.ntuples != 1:
             raise GroupNotCommitted(f"database {self._shown}: the event counter is missing: restore a backup")
         return int(_text(answer))
+
+
+def _beginning(guard: Operation | None) -> list[Operation]:
+    """Begin, learn the transaction's id, and look whether this process may write at all."""
+    return [_BEGIN, _TRANSACTION_ID] if guard is None else [_BEGIN, _TRANSACTION_ID, guard]
 
 
 def _operations(job: Job, seq: int) -> list[Operation]:

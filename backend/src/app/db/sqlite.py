@@ -8,15 +8,17 @@ from pathlib import Path
 
 import apsw
 
-from app.db.commit_queue import CAPACITY, Job, Outcome
+from app.core.clock import SystemClock
+from app.db.commit_queue import CAPACITY, Job, Operation, Outcome
 from app.db.executors import Executor
 from app.db.grouped import GroupedDatabase, GroupNotCommitted
 from app.db.migrate import migrate_sqlite
-from app.db.sqlite_files import explain, open_connection, prepare_file
+from app.db.sqlite_files import explain, open_connection, prepare_file, teach_time
 from app.db.sqlite_writer import SqliteWriter
 from app.db.statements import SQLITE, CompiledQuery, SqlValue
 from app.db.urls import SqliteLocation, parse_database_url
 from app.domain.errors import ConfigurationError, InvariantBroken, StoreUnavailable
+from app.domain.ports import Clock
 
 BUSY_TIMEOUT_MS = 1000
 """How long a statement waits for another program's lock before it counts as failed."""
@@ -25,17 +27,25 @@ BUSY_TIMEOUT_MS = 1000
 class SqliteDatabase(GroupedDatabase):
     """:class:`app.db.port.Database` in one file.
 
-    ``busy_timeout_ms`` is waited in the executor's thread; with an inline executor it should be 0.
+    ``busy_timeout_ms`` is waited in the executor's thread; with an inline executor it should be 0. ``clock`` is what
+    ``clock_timestamp()`` tells in SQL; the host's, unless given.
     """
 
     def __init__(
-        self, url: str, executor: Executor, *, busy_timeout_ms: int = BUSY_TIMEOUT_MS, capacity: int = CAPACITY
+        self,
+        url: str,
+        executor: Executor,
+        *,
+        clock: Clock | None = None,
+        busy_timeout_ms: int = BUSY_TIMEOUT_MS,
+        capacity: int = CAPACITY,
     ) -> None:
         super().__init__(SQLITE, executor, capacity)
         location = parse_database_url(url)
         if not isinstance(location, SqliteLocation):
             raise ConfigurationError("TES_DATABASE_URL names no SQLite file")
         self._location = location
+        self._clock = SystemClock() if clock is None else clock
         self._busy_timeout_ms = busy_timeout_ms
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         self._path = self._location.path or Path("(temporary)")
@@ -52,9 +62,11 @@ class SqliteDatabase(GroupedDatabase):
             self._path = Path(self._temporary.name) / "tes.db"
         prepare_file(self._path)
         connection = open_connection(self._path, busy_timeout_ms=self._busy_timeout_ms)
+        teach_time(connection, self._clock.now)
         self._writer = SqliteWriter(connection)
         migrate_sqlite(connection, self._path)
         self._reader = open_connection(self._path, busy_timeout_ms=self._busy_timeout_ms, is_reader=True)
+        teach_time(self._reader, self._clock.now)
 
     def _shut(self) -> None:
         if self._reader is not None:
@@ -67,17 +79,17 @@ class SqliteDatabase(GroupedDatabase):
             self._temporary.cleanup()
             self._temporary = None
 
-    def _commit(self, jobs: Sequence[Job]) -> Sequence[Outcome]:
+    def _commit(self, jobs: Sequence[Job], guard: Operation | None) -> Sequence[Outcome]:
         try:
-            return self._open_writer().commit(jobs)
+            return self._open_writer().commit(jobs, guard)
         except apsw.Error as error:
-            raise GroupNotCommitted(explain(self._path, error)) from error
+            raise GroupNotCommitted(explain(self._path, error), is_everyones=True) from error
 
-    def _probe(self) -> None:
+    def _probe(self, guard: Operation | None) -> None:
         try:
-            self._open_writer().probe()
+            self._open_writer().probe(guard)
         except apsw.Error as error:
-            raise GroupNotCommitted(explain(self._path, error)) from error
+            raise GroupNotCommitted(explain(self._path, error), is_everyones=True) from error
 
     def _open_writer(self) -> SqliteWriter:
         if self._writer is None:

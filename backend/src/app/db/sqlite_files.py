@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import apsw
 
+from app.db.statements import SQLITE
+from app.db.types import UtcDateTime
 from app.domain.errors import StoreUnavailable
 
 FILE_MODE = 0o600
@@ -46,6 +51,26 @@ def prepare_file(path: Path) -> None:
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise StoreUnavailable(f"database {path}: can't be created: {reason}: check the path and its rights") from None
+
+
+def teach_time(connection: apsw.Connection, now: Callable[[], datetime]) -> None:
+    """Give SQLite PostgreSQL's ``clock_timestamp()`` and ``make_interval()``, in the spelling of our columns."""
+    spell = UtcDateTime().encoder(SQLITE)
+
+    def clock_timestamp(*_: Any) -> Any:
+        return spell(now())
+
+    connection.create_scalar_function("clock_timestamp", clock_timestamp, 0)
+    connection.create_scalar_function("make_interval", _make_interval, 7, deterministic=True)
+
+
+def _make_interval(*parts: Any) -> Any:
+    """Microseconds; years and months have no fixed length, and must be 0."""
+    years, months, weeks, days, hours, minutes, seconds = parts
+    if years or months:
+        raise ValueError("an interval of years or months")
+    length = timedelta(weeks=weeks, days=days, hours=hours, minutes=minutes, seconds=seconds)
+    return length // timedelta(microseconds=1)
 
 
 def open_connection(path: Path, *, busy_timeout_ms: int, is_reader: bool = False) -> apsw.Connection:

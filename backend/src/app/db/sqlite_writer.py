@@ -6,14 +6,16 @@ from collections.abc import Callable, Sequence
 
 import apsw
 
-from app.db.commit_queue import Job, Outcome
-from app.db.event_log import INSERT_EVENT, READ_COUNTER, WRITE_COUNTER
+from app.db.commit_queue import Job, Operation, Outcome
+from app.db.event_log import INSERT_EVENT, PROBE, READ_COUNTER, WRITE_COUNTER
+from app.db.grouped import GuardFailed
 from app.db.statements import SQLITE
 from app.domain.errors import InvariantBroken, StoreConflict
 from app.domain.events import RecordedEvent
 
 _INSERT_EVENT = INSERT_EVENT.compiled(SQLITE)
 _READ_COUNTER = READ_COUNTER.compiled(SQLITE)
+_PROBE = PROBE.compiled(SQLITE)
 _WRITE_COUNTER = WRITE_COUNTER.compiled(SQLITE)
 
 _MISUNDERSTOOD = (
@@ -32,6 +34,7 @@ _MISUNDERSTOOD = (
 
 class SqliteWriter:
     """Owns the writing connection. Every method may raise ``apsw.Error``: then nothing of the call was committed.
+    Likewise ``GuardFailed``, when the query ``guard`` found other rows than it expects.
 
     (A commit whose sync fails may still be found after a crash of the machine. That errs to the safe side: an intent
     that was never sent is settled as not placed, a record that must land is written again.)
@@ -41,22 +44,26 @@ class SqliteWriter:
         self._connection = connection
         self._cursor = connection.cursor()
 
-    def commit(self, jobs: Sequence[Job]) -> list[Outcome]:
+    def commit(self, jobs: Sequence[Job], guard: Operation | None) -> list[Outcome]:
         """Write a group in one transaction; one job's conflict rolls back only that job.
 
         Conflicts are rare, so the group is written without savepoints first, and again with them where one turns up.
         """
         try:
-            return self._in_one_transaction(jobs, self._write_all)
+            return self._in_one_transaction(jobs, guard, self._write_all)
         except (StoreConflict, InvariantBroken):
-            return self._in_one_transaction(jobs, self._write_each)
+            return self._in_one_transaction(jobs, guard, self._write_each)
 
     def _in_one_transaction(
-        self, jobs: Sequence[Job], write: Callable[[Sequence[Job], int], tuple[list[Outcome], int]]
+        self,
+        jobs: Sequence[Job],
+        guard: Operation | None,
+        write: Callable[[Sequence[Job], int], tuple[list[Outcome], int]],
     ) -> list[Outcome]:
         execute = self._cursor.execute
         execute("BEGIN IMMEDIATE")
         try:
+            self._look(guard)
             seq_before = self._last_seq()
             outcomes, seq = write(jobs, seq_before)
             if seq != seq_before:
@@ -91,12 +98,13 @@ class SqliteWriter:
             execute("RELEASE unit")
         return outcomes, seq
 
-    def probe(self) -> None:
-        """Find out whether the database takes writes, by one that changes nothing."""
+    def probe(self, guard: Operation | None) -> None:
+        """Find out whether the database takes writes, by one that means nothing."""
         execute = self._cursor.execute
         execute("BEGIN IMMEDIATE")
         try:
-            execute(_WRITE_COUNTER.text, _WRITE_COUNTER.bind({"value": self._last_seq()}))
+            self._look(guard)
+            execute(_PROBE.text, _PROBE.bind({}))
             execute("COMMIT")
         except BaseException:
             self._roll_back()
@@ -121,6 +129,10 @@ class SqliteWriter:
             raise StoreConflict(f"the database holds something else already: {error}") from None
         except _MISUNDERSTOOD as error:
             raise InvariantBroken(f"the database does not understand a write: {error}") from None
+
+    def _look(self, guard: Operation | None) -> None:
+        if guard is not None and len(self._cursor.execute(guard.text, guard.values).fetchall()) != guard.expect_rows:
+            raise GuardFailed
 
     def _last_seq(self) -> int:
         value = self._cursor.execute(_READ_COUNTER.text, _READ_COUNTER.bind({})).get

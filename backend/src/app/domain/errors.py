@@ -132,6 +132,10 @@ class StoreUnavailable(TesError):
     """The database refused a write or a read (scenario C2). Nothing that must be durable may be sent."""
 
 
+class OwnershipLost(StoreUnavailable):
+    """Another process has the account now (scenario C4). Nothing more may be written or sent."""
+
+
 class StoreConflict(TesError):
     """A write found other rows than it expected, and was rolled back whole."""
 

@@ -77,6 +77,10 @@ class Alerter:
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
+    async def tell(self, event: Event) -> None:
+        """Send an alert that can't be recorded, at once."""
+        await asyncio.to_thread(self._send, 0, event)
+
     async def _follow(self, after_seq: int, pool: ThreadPoolExecutor) -> None:
         loop = asyncio.get_running_loop()
         async with self._dispatcher.subscribe(after_seq, {EventType.ALERT_RAISED}) as subscription:

@@ -59,6 +59,10 @@ class EventDispatcher:
     def publish(self, events: Iterable[RecordedEvent]) -> None:
         """Take the events of a commit, in the order of ``seq``: the database's ``follow`` callback. Never waits."""
         for recorded in events:
+            if recorded.seq > self._last_seq + 1:  # another process wrote in between: the log has what we were not told
+                for subscription in self._live:
+                    subscription.fall_back()
+                self._live.clear()
             self._last_seq = recorded.seq
             for subscription in tuple(self._live):
                 if not subscription.offer(recorded, self._queue_limit):
@@ -155,6 +159,11 @@ class Subscription:
             self._waiting.append(recorded)
         self.wake()
         return not self._is_dropped
+
+    def fall_back(self) -> None:
+        """Something is missing between the last live event and the next: read on in the log."""
+        self._is_live = False
+        self.wake()
 
     async def _replay(self) -> None:
         """Read the next page of the log; go live once nothing that was published is missing.

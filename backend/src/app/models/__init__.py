@@ -4,6 +4,19 @@ from app.db.event_log import counters, events
 from app.db.metadata import metadata
 from app.models.decisions import decisions
 from app.models.flags import flags
+from app.models.leases import leases
 from app.models.trades import adjustments, fills, legs, orders, trades
 
-__all__ = ["adjustments", "counters", "decisions", "events", "fills", "flags", "legs", "metadata", "orders", "trades"]
+__all__ = [
+    "adjustments",
+    "counters",
+    "decisions",
+    "events",
+    "fills",
+    "flags",
+    "leases",
+    "legs",
+    "metadata",
+    "orders",
+    "trades",
+]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import bindparam, insert, select, update
 
-from app.db.commit_queue import Job, Outcome
+from app.db.commit_queue import Job, Operation, Outcome
 from app.db.executors import InlineExecutor, ThreadExecutor
 from app.db.grouped import GroupedDatabase
 from app.db.opening import make_database
@@ -41,9 +41,9 @@ def count_commits(database: GroupedDatabase, monkeypatch: pytest.MonkeyPatch) ->
     commits: list[int] = []
     commit = database._commit
 
-    def counted(jobs: Sequence[Job]) -> Sequence[Outcome]:
+    def counted(jobs: Sequence[Job], guard: Operation | None) -> Sequence[Outcome]:
         commits.append(len(jobs))
-        return commit(jobs)
+        return commit(jobs, guard)
 
     monkeypatch.setattr(database, "_commit", counted)
     return commits

@@ -78,6 +78,14 @@ async def test_a_lock_held_elsewhere_is_named_and_health_returns_without_traffic
     assert [recorded.seq for recorded in await sqlite.commit(Unit((), (make_event(),)))] == [1]
 
 
+async def test_a_probe_is_a_write(sqlite: SqliteDatabase, path: Path) -> None:
+    """A row that stays as it was is no write to SQLite, and would find a full disk healthy."""
+    journal = path.with_name("tes.db-wal")
+    before = journal.stat().st_size
+    sqlite._probe(None)
+    assert journal.stat().st_size > before
+
+
 async def test_closing_a_database_that_takes_nothing_ends(path: Path, make_event: MakeEvent) -> None:
     """The process can end; what could not be written is told."""
     database = SqliteDatabase(f"sqlite:///{path}", ThreadExecutor(), busy_timeout_ms=1)

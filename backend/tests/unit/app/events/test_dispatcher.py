@@ -90,6 +90,25 @@ def test_no_interleaving_loses_or_repeats_an_event(steps: list[str], after: int)
     asyncio.run(run())
 
 
+async def test_what_another_process_committed_in_between_is_read_from_the_log() -> None:
+    """Who followed while standing by hears everything after the takeover: only our own commits are published."""
+    log = Log()
+    dispatcher = EventDispatcher(log)
+    subscription = dispatcher.subscribe(0)
+    waiting = asyncio.create_task(take(subscription, 1))
+    await asyncio.sleep(0.01)
+    publish(dispatcher, [log.commit()])
+    assert await waiting == [1]
+    waiting = asyncio.create_task(take(subscription, 4))
+    await asyncio.sleep(0.01)
+    for _ in range(2):
+        log.commit()
+    publish(dispatcher, [log.commit(), log.commit()])
+    assert await waiting == [2, 3, 4, 5]
+    publish(dispatcher, [log.commit()])
+    assert await take(subscription, 1) == [6]
+
+
 async def test_a_slow_follower_is_dropped_and_can_resume() -> None:
     """Publishing never waits; the follower learns where it was, and misses nothing."""
     log = Log()
