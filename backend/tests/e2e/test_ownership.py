@@ -138,8 +138,12 @@ async def events(http: aiohttp.ClientSession, one: Instance) -> list[dict[str, A
 
 async def check_the_position(http: aiohttp.ClientSession, venue: RunningVenue, one: Instance) -> None:
     """One entry, one stop, one target: nobody acted twice."""
-    (trade,) = (await get(http, f"{one.url}/v1/trades"))["items"]
-    assert trade["status"] == "open"
+
+    async def is_open() -> bool:
+        (trade,) = (await get(http, f"{one.url}/v1/trades"))["items"]
+        return bool(trade["status"] == "open")
+
+    await until(is_open)
     orders = (await ledger(http, venue))["accounts"]["default"]["orders"]
     assert sorted(row["type"] for row in orders if row["status"] == "NEW") == ["STOP_MARKET", "TAKE_PROFIT_MARKET"]
     assert len([row for row in orders if row["origType"] == "MARKET"]) == 1

@@ -58,7 +58,7 @@ class Hall:
             market=SimpleNamespace(
                 prepare=prepared,
                 moved_away=lambda _: self.moved_away,
-                entry_ended=self.given_up.append,
+                entries_ended=self.given_up.append,
                 is_hedge_mode=False,
                 prices=SimpleNamespace(last_mark=lambda _: None),
             ),
