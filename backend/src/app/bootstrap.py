@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ from app.db.sqlite import SqliteDatabase
 from app.db.urls import parse_database_url
 from app.domain.errors import ConfigurationError, DecisionRefused, ErrorCode
 from app.domain.ids import IdSource
-from app.domain.policy import AccountPolicy, ExistingPositionPolicy, ExternalPositionPolicy
+from app.domain.policy import AccountPolicy, ExistingPositionPolicy
 from app.domain.ports import Clock, Randomness
 from app.domain.reports import MarkPrice, UserEvent
 from app.events.alerts import Alerter, open_channels
@@ -35,6 +35,7 @@ from app.repositories.events import EventRepository
 from app.repositories.flags import FlagRepository
 from app.repositories.trades import TradeRepository
 from app.services.execution.narration import Narrator
+from app.services.execution.routing import StreamBuilder, Streams
 from app.services.execution.service import ExecutionService
 
 log = structlog.get_logger(__name__)
@@ -154,7 +155,6 @@ def _require_supported(policy: AccountPolicy) -> None:
     unsupported = {
         "TES_RISK_MAX_DAILY_LOSS": policy.risk.maximum_daily_loss is not None,
         "TES_RISK_ON_EXISTING_POSITION": policy.risk.on_existing_position is not ExistingPositionPolicy.REJECT,
-        "TES_RECONCILE_EXTERNAL_POSITIONS": policy.reconcile.external_positions is not ExternalPositionPolicy.TRACK,
     }
     for key, is_wanted in unsupported.items():
         if is_wanted:
@@ -224,25 +224,19 @@ async def _paper_doors(
     }
 
 
-_Streams = Callable[[Callable[[UserEvent], None], Callable[[MarkPrice], None]], list[Callable[[], Awaitable[None]]]]
-
-
 def _streams(
     client: AsterClient, address: VenueAddress, clock: Clock, randomness: Randomness, stack: AsyncExitStack
-) -> _Streams:
+) -> StreamBuilder:
     """Build an account's streams once somebody listens."""
     user_connector = AiohttpStreamConnector(address.user_stream_url)
     market_connector = AiohttpStreamConnector(address.market_stream_url)
     stack.push_async_callback(user_connector.close)
     stack.push_async_callback(market_connector.close)
 
-    def build(
-        on_event: Callable[[UserEvent], None], on_mark: Callable[[MarkPrice], None]
-    ) -> list[Callable[[], Awaitable[None]]]:
-        return [
-            UserStream(client, user_connector, clock, randomness, on_event).run,
-            MarketStream(market_connector, clock, randomness, on_mark).run,
-        ]
+    def build(on_event: Callable[[UserEvent], None], on_mark: Callable[[MarkPrice], None]) -> Streams:
+        user_stream = UserStream(client, user_connector, clock, randomness, on_event)
+        market_stream = MarketStream(market_connector, clock, randomness, on_mark)
+        return Streams(runs=(user_stream.run, market_stream.run), doubt=user_stream.doubt)
 
     return build
 

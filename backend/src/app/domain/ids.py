@@ -28,6 +28,8 @@ class OrderRole(StrEnum):
     TAKE_PROFIT = "take_profit"
     STOP_LOSS = "stop_loss"
     CLOSE = "close"
+    EXTERNAL_STOP = "external_stop"
+    """The stop of a position that the service did not open; it belongs to no trade (contract, section 3: protect)."""
 
     @property
     def is_exit(self) -> bool:
@@ -40,9 +42,10 @@ _LETTER = {
     OrderRole.TAKE_PROFIT: "t",
     OrderRole.STOP_LOSS: "s",
     OrderRole.CLOSE: "c",
+    OrderRole.EXTERNAL_STOP: "x",
 }
 _ROLE = {letter: role for role, letter in _LETTER.items()}
-_PATTERN = re.compile(rf"{PREFIX}\.([{_ALPHABET}]{{{_ID_LENGTH}}})\.([etsc])([1-9][0-9]{{0,5}})")
+_PATTERN = re.compile(rf"{PREFIX}\.([{_ALPHABET}]{{{_ID_LENGTH}}})\.([etscx])([1-9][0-9]{{0,5}})")
 
 
 @dataclass(frozen=True, slots=True)

@@ -124,6 +124,10 @@ class RequestBudget:
         """Seconds of silence left, zero when we may speak."""
         return max(0.0, self._blocked_until - self._clock.monotonic())
 
+    def wait_for(self, weight: int, share: float) -> float:
+        """Seconds until ``weight`` fits into ``share`` of the limit and we may speak; nothing is spent."""
+        return max(self.blocked_for_s, self._weight.wait_for(weight, share))
+
     def admit(self, weight: int, priority: Priority) -> float | None:
         """Spend ``weight`` and return None, or return the seconds to wait and spend nothing.
 
@@ -153,8 +157,12 @@ class RequestBudget:
         if not retry_after_s:
             grown = _FIRST_BACK_OFF_S * 2.0 ** min(self._refusals - 1, 10)
             retry_after_s = _BAN_S if http_status == 418 else min(grown, _LONGEST_BACK_OFF_S)
-        self._blocked_until = max(self._blocked_until, self._clock.monotonic() + retry_after_s)
+        self.keep_silent(retry_after_s)
         return self.blocked_for_s
+
+    def keep_silent(self, seconds: float) -> None:
+        """Send nothing for so long: what the exchange asked for, perhaps of a process before this one."""
+        self._blocked_until = max(self._blocked_until, self._clock.monotonic() + seconds)
 
     def welcomed(self) -> None:
         """Note an answer that was no rate limit: the next back-off starts small again."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -70,6 +71,19 @@ class Market:
         read_at = self._instruments_read_at
         if read_at is None or self._clock.monotonic() - read_at > _INSTRUMENTS_FRESH_S:
             await self._read_instruments()
+
+    def doubt_instruments(self) -> None:
+        """Have them read again soon: the exchange has just refused an order for its symbol (scenario H3)."""
+        self._instruments_read_at = None
+
+    def not_trading(self, assets: Iterable[str]) -> dict[str, str]:
+        """Those of ``assets`` in which no position can be opened any more, with the exchange's word for why."""
+        found = {asset: self._instruments.get(asset) for asset in assets}
+        return {
+            asset: instrument.status if instrument else "not listed"
+            for asset, instrument in found.items()
+            if instrument is None or not instrument.is_trading
+        }
 
     async def _read_instruments(self) -> None:
         self._instruments = dict(await self._client.instruments())

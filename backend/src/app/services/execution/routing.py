@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import structlog
 
 from app.domain.errors import StoreUnavailable
 from app.domain.events import Event, EventType
-from app.domain.ids import ClientOrderId, parse_client_order_id
+from app.domain.ids import ClientOrderId, OrderRole, parse_client_order_id
 from app.domain.money import plain
 from app.domain.ports import Clock
 from app.domain.reports import (
     AccountConfigUpdate,
     AccountUpdate,
     MarginCall,
+    MarkPrice,
     OrderUpdate,
     StreamDown,
     StreamUp,
@@ -27,11 +29,26 @@ from app.repositories.trades import TradeRepository
 from app.services.execution import facts
 from app.services.execution.commands import Alert, Severity
 from app.services.execution.exits import forced_reason
+from app.services.execution.hearing import Hearing
 from app.services.execution.market import Market
 from app.services.execution.narration import Narrator
 from app.services.execution.projection import Projection
+from app.services.execution.reconciliation import Reach
 
 log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Streams:
+    """An account's streams: each of ``runs`` is a task that never ends by itself; ``doubt`` replaces the user stream
+    for the reason given."""
+
+    runs: Sequence[Callable[[], Awaitable[None]]]
+    doubt: Callable[[str], None]
+
+
+StreamBuilder = Callable[[Callable[[UserEvent], None], Callable[[MarkPrice], None]], Streams]
+"""Builds the streams, given where user events and mark prices go."""
 
 
 @dataclass(kw_only=True)
@@ -46,11 +63,15 @@ class StreamRouter:
     on_order: Callable[[str, ClientOrderId, facts.Fact], None]
     on_forced: Callable[[str], None]
     """The exchange itself reduces the position on a symbol."""
-    request_reconciliation: Callable[[], None]
+    request_reconciliation: Callable[[Reach], None]
+    hearing: Hearing
+    exchange_time: Callable[[], datetime]
     is_up: bool = False
 
     def take(self, event: UserEvent) -> None:
         """Hand one event on. Never waits."""
+        if not isinstance(event, StreamUp | StreamDown):
+            self.hearing.heard(None if isinstance(event, UnrecognisedEvent) else event.event_time)
         match event:
             case OrderUpdate():
                 self._order(event)
@@ -64,10 +85,12 @@ class StreamRouter:
                 self._tell_alert(Alert(Severity.CRITICAL, "margin_call", text))
             case StreamUp(had_gap=had_gap):
                 self.is_up = True
+                self.hearing.connected(self.exchange_time())
                 self._tell(EventType.STREAM_CONNECTED, {"had_gap": had_gap})
-                self.request_reconciliation()
+                self.request_reconciliation(Reach.WHOLE if had_gap else Reach.IN_PLAY)
             case StreamDown(reason=reason):
                 self.is_up = False
+                self.hearing.lost()
                 self._tell(EventType.STREAM_LOST, {"reason": reason})
             case UnrecognisedEvent(kind=kind):
                 log.info("stream.unrecognised_event", kind=kind)
@@ -78,6 +101,9 @@ class StreamRouter:
             if event.fill is not None and forced_reason(event.order.client_order_id) is not None:
                 self.on_forced(event.order.symbol)  # liquidation or ADL (W6)
             return  # somebody else's order
+        if key.role is OrderRole.EXTERNAL_STOP:
+            self.request_reconciliation(Reach.IN_PLAY)
+            return  # it belongs to no trade
         fact = facts.OrderStreamed(at=self.clock.now(), report=event.order, fill=event.fill)
         self.on_order(event.order.symbol, key, fact)
 

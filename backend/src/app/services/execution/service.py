@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from datetime import datetime
 from decimal import Decimal
 
@@ -25,7 +25,6 @@ from app.domain.ids import ClientOrderId, IdSource
 from app.domain.money import ZERO
 from app.domain.policy import AccountPolicy
 from app.domain.ports import Clock, Randomness
-from app.domain.reports import MarkPrice, UserEvent
 from app.domain.trades import CloseReason, Trade, TradeSide
 from app.integrations.aster.client import AsterClient
 from app.repositories.decisions import DecisionRepository, StoredDecision
@@ -37,7 +36,9 @@ from app.services.execution import facts, results
 from app.services.execution.commands import Alert, Severity
 from app.services.execution.desk import Desk, DeskTools
 from app.services.execution.evidence import Evidence, seconds_unknown
+from app.services.execution.external import ExternalPositions
 from app.services.execution.halting import Halt, KillSwitch
+from app.services.execution.hearing import Hearing
 from app.services.execution.intake import Intake, RunningDecision, Submission, id_taken
 from app.services.execution.mailbox import MailboxFull
 from app.services.execution.market import Market
@@ -47,8 +48,9 @@ from app.services.execution.projection import AccountView, PositionsView, Projec
 from app.services.execution.reconciler import Reconciler
 from app.services.execution.reconciliation import ReconciliationReport
 from app.services.execution.risk import RiskRefused, laid_bare
-from app.services.execution.routing import StreamRouter
+from app.services.execution.routing import StreamBuilder, StreamRouter, Streams
 from app.services.execution.supervision import Supervisor
+from app.services.execution.troubles import TroubleDesk
 
 log = structlog.get_logger(__name__)
 
@@ -84,9 +86,7 @@ class ExecutionService:
         ids: IdSource,
         clock: Clock,
         randomness: Randomness,
-        streams: Callable[
-            [Callable[[UserEvent], None], Callable[[MarkPrice], None]], list[Callable[[], Awaitable[None]]]
-        ],
+        streams: StreamBuilder,
         store_health: Callable[[], str | None],
     ) -> None:
         self.policy = policy
@@ -100,8 +100,12 @@ class ExecutionService:
         self._store_health = store_health
         self._background = Supervisor(clock, self._on_failure)
         self._kill_switch = KillSwitch(self.account_id, flags, narrator, clock)
+        self._troubles = TroubleDesk(
+            client=client, flags=flags, trades=trades, narrator=narrator, clock=clock, kill_switch=self._kill_switch
+        )
         self._market = Market(client, clock, policy.risk)
         self._projection = Projection()
+        hearing = Hearing()
         self._reconciler = Reconciler(
             policy=policy,
             client=client,
@@ -112,6 +116,11 @@ class ExecutionService:
             clock=clock,
             active_trades=self._active_trades,
             desk=self._desk,
+            external=ExternalPositions(
+                policy=policy, client=client, market=self._market, new_id=ids.new, tell=self._tell_alert
+            ),
+            hearing=hearing,
+            doubt_stream=lambda reason: self._streams.doubt(reason) if self._streams else None,
         )
         self._router = StreamRouter(
             projection=self._projection,
@@ -122,6 +131,8 @@ class ExecutionService:
             on_order=self._on_order,
             on_forced=self._on_forced,
             request_reconciliation=self._reconciler.request,
+            hearing=hearing,
+            exchange_time=client.exchange_time,
         )
         self._intake = Intake(
             account_id=self.account_id,
@@ -143,7 +154,9 @@ class ExecutionService:
             clock=clock,
             randomness=randomness,
             other_exposure=self._exposure_of_others,
-            has_external_position=lambda asset: bool(self._projection.held(asset)),
+            has_external_position=lambda asset: bool(
+                self._projection.held(asset) or self._reconciler.has_external_stop(asset)
+            ),
             on_change=self._on_change,
             on_refused=self._on_refused,
             refuses_entries=self._refuses_entries,
@@ -151,6 +164,7 @@ class ExecutionService:
             background=self._background,
         )
         self._stream_builder = streams
+        self._streams: Streams | None = None
         self._desks: dict[str, Desk] = {}
         self._last_activity: dict[str, datetime] = {}
         self._watchers: dict[str, list[asyncio.Event]] = {}
@@ -352,6 +366,7 @@ class ExecutionService:
             StoreUnavailable: the record can't be read.
         """
         await self._kill_switch.load()
+        await self._troubles.load()
         self._last_activity = await self._trades.last_activity(self.account_id)
         for trade in await self._trades.open_trades(self.account_id):
             self._desk(trade.asset).adopt(trade)
@@ -362,8 +377,9 @@ class ExecutionService:
         await self._connect()
         for desk in tuple(self._desks.values()):
             desk.take_up()
-        for stream in self._stream_builder(self._router.take, self._market.on_mark):
-            self._background.keep_running(stream)
+        self._streams = self._stream_builder(self._router.take, self._market.on_mark)
+        for run in self._streams.runs:
+            self._background.keep_running(run)
         await self._until_stream_is_up()
         await self._reconciler.run_first()
         self._background.keep_running(self._reconciler.keep_reconciled)
@@ -425,9 +441,11 @@ class ExecutionService:
     def _on_failure(self, error: Exception) -> None:
         """An internal step failed: the service goes on, and a human is told."""
         text = f"an internal step failed unexpectedly ({type(error).__name__}); see the log"
-        alert = Alert(Severity.CRITICAL, "internal_error", text)
+        self._tell_alert(Alert(Severity.CRITICAL, "internal_error", text))
+
+    def _tell_alert(self, alert: Alert, asset: str | None = None) -> None:
         try:
-            self._trades.record_events((self._narrator.alert(alert),))
+            self._trades.record_events((self._narrator.alert(alert, asset=asset),))
         except StoreUnavailable as unavailable:
             log.warning("service.alert_not_recorded", code=alert.code, error=str(unavailable))
 
@@ -447,6 +465,9 @@ class ExecutionService:
         store = self._store_health()
         if store is not None:
             reasons.append(f"database: {store}")
+        silent_s = self._client.silent_for_s
+        if silent_s > 0:
+            reasons.append(f"the exchange wants silence for {silent_s:.0f} s more")
         trouble = self._trouble or self._reconciler.trouble
         if trouble is not None:
             reasons.append(trouble)

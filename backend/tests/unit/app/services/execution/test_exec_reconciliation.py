@@ -69,7 +69,7 @@ def test_a_position_nobody_here_opened_is_external() -> None:
     """Scenario H2."""
     (difference,) = differences([], view(position("3", "ETHUSDT"), position("0", "SOLUSDT")))
     assert (difference.kind, difference.asset, difference.trade_id) == (K.POSITION_EXTERNAL, "ETHUSDT", None)
-    assert "not touched" in difference.detail
+    assert "did not open" in difference.detail
 
 
 def test_a_position_of_an_entry_on_its_way_is_not_external() -> None:
@@ -126,4 +126,4 @@ def test_only_what_both_comparisons_show_is_a_difference() -> None:
 
 def test_a_difference_is_json() -> None:
     (difference,) = differences([], view(position("3", "ETHUSDT")))
-    assert set(difference.as_dict()) == {"kind", "asset", "detail", "trade_id", "client_order_id"}
+    assert set(difference.as_dict()) == {"kind", "asset", "detail", "action", "trade_id", "client_order_id"}

@@ -8,8 +8,10 @@ from story import START
 
 from app.domain.errors import StoreUnavailable
 from app.domain.reports import StreamUp
+from app.services.execution.hearing import Hearing
 from app.services.execution.narration import Narrator
 from app.services.execution.projection import Projection
+from app.services.execution.reconciliation import Reach
 from app.services.execution.routing import StreamRouter
 
 
@@ -21,7 +23,7 @@ def test_a_full_database_does_not_take_the_stream_down() -> None:
 
     trades: Any = type("Trades", (), {"record_events": staticmethod(refuse)})()
     nothing: Any = None
-    asked: list[bool] = []
+    asked: list[Reach] = []
     router = StreamRouter(
         projection=Projection(),
         market=nothing,
@@ -30,8 +32,10 @@ def test_a_full_database_does_not_take_the_stream_down() -> None:
         clock=nothing,
         on_order=nothing,
         on_forced=nothing,
-        request_reconciliation=lambda: asked.append(True),
+        request_reconciliation=asked.append,
+        hearing=Hearing(),
+        exchange_time=lambda: START,
     )
     router.take(StreamUp(had_gap=True))
     assert router.is_up
-    assert asked == [True]
+    assert asked == [Reach.WHOLE]
