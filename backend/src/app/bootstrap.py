@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
@@ -136,6 +136,7 @@ async def running(settings: Settings, *, is_ephemeral: bool = False) -> AsyncIte
         for service in services.values():
             stack.push_async_callback(service.stop)
             await service.start()
+        stack.push_async_callback(_drain, tuple(services.values()), settings.shutdown_grace_seconds)
         yield Application(
             settings=settings,
             is_paper=settings.is_paper,
@@ -148,6 +149,11 @@ async def running(settings: Settings, *, is_ephemeral: bool = False) -> AsyncIte
             clock=clock,
             ids=ids,
         )
+
+
+async def _drain(services: Sequence[ExecutionService], grace_s: float) -> None:
+    """Let what is in flight come to rest before anything is stopped, on all accounts at once (C8)."""
+    await asyncio.gather(*(service.drain(grace_s) for service in services))
 
 
 def _require_supported(policy: AccountPolicy) -> None:

@@ -88,6 +88,13 @@ class CloseAsked(_Fact):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FillsBooked(_Fact):
+    """Executions of our orders as the exchange booked them, read before the trade is over."""
+
+    fills: tuple[FillReport, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Accounted(_Fact):
     """Every execution of the trade as the exchange booked it, and the funding received while it was open."""
 
@@ -114,6 +121,7 @@ Fact = (
     | OrderAbsent
     | PositionShown
     | CloseAsked
+    | FillsBooked
     | Accounted
     | Ticked
     | Restarted

@@ -23,6 +23,9 @@ from app.domain.reports import (
 from app.domain.trades import CloseReason, Trade, TradeSide, TradeStatus
 from app.services.execution import facts
 
+_ONE_ATTEMPT = timedelta(seconds=3)
+"""For how long an answer to a placement is waited for."""
+
 
 def fold(trade: Trade, fact: facts.Fact) -> Trade:
     """The trade with ``fact`` taken in.
@@ -47,6 +50,8 @@ def fold(trade: Trade, fact: facts.Fact) -> Trade:
             return _position_shown(trade, fact)
         case facts.CloseAsked():
             return trade if trade.close_reason else replace(trade, close_reason=fact.reason)
+        case facts.FillsBooked():
+            return _with_fills(trade, fact.fills)
         case facts.Accounted():
             return replace(_with_fills(trade, fact.fills), funding=fact.funding, is_accounted=True)
         case facts.Ticked():
@@ -177,11 +182,24 @@ def _position_shown(trade: Trade, fact: facts.PositionShown) -> Trade:
     return replace(trade, externally_reduced=reduced, close_reason=reason)
 
 
+def _given_a_chance(trade: Trade, at: datetime) -> Trade:
+    """A deadline that passed while nobody was there leaves time for one attempt.
+
+    To place the exits takes as long as to close: one request. So what is held is safe no later than by a close, unless
+    the attempt fails; then it is closed, by one attempt later.
+    """
+    is_given_up = trade.protection_failed or trade.close_reason is not None
+    if trade.status is not TradeStatus.PROTECTING or trade.deadline_at is None or trade.deadline_at > at or is_given_up:
+        return trade
+    return replace(trade, deadline_at=at + _ONE_ATTEMPT)
+
+
 def _is_fate_known(order: Order) -> bool:
     return order.is_final or order.transmissions == 0 or (order.is_live and not order.needs_query)
 
 
 def _restarted(trade: Trade, fact: facts.Restarted) -> Trade:
+    trade = _given_a_chance(trade, fact.at)
     if trade.exposure > ZERO:
         # the last close may have been sent and not recorded; its id is not used again (U5)
         trade = replace(trade, close_attempts=trade.close_attempts + 1)

@@ -23,7 +23,13 @@ class Hearing:
         self._since: datetime | None = None
         self._heard_until: datetime | None = None
         self._frames = 0
+        self._executed_until: datetime | None = None
         self._doubted_at: datetime | None = None
+
+    def executed(self, at: datetime) -> None:
+        """Something of ours was executed ``at``, whoever told of it."""
+        if self._executed_until is None or at > self._executed_until:
+            self._executed_until = at
 
     def connected(self, now: datetime) -> None:
         """A connection begins; what happened before it is no news that it owes us."""
@@ -55,6 +61,9 @@ class Hearing:
         if self._doubted_at is not None and now - self._doubted_at < _PATIENCE:
             return None
         untold = [at for at in changes if self._heard_until + _TOLERANCE < at < now - _GRACE]
+        executed = self._executed_until  # an execution's own time is never behind that of its frame
+        if executed is not None and self._heard_until < executed < now - _GRACE:
+            untold.append(executed)
         if untold:
             reason = f"reads show a change at {max(untold):%H:%M:%S} that the stream did not tell"
         elif has_differences and not frames:

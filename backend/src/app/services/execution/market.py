@@ -18,6 +18,7 @@ from app.domain.reports import (
     MarginType,
     MarkPrice,
     PositionReport,
+    PositionSide,
 )
 from app.domain.trades import TradeError
 from app.integrations.aster.client import AsterClient
@@ -57,14 +58,20 @@ class Market:
         self._terms: dict[str, _Terms] = {}
         self.is_hedge_mode = False
 
-    async def start(self) -> None:
-        """Read instruments and modes.
+    async def start(self) -> str | None:
+        """Read instruments and modes; returns what stands in the way of trading, with the fix, or None (scenario L4).
 
         Raises:
             ExchangeError: the exchange can't be read.
         """
         await self._read_instruments()
         self.is_hedge_mode = await self._client.is_hedge_mode()
+        if self._policy.margin_type is MarginType.ISOLATED and await self._client.is_multi_asset_mode():
+            return (
+                "the account is in multi-assets mode, which has no isolated margin: "
+                "unset TES_MARGIN_TYPE, or switch multi-assets mode off at the exchange"
+            )
+        return None
 
     async def refresh(self) -> None:
         """Read the instruments again when they are an hour old: ticks change (fact sheet, section 5)."""
@@ -125,7 +132,13 @@ class Market:
         return ExitRoom(instrument=view.instrument, mark=view.mark.mark_price, book=book, at=self._clock.now())
 
     def learn_positions(self, positions: list[PositionReport]) -> None:
-        """Take leverage and margin type of each symbol from the exchange's position rows."""
+        """Take leverage and margin type of each symbol from the exchange's position rows, and the position mode.
+
+        Hedge mode shows rows for LONG and SHORT only (fact sheet, section 4): should the event that told of a change
+        have been lost, this is where it is made up for.
+        """
+        if positions:
+            self.is_hedge_mode = any(row.position_side is not PositionSide.BOTH for row in positions)
         for row in positions:
             self._margin_types[row.symbol] = row.margin_type
             self._leverage[row.symbol] = LeverageSetting(

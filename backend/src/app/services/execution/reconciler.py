@@ -259,6 +259,7 @@ class Reconciler:
                 | DifferenceKind.POSITION_SMALLER
                 | DifferenceKind.ORDER_NOT_OPEN
                 | DifferenceKind.ORDER_UNRECORDED
+                | DifferenceKind.FILLS_MISSING
             ):
                 if difference.trade_id is not None:
                     self._desk(difference.asset).verify(difference.trade_id)

@@ -38,6 +38,7 @@ class DifferenceKind(StrEnum):
     ORDER_NOT_OPEN = "order_not_open"
     ORDER_UNRECORDED = "order_unrecorded"
     ORDER_ORPHANED = "order_orphaned"
+    FILLS_MISSING = "fills_missing"
 
 
 ACTIONS: Mapping[DifferenceKind, str] = {
@@ -48,6 +49,7 @@ ACTIONS: Mapping[DifferenceKind, str] = {
     DifferenceKind.ORDER_NOT_OPEN: "position and orders are read again; booked, or placed again",
     DifferenceKind.ORDER_UNRECORDED: "taken over by its trade",
     DifferenceKind.ORDER_ORPHANED: "canceled, by its own id",
+    DifferenceKind.FILLS_MISSING: "the executions are read",
 }
 """What is done about each kind; ``docs/reconciliation.md`` says the same, and a test compares them."""
 
@@ -114,7 +116,11 @@ class ReconciliationReport:
 
 def differences(trades: Sequence[Trade], exchange: ExchangeView) -> list[Difference]:
     """Everything in which the record of active ``trades`` and the exchange disagree."""
-    return [*_position_differences(trades, exchange), *_order_differences(trades, exchange)]
+    return [
+        *_position_differences(trades, exchange),
+        *_order_differences(trades, exchange),
+        *_fill_differences(trades),
+    ]
 
 
 def external_positions(trades: Sequence[Trade], exchange: ExchangeView) -> list[PositionReport]:
@@ -201,6 +207,20 @@ def _order_differences(trades: Sequence[Trade], exchange: ExchangeView) -> list[
             )
         )
     return found
+
+
+def _fill_differences(trades: Sequence[Trade]) -> list[Difference]:
+    """Executed quantities whose executions nobody described: their frames got lost, in a crash for one."""
+    return [
+        Difference(
+            kind=DifferenceKind.FILLS_MISSING,
+            asset=trade.asset,
+            detail="executed quantities without their executions",
+            trade_id=trade.id,
+        )
+        for trade in trades
+        if trade.exposure > ZERO and not trade.is_every_fill_known
+    ]
 
 
 def confirmed(before: Sequence[Difference], after: Sequence[Difference]) -> list[Difference]:

@@ -20,7 +20,7 @@ from decimal import Decimal
 
 import structlog
 
-from app.domain.errors import DecisionRefused, ErrorCode, ExchangeError, StoreConflict, StoreUnavailable
+from app.domain.errors import DecisionRefused, ErrorCode, ExchangeError, Refusal, StoreConflict, StoreUnavailable
 from app.domain.ids import ClientOrderId, IdSource
 from app.domain.money import ZERO
 from app.domain.policy import AccountPolicy
@@ -50,6 +50,7 @@ from app.services.execution.reconciliation import ReconciliationReport
 from app.services.execution.risk import RiskRefused, laid_bare
 from app.services.execution.routing import StreamBuilder, StreamRouter, Streams
 from app.services.execution.supervision import Supervisor
+from app.services.execution.transitions import is_in_motion
 from app.services.execution.troubles import TroubleDesk
 
 log = structlog.get_logger(__name__)
@@ -61,6 +62,7 @@ _STREAM_PATIENCE_S = 5.0
 _STREAM_LOOK_S = 0.02
 _CLOSE_PATIENCE_S = 30.0
 _RECORD_PATIENCE_S = 2.0
+_STOPPING = "stopping"
 
 
 class ExecutionService:
@@ -105,7 +107,7 @@ class ExecutionService:
         )
         self._market = Market(client, clock, policy.risk)
         self._projection = Projection()
-        hearing = Hearing()
+        self._hearing = Hearing()
         self._reconciler = Reconciler(
             policy=policy,
             client=client,
@@ -119,7 +121,7 @@ class ExecutionService:
             external=ExternalPositions(
                 policy=policy, client=client, market=self._market, new_id=ids.new, tell=self._tell_alert
             ),
-            hearing=hearing,
+            hearing=self._hearing,
             doubt_stream=lambda reason: self._streams.doubt(reason) if self._streams else None,
         )
         self._router = StreamRouter(
@@ -131,7 +133,7 @@ class ExecutionService:
             on_order=self._on_order,
             on_forced=self._on_forced,
             request_reconciliation=self._reconciler.request,
-            hearing=hearing,
+            hearing=self._hearing,
             exchange_time=client.exchange_time,
         )
         self._intake = Intake(
@@ -316,9 +318,13 @@ class ExecutionService:
         if self._intake.may_change(trade.decision_id, trade.asset):
             action = Action.BUY if trade.side is TradeSide.LONG else Action.SELL
             self._intake.report(trade.decision_id, results.of_trade(trade, action))
+        if trade.fills:
+            self._hearing.executed(trade.fills[-1].time)
         if trade.is_ended:
             for watcher in self._watchers.pop(trade.id, []):
                 watcher.set()
+        if any(order.refusal is Refusal.SYMBOL for order in trade.orders):
+            self._market.doubt_instruments()
         if trade.has_unknown_order or (trade.is_ended and self._projection.held(trade.asset)):
             self._reconciler.request()  # or the frame that shows us flat got lost, and would keep the asset blocked
 
@@ -395,12 +401,13 @@ class ExecutionService:
         while True:
             try:
                 await self._client.start()
-                await self._market.start()
+                obstacle = await self._market.start()
             except ExchangeError as error:
-                self._trouble = f"the exchange can't be reached: {error}"
-                log.warning("service.not_connected", account_id=self.account_id, error=str(error))
-            else:
+                obstacle = f"the exchange can't be reached: {error}"
+            if obstacle is None:
                 return
+            self._trouble = obstacle
+            log.warning("service.not_connected", account_id=self.account_id, error=obstacle)
             await self._clock.sleep(pause_s)
             pause_s = min(pause_s * 2, _LONGEST_CONNECT_PAUSE_S)
 
@@ -432,9 +439,17 @@ class ExecutionService:
                 log.warning("service.record_not_read", account_id=self.account_id, error=str(error))
             await self._clock.sleep(_CONNECT_PAUSE_S)
 
+    async def drain(self, grace_s: float) -> None:
+        """Take nothing new, and wait until every position has its exits or is gone, for so long at most (C8)."""
+        self._trouble = _STOPPING
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(grace_s):
+                while any(is_in_motion(trade) for trade in self._active_trades()):
+                    await self._clock.sleep(_STREAM_LOOK_S)
+
     async def stop(self) -> None:
         """Stop everything that runs; what is in flight is found again at the next start (C8)."""
-        self._trouble = "stopping"
+        self._trouble = _STOPPING
         await self._background.stop()
         await self._client.close()
 

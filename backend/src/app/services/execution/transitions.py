@@ -11,14 +11,14 @@ from enum import StrEnum
 
 from app.domain.errors import ErrorCode, Refusal
 from app.domain.money import ZERO
-from app.domain.orders import Order, OrderState
+from app.domain.orders import IN_FLIGHT, Order, OrderState
 from app.domain.policy import ProtectionPolicy
 from app.domain.trades import Trade, TradeError, TradeStatus, TradeTrigger
 from app.services.execution.commands import Account, Alert, Command, Query, Resolve, Severity
 from app.services.execution.exits import wind_up
 from app.services.execution.facts import Fact
 from app.services.execution.folding import fold
-from app.services.execution.protection import BURST_GRACE_S, Moment, secure
+from app.services.execution.protection import BURST_GRACE_S, Moment, is_secured, secure
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +87,14 @@ def decide(trade: Trade, moment: Moment, policy: ProtectionPolicy) -> Step:
         trade, more = wind_up(trade, moment)
         commands += more
     return Step(trade, tuple(commands))
+
+
+def is_in_motion(trade: Trade) -> bool:
+    """Whether a position is on its way to its exits or out, or an entry to the exchange; a doubt can wait."""
+    phase = _PHASE[trade.status]
+    if phase is _Phase.BEFORE_FILL:
+        return trade.entry.state in IN_FLIGHT
+    return phase is _Phase.LEAVING or (phase is _Phase.EXPOSED and not is_secured(trade))
 
 
 def _become_exposed(trade: Trade, moment: Moment) -> tuple[Trade, list[Command]]:
