@@ -113,6 +113,7 @@ class RequestBudget:
         self._weight = Window(clock, weight_limit_1m, 60.0)
         self._blocked_until = 0.0
         self._refusals = 0
+        self._is_limit_named = False
 
     @property
     def used_weight(self) -> int:
@@ -142,9 +143,15 @@ class RequestBudget:
         self._weight.spend(weight)
         return None
 
-    def settle(self, weight: int, headers: Mapping[str, str] | None) -> None:
-        """End an admission; ``headers`` of the answer, empty when there was none, None when nothing was sent."""
+    def settle(self, weight: int, headers: Mapping[str, str] | None, *, is_refusal: bool = False) -> None:
+        """End an admission; ``headers`` of the answer, empty when there was none, None when nothing was sent.
+
+        Before exchangeInfo has named the limit, an answer beyond the one that we assume shows that it is a higher one.
+        Else a process that starts behind a busy one could not even read exchangeInfo.
+        """
         reported = _number(headers, WEIGHT_HEADER)
+        if reported is not None and not is_refusal and not self._is_limit_named and reported > self._weight.limit:
+            self._weight.limit = 2 * reported
         self._weight.settle(weight, reported, was_sent=headers is not None)
 
     def refused(self, http_status: int, retry_after_s: float | None) -> float:
@@ -171,6 +178,7 @@ class RequestBudget:
     def set_limit(self, weight_limit_1m: int) -> None:
         """Follow the limit that exchangeInfo names."""
         self._weight.limit = weight_limit_1m
+        self._is_limit_named = True
 
 
 class OrderWindows:

@@ -282,16 +282,17 @@ class Gateway:
         headers = _NO_HEADERS if endpoint.security is Security.PUBLIC else self.auth.headers
         timeout_s = self._timeout_s if endpoint.method == "GET" else self._order_timeout_s
         seen: Mapping[str, str] | None = _NO_HEADERS
+        is_refusal = False
         try:
             response = await self._transport.request(
                 endpoint.method, self._paths[endpoint], query, body, headers, timeout_s
             )
-            seen = response.headers
+            seen, is_refusal = response.headers, response.status in (429, 418)
         except TransportNotSent:
             seen = None
             raise
         finally:
-            self.budget.settle(weight, seen)
+            self.budget.settle(weight, seen, is_refusal=is_refusal)
             if orders:
                 self.order_windows.settle(orders, seen)
         return response
