@@ -57,6 +57,8 @@ class Market:
         self._margin_types: dict[str, MarginType] = {}
         self._terms: dict[str, _Terms] = {}
         self.is_hedge_mode = False
+        self.config_changes = 0
+        """How often the stream told of a changed setting; what was read before the last time may be old."""
 
     async def start(self) -> str | None:
         """Read instruments and modes; returns what stands in the way of trading, with the fix, or None (scenario L4).
@@ -131,12 +133,14 @@ class Market:
         book = await self._client.depth(asset)
         return ExitRoom(instrument=view.instrument, mark=view.mark.mark_price, book=book, at=self._clock.now())
 
-    def learn_positions(self, positions: list[PositionReport]) -> None:
+    def learn_positions(self, positions: list[PositionReport], changes_before: int) -> None:
         """Take leverage and margin type of each symbol from the exchange's position rows, and the position mode.
 
         Hedge mode shows rows for LONG and SHORT only (fact sheet, section 4): should the event that told of a change
-        have been lost, this is where it is made up for.
+        have been lost, this is where it is made up for. ``changes_before`` is :attr:`config_changes` before the read.
         """
+        if changes_before != self.config_changes:
+            return
         if positions:
             self.is_hedge_mode = any(row.position_side is not PositionSide.BOTH for row in positions)
         for row in positions:
@@ -147,6 +151,7 @@ class Market:
 
     def on_config(self, update: AccountConfigUpdate) -> None:
         """Somebody changed a setting: what we knew of it is void (scenario Z6)."""
+        self.config_changes += 1
         if update.symbol is not None:
             self._leverage.pop(update.symbol, None)
         if update.is_hedge_mode is not None:

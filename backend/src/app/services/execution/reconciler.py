@@ -23,6 +23,7 @@ from app.domain.trades import Trade
 from app.integrations.aster.client import AsterClient
 from app.repositories.trades import TradeRepository
 from app.services.execution import facts
+from app.services.execution.commands import Alert, Severity
 from app.services.execution.desk import Desk
 from app.services.execution.external import LEFT_ALONE, ExternalPositions
 from app.services.execution.hearing import Hearing
@@ -77,6 +78,7 @@ class Reconciler:
         external: ExternalPositions,
         hearing: Hearing,
         doubt_stream: Callable[[str], None],
+        tell: Callable[[Alert, str], None],
     ) -> None:
         self._policy = policy
         self._client = client
@@ -90,6 +92,7 @@ class Reconciler:
         self._external = external
         self._hearing = hearing
         self._doubt_stream = doubt_stream
+        self._tell = tell
         self._wanted = asyncio.Event()
         self._running = asyncio.Lock()
         self._wants_whole = True
@@ -97,6 +100,7 @@ class Reconciler:
         self._told: frozenset[tuple[str, ...]] | None = None
         self._external_stops: frozenset[str] = frozenset()
         self._with_orders_of_ours: frozenset[str] = frozenset()
+        self._closed_markets: frozenset[str] = frozenset()
         self._trouble: str | None = None
         self._succeeded_at = clock.now()
 
@@ -180,6 +184,7 @@ class Reconciler:
         reach = self._next_reach()
         try:
             await self._market.refresh()
+            self._tell_of_closed_markets()
             await self.run(reach)
         except RateLimited as error:
             # our own reserve for exits, or a silence that readiness tells of by itself
@@ -194,6 +199,14 @@ class Reconciler:
             return False
         self._trouble = None
         return True
+
+    def _tell_of_closed_markets(self) -> None:
+        """Alert once for each asset that we hold and in which nobody can open anything any more (scenario H3)."""
+        closed = self._market.not_trading({trade.asset for trade in self._active_trades()})
+        for asset in closed.keys() - self._closed_markets:
+            text = f"{asset} is {closed[asset]} on the exchange: no entries; look whether its position should be closed"
+            self._tell(Alert(Severity.WARNING, "asset_not_trading", text), asset)
+        self._closed_markets = frozenset(closed)
 
     # --- reading ----------------------------------------------------------------------------------------------------
 
@@ -211,11 +224,12 @@ class Reconciler:
         return _WHOLE_WEIGHT if reach is Reach.WHOLE else _POSITIONS_AND_BALANCES_WEIGHT + len(self._in_play())
 
     async def _read_exchange(self, reach: Reach) -> ExchangeView:
+        config_changes = self._market.config_changes
         positions, balances, orders = await asyncio.gather(
             self._client.positions(), self._client.balances(), self._read_orders(reach)
         )
         self._projection.replace_all(positions, balances, self._clock.now())
-        self._market.learn_positions(positions)
+        self._market.learn_positions(positions, config_changes)
         if reach is Reach.WHOLE:
             self._wants_whole = False
             self._whole_at = self._clock.monotonic()

@@ -64,6 +64,8 @@ class StreamRouter:
     on_forced: Callable[[str], None]
     """The exchange itself reduces the position on a symbol."""
     request_reconciliation: Callable[[Reach], None]
+    has_external_stop: Callable[[str], bool]
+    """Whether a stop of ours protects somebody else's position on an asset."""
     hearing: Hearing
     exchange_time: Callable[[], datetime]
     is_up: bool = False
@@ -117,6 +119,8 @@ class StreamRouter:
                 "reason": event.reason,
             }
             self._tell(EventType.POSITION_UPDATED, data, asset=row.symbol)
+            if self.has_external_stop(row.symbol):
+                self.request_reconciliation(Reach.IN_PLAY)
 
     def _tell(self, type_: EventType, data: dict[str, Any], asset: str | None = None) -> None:
         self._record(self.narrator.event(type_, data, asset=asset))

@@ -122,6 +122,7 @@ class ExecutionService:
                 policy=policy, client=client, market=self._market, new_id=ids.new, tell=self._tell_alert
             ),
             hearing=self._hearing,
+            tell=self._tell_alert,
             doubt_stream=lambda reason: self._streams.doubt(reason) if self._streams else None,
         )
         self._router = StreamRouter(
@@ -133,6 +134,7 @@ class ExecutionService:
             on_order=self._on_order,
             on_forced=self._on_forced,
             request_reconciliation=self._reconciler.request,
+            has_external_stop=self._reconciler.has_external_stop,
             hearing=self._hearing,
             exchange_time=client.exchange_time,
         )

@@ -39,7 +39,7 @@ async def reconciled(before: Trade, after: Trade, open_orders: list[OrderReport]
         client=anything(
             positions=read_nothing, open_orders=read_orders, balances=read_nothing, exchange_time=lambda: START
         ),
-        market=anything(learn_positions=lambda _: None),
+        market=anything(learn_positions=lambda *_: None, config_changes=0),
         projection=Projection(),
         trades=anything(record_events=lambda _: None),
         narrator=Narrator(account_id="default", is_paper=True, new_id=lambda: "id", now=lambda: START),
@@ -49,6 +49,7 @@ async def reconciled(before: Trade, after: Trade, open_orders: list[OrderReport]
         external=anything(),
         hearing=Hearing(),
         doubt_stream=lambda _: None,
+        tell=lambda *_: None,
     )
     await reconciler.run()
     return told

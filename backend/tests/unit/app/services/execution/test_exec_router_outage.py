@@ -33,6 +33,7 @@ def test_a_full_database_does_not_take_the_stream_down() -> None:
         on_order=nothing,
         on_forced=nothing,
         request_reconciliation=asked.append,
+        has_external_stop=lambda _: False,
         hearing=Hearing(),
         exchange_time=lambda: START,
     )
