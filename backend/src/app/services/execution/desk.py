@@ -18,13 +18,21 @@ from typing import TypeVar
 
 import structlog
 
-from app.domain.errors import ErrorCode, ExchangeError, IllegalTransition, NotSent, StoreConflict, StoreUnavailable
+from app.domain.errors import (
+    ErrorCode,
+    ExchangeError,
+    IllegalTransition,
+    NotSent,
+    Refusal,
+    StoreConflict,
+    StoreUnavailable,
+)
 from app.domain.ids import IdSource, OrderRole
 from app.domain.money import ZERO
 from app.domain.orders import Order, OrderState, OrderTrigger
 from app.domain.policy import AccountPolicy
 from app.domain.ports import Clock, Randomness
-from app.domain.reports import NeverSent, Placement, RequestStamp, Unknown
+from app.domain.reports import NeverSent, Placement, Refused, RequestStamp, Unknown
 from app.domain.trades import Trade, TradeError, TradeStatus, TradeTrigger
 from app.integrations.aster.client import AsterClient
 from app.repositories.trades import TradeRepository
@@ -47,6 +55,8 @@ log = structlog.get_logger(__name__)
 _T = TypeVar("_T")
 
 _KEPT_ENDED_TRADES = 32
+_SIGNED_ANEW = 3
+"""How often an entry is signed again at most."""
 _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 10.0
 _BROKEN_TRANSMISSION_FENCE = timedelta(seconds=65)
@@ -341,6 +351,10 @@ class Desk:
         else:
             self.learn(trade.id, facts.EntrySent(at=tools.clock.now()))
             placement = await self._transmit(trade.entry)
+            for _ in range(_SIGNED_ANEW):
+                if not isinstance(placement, Refused) or placement.family is not Refusal.CLOCK:
+                    break
+                placement = await self._sign_anew(message.wish, trade, placement)
         fact = facts.Placed(
             at=tools.clock.now(),
             client_order_id=trade.entry.client_order_id,
@@ -348,6 +362,24 @@ class Desk:
             error=obstacle,
         )
         self.learn(trade.id, fact)
+
+    async def _sign_anew(self, wish: EntryWish, trade: Trade, refused: Refused) -> Placement:
+        """Send an entry whose nonce was refused once more, with another nonce that is on record before it leaves (L2).
+
+        The nonce may be older than the signer's newest hundred when many entries leave together. It was transmitted
+        once, so the refusal proves that nothing was executed.
+        """
+        tools = self._tools
+        try:
+            stamp = tools.client.stamp()
+            entry = replace(trade.entry, stamp=stamp)
+            landing = tools.trades.record_progress(trade, trade.with_order(entry), ())
+            self.learn(trade.id, facts.SignedAnew(at=tools.clock.now(), stamp=stamp))
+            await landing
+        except (NotSent, StoreUnavailable) as error:
+            log.warning("desk.not_signed_anew", asset=self.asset, error=str(error))
+            return refused
+        return refused if self._late_objection(wish) else await self._transmit(entry)
 
     def _give_up_entry(self, message: Enter, trade: Trade, refusal: RiskRefused) -> None:
         self._active.pop(trade.id, None)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
-from app.domain.reports import FillReport, OrderReport, Placement
+from app.domain.reports import FillReport, OrderReport, Placement, RequestStamp
 from app.domain.trades import CloseReason, TradeError
 
 
@@ -21,6 +21,13 @@ class _Fact:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EntrySent(_Fact):
     """The intent is durable, and the entry is being handed to the network."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignedAnew(_Fact):
+    """The entry was refused for its nonce, which proves that it was not executed; it leaves with another one (L2)."""
+
+    stamp: RequestStamp
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +121,7 @@ class Restarted(_Fact):
 
 Fact = (
     EntrySent
+    | SignedAnew
     | Placed
     | CancelAnswered
     | OrderStreamed

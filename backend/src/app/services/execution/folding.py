@@ -36,6 +36,8 @@ def fold(trade: Trade, fact: facts.Fact) -> Trade:
     match fact:
         case facts.EntrySent():
             return replace(trade, entry_sent_at=fact.at)
+        case facts.SignedAnew(stamp=stamp):
+            return trade.with_order(replace(trade.entry, stamp=stamp))
         case facts.Placed():
             return _placed(trade, fact)
         case facts.CancelAnswered():
