@@ -16,13 +16,12 @@ import asyncio
 import json
 import logging
 import tempfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from time import perf_counter
-from typing import Any
 
 import aiohttp
 import structlog
@@ -40,7 +39,7 @@ WEIGHT_OF_A_DIFFERENCE = 30
 LIMIT = 2400
 IDLE_ACCOUNTS, IDLE_TRADES = 20, 5
 PRICE = Decimal(100)
-AT_ONCE = 100
+AT_ONCE = 20
 
 
 class Meter:
@@ -49,7 +48,7 @@ class Meter:
     def __init__(self, venue: RunningVenue) -> None:
         self.requests = 0
         self.weight = 0
-        limits = venue._runtime.limits
+        limits = venue._runtime.limits  # noqa: SLF001 -- it shows its counters nowhere else
         spend = limits.spend_weight
 
         def counted(ip: str, weight: int, now_us: int) -> int:
@@ -126,11 +125,22 @@ async def stage(accounts: Sequence[str], symbols: int, *, interval_s: int) -> As
             await venue.stop()
 
 
+async def until(condition: Callable[[], Awaitable[bool]]) -> None:
+    """Wait until it holds."""
+    while True:
+        if await condition():
+            return
+        await asyncio.sleep(0.02)
+
+
 async def open_trades(on: Stage, account: str, symbols: Sequence[str]) -> None:
     """One protected position on each symbol."""
     service = on.application.service(account)
-    while not service.readiness().is_ready:
-        await asyncio.sleep(0.05)
+
+    async def is_ready() -> bool:
+        return service.readiness().is_ready
+
+    await until(is_ready)
     for start in range(0, len(symbols), AT_ONCE):
         items = [
             {
@@ -162,8 +172,11 @@ async def measure_runs(trades: int, differences: int) -> list[str]:
             started_at = perf_counter()
             report = await service.reconcile()
             took_ms = (perf_counter() - started_at) * 1000
-            while len(await on.application.trades.open_trades("one")) > trades - count:
-                await asyncio.sleep(0.02)
+
+            async def is_settled(left: int = trades - count) -> bool:
+                return len(await on.application.trades.open_trades("one")) <= left
+
+            await until(is_settled)
             requests, weight = on.meter.requests - requests, on.meter.weight - weight
             found = len({difference.trade_id for difference in report.differences})
             bound = BULK_WEIGHT + WEIGHT_OF_A_DIFFERENCE * count

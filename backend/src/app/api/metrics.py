@@ -31,7 +31,10 @@ class Metrics:
             "tes_decisions", "Decisions that ended, by status.", ["status", "account"], registry=self.registry
         )
         self._drift = Counter(
-            "tes_drift", "Differences between record and exchange, by kind.", ["kind", "account"], registry=self.registry
+            "tes_drift",
+            "Differences between record and exchange, by kind.",
+            ["kind", "account"],
+            registry=self.registry,
         )
         self._requests = Counter(
             "tes_http_requests", "HTTP requests answered.", ["method", "status"], registry=self.registry
