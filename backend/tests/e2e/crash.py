@@ -42,6 +42,7 @@ _LONGEST_LIFE_S = 2.0
 _AGAIN = 0.2
 _PAGE = 200
 _EVENTS = 500
+_MOVING = "pending,entering,protecting,closing"
 
 
 class CrashRunFailed(AssertionError):
@@ -128,8 +129,7 @@ class CrashRun:
                 await self._kill("service")  # while it is recovering
             started_at = time.monotonic()
             await self._start()
-            await self._recovered()
-            self.recoveries.append(time.monotonic() - started_at)
+            self.recoveries.append(await self._recovered() - started_at)
             await self._replay()
             self.say(f"{self.killed.total()}/{kills} kills, recovered in {self.recoveries[-1]:.1f} s")
         await self._recovered()
@@ -213,13 +213,15 @@ class CrashRun:
 
     # --- looking ----------------------------------------------------------------------------------------------------
 
-    async def _recovered(self) -> None:
-        """Wait until nothing is wrong any more."""
+    async def _recovered(self) -> float:
+        """Wait until nothing is wrong any more; when the look began that found nothing (looking takes its time)."""
         wrong = ["it was never looked at"]
+        looked_at = 0.0
         try:
             async with asyncio.timeout(RECOVERED_WITHIN_S):
                 while wrong:
                     await asyncio.sleep(_LOOK_S)
+                    looked_at = time.monotonic()
                     wrong = await self._look()
         except TimeoutError:
             text = "\n".join(wrong[:20])
@@ -227,15 +229,17 @@ class CrashRun:
                 f"not recovered after {RECOVERED_WITHIN_S:g} s and {self.killed.total()} kills, seed {self.seed}; "
                 f"logs are in {self.service.folder}\n{text}"
             ) from None
+        return looked_at
 
     async def _look(self) -> list[str]:
         try:
             async with self.http.get(f"{self.url}/readyz") as response:
                 if response.status != 200:
                     return [f"not ready: {await response.text()}"]
+            moving = (await self._get(f"{self.url}/v1/trades?status={_MOVING}"))["items"]
+            if moving:
+                return [f"trade {trade['id']} is {trade['status']}" for trade in moving]
             trades = await self._all(f"{self.url}/v1/trades?limit={_PAGE}")
-            if any(trade["status"] in ("pending", "entering", "protecting", "closing") for trade in trades):
-                return [f"trade {trade['id']} is {trade['status']}" for trade in trades if trade["status"] != "closed"]
             ledger = await self._get(f"{self.venue_url}/sim/ledger")
             return violations(Books(trades, ledger["accounts"]["default"])) + await self._gaps()
         except (aiohttp.ClientError, ConnectionError, TimeoutError) as error:

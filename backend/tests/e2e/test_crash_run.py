@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from crash import RECOVERED_WITHIN_S, crash_run
 
-KILLS = int(os.environ.get("TES_CRASH_KILLS", "5"))
+KILLS = int(os.environ.get("TES_CRASH_KILLS", "4"))
 
 
 @pytest.mark.timeout(120 + KILLS * RECOVERED_WITHIN_S)
