@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from arena import BTC, ETH, Arena, buy, decide, sell, settled, stored, until, until_true
 
-from app.bootstrap import Application
+from app.bootstrap import Application, running
+from app.core.configuration import load_settings
 from app.domain.errors import DecisionRefused
 from app.domain.events import EventType
 
@@ -151,6 +152,22 @@ async def test_a_symbol_that_stops_trading_takes_no_entries_and_lets_us_out(stag
         await until_true(is_tried)
         stage.levers.venue.venue.state.markets[BTC].instrument = instrument
         assert (await closing).status == "closed"
+
+
+async def test_nothing_is_decided_before_the_exchange_was_read(stage: Arena) -> None:
+    """C3: a start that can't read positions answers nothing but "not ready", and closes no trade for it."""
+    async with stage.application() as application:
+        trade_id = (await decide(application.service("default"), buy())).results[0].trade_id
+    await stage.levers.fault({"type": "error", "status": 503}, count=0, method="GET", path="/positionRisk")
+    async with running(load_settings({**stage.environment}, config=None)) as application:
+        service = application.service("default")
+        await until(lambda: "can't be read" in " ".join(service.readiness().reasons))
+        with pytest.raises(DecisionRefused, match="not ready"):
+            await decide(service, sell())
+        assert (await stored(application, trade_id)).status == "open"
+        await stage.levers.heal()
+        await until(lambda: service.readiness().is_ready)
+        assert (await decide(service, sell())).results[0].status == "protected"
 
 
 async def test_after_maintenance_exits_go_first_and_entries_follow(stage: Arena) -> None:

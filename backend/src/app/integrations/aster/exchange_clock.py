@@ -54,7 +54,6 @@ class ExchangeClock:
         self._base_monotonic = 0.0
         self._error_s = 0.0
         self._sampled_at: float | None = None
-        self._is_refused = False
         self.moved_s = 0.0
         """By how many seconds the last sample lies outside of what the estimate before it allowed; ahead is above 0."""
 
@@ -86,11 +85,10 @@ class ExchangeClock:
             return False
         error_s = round_trip / 2
         self.moved_s = self._contradiction_s(server_ms, sent_at + error_s, error_s)
-        if self._sampled_at is None or self._is_refused or self.moved_s or error_s <= self.error_bound_s:
+        if self._sampled_at is None or self.moved_s or error_s <= self.error_bound_s:
             self._base_us = server_ms * 1000
             self._base_monotonic = sent_at + error_s
             self._error_s = error_s
-            self._is_refused = False
         self._sampled_at = received_at
         return True
 
@@ -104,13 +102,6 @@ class ExchangeClock:
         if abs(apart_s) <= allowed_s:
             return 0.0
         return apart_s - allowed_s if apart_s > 0 else apart_s + allowed_s
-
-    def forget(self) -> None:
-        """Take the next sample whatever it is worth: the exchange has just refused our time.
-
-        Until then the old estimate stands, because an exit with a doubtful time is better than none.
-        """
-        self._is_refused = self._sampled_at is not None
 
     def now_us(self) -> int:
         """The exchange's time in microseconds since the epoch.

@@ -339,8 +339,7 @@ class Gateway:
         return self.exchange_clock.now()
 
     async def resynchronise(self) -> None:
-        """Replace a time that the exchange has refused. Raises as :meth:`read` does, without retries."""
-        self.exchange_clock.forget()
+        """Ask again for a time that the exchange has refused. Raises as :meth:`read` does, without retries."""
         _log.warning("aster.clock_refused")
         await self._sample_time()
 

@@ -63,15 +63,6 @@ def test_sample_too_slow_to_trust_is_not_taken() -> None:
     assert not clock.is_synchronised
 
 
-def test_refused_time_is_replaced_by_any_sample_but_serves_until_then() -> None:
-    clock = ExchangeClock(LeapingClock())
-    clock.observe(1_000_000, 999.999, 1000.0)
-    clock.forget()
-    assert clock.now_us() == pytest.approx(1_000_000_500, abs=2)
-    clock.observe(2_000_000, 998.0, 1000.0)
-    assert clock.now_us() == pytest.approx(2_001_000_000, abs=2)
-
-
 def test_milliseconds_survive_the_way_to_datetime_and_back() -> None:
     for milliseconds in (0, 1_776_800_300_736, 253_402_300_799_999):
         assert ms_from_datetime(datetime_from_ms(milliseconds)) == milliseconds
