@@ -50,7 +50,7 @@ async def test_nothing_at_all_is_sent_until_the_time_is_up(
         result = await decide(application.service("default"), buy())
         assert result.results[0].status == "protected"
         told_at = next(at for at, _, status in traffic if status in (418, 429))
-        later = [(at - told_at, what) for at, what, status in traffic if at > told_at + 0.1 and status == 200]
+        later = [(at - told_at, what) for at, what, _ in traffic if at > told_at + 0.1]
         assert later
         assert min(at for at, _ in later) >= 2.9
         alerts = [one.event.data["code"] for one in await application.events.after(0, 10_000)

@@ -485,10 +485,9 @@ class ExecutionService:
         silent_s = self._client.silent_for_s
         if silent_s > 0:
             reasons.append(f"the exchange wants silence for {silent_s:.0f} s more")
-        trouble = self._trouble or self._reconciler.trouble
-        if trouble is not None:
-            reasons.append(trouble)
-        elif not self._router.is_up:
+        troubles = [trouble for trouble in (self._trouble, self._reconciler.trouble) if trouble is not None]
+        reasons += troubles
+        if not troubles and not self._router.is_up:
             reasons.append("the user stream is not connected")
         return Readiness(is_ready=not reasons, reasons=tuple(reasons))
 
