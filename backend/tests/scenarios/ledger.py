@@ -15,6 +15,7 @@ from app.domain.ids import OrderRole, parse_client_order_id
 from app.domain.trades import Trade
 
 ON_THE_BOOK = ("NEW", "PARTIALLY_FILLED")
+REFUSED_FOR_ITS_TIME = (-4225, -1021)
 Row = Mapping[str, Any]
 
 
@@ -35,7 +36,10 @@ class Ledger:
 
 
 def entries_twice(ledger: Ledger, trades: Iterable[Trade]) -> list[str]:
-    """No decision has two entries, on the book or on the wire, and every order of ours belongs to a trade."""
+    """No decision has two entries, on the book or on the wire, and every order of ours belongs to a trade.
+
+    A request that was refused for its nonce or its time was proven not to be executed, so it may be signed anew (L2).
+    """
     decision_of = {trade.id: (trade.decision_id, trade.asset) for trade in trades}
     found: list[str] = []
     on_book: Counter[tuple[str, str]] = Counter()
@@ -48,7 +52,7 @@ def entries_twice(ledger: Ledger, trades: Iterable[Trade]) -> list[str]:
             on_book[decision_of[key.trade_id]] += 1
     for row in ledger.requests:
         key = parse_client_order_id(row["client_order_id"]) if row["method"] == "POST" else None
-        if key is not None and key.role is OrderRole.ENTRY:
+        if key is not None and key.role is OrderRole.ENTRY and row["code"] not in REFUSED_FOR_ITS_TIME:
             on_wire[decision_of.get(key.trade_id, (key.trade_id, "?"))] += 1
     for counter, where in ((on_book, "on the book"), (on_wire, "sent")):
         found += [

@@ -27,6 +27,7 @@ def set_status(stage: Arena, status: str) -> Any:
 
 
 async def events(application: Application, kind: EventType) -> list[dict[str, Any]]:
+    await application.trades.settled()
     return [dict(one.event.data) for one in await application.events.after(0, 10_000) if one.event.type is kind]
 
 

@@ -12,7 +12,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 from typing import TypeVar
 
@@ -27,12 +27,12 @@ from app.domain.errors import (
     StoreConflict,
     StoreUnavailable,
 )
-from app.domain.ids import IdSource, OrderRole
+from app.domain.ids import IdSource
 from app.domain.money import ZERO
 from app.domain.orders import Order, OrderState, OrderTrigger
 from app.domain.policy import AccountPolicy
 from app.domain.ports import Clock, Randomness
-from app.domain.reports import NeverSent, Placement, Refused, RequestStamp, Unknown
+from app.domain.reports import NeverSent, Placement, Refused
 from app.domain.trades import Trade, TradeError, TradeStatus, TradeTrigger
 from app.integrations.aster.client import AsterClient
 from app.repositories.trades import TradeRepository
@@ -46,6 +46,7 @@ from app.services.execution.narration import Narrator
 from app.services.execution.planning import EntryWish, MarketView, new_trade, position_side_for
 from app.services.execution.protection import Moment
 from app.services.execution.risk import Exposure, RiskApproved, RiskRefused, assess, too_old
+from app.services.execution.sending import cancel, transmit
 from app.services.execution.slices import ExitRoom
 from app.services.execution.supervision import Supervisor
 from app.services.execution.transitions import decide
@@ -59,7 +60,6 @@ _SIGNED_ANEW = 3
 """How often an entry is signed again at most."""
 _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 10.0
-_BROKEN_TRANSMISSION_FENCE = timedelta(seconds=65)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -350,11 +350,7 @@ class Desk:
             placement = NeverSent(reason=obstacle.message)
         else:
             self.learn(trade.id, facts.EntrySent(at=tools.clock.now()))
-            placement = await self._transmit(trade.entry)
-            for _ in range(_SIGNED_ANEW):
-                if not isinstance(placement, Refused) or placement.family is not Refusal.CLOCK:
-                    break
-                placement = await self._sign_anew(message.wish, trade, placement)
+            placement = await self._transmit_entry(message.wish, trade)
         fact = facts.Placed(
             at=tools.clock.now(),
             client_order_id=trade.entry.client_order_id,
@@ -363,23 +359,26 @@ class Desk:
         )
         self.learn(trade.id, fact)
 
-    async def _sign_anew(self, wish: EntryWish, trade: Trade, refused: Refused) -> Placement:
-        """Send an entry whose nonce was refused once more, with another nonce that is on record before it leaves (L2).
+    async def _transmit_entry(self, wish: EntryWish, trade: Trade) -> Placement:
+        """Send the entry; refused for its nonce, which proves it not executed, again with one on record before it (L2).
 
-        The nonce may be older than the signer's newest hundred when many entries leave together. It was transmitted
-        once, so the refusal proves that nothing was executed.
+        When many leave together a nonce may be older than the signer's newest hundred.
         """
         tools = self._tools
-        try:
-            stamp = tools.client.stamp()
-            entry = replace(trade.entry, stamp=stamp)
-            landing = tools.trades.record_progress(trade, trade.with_order(entry), ())
-            self.learn(trade.id, facts.SignedAnew(at=tools.clock.now(), stamp=stamp))
-            await landing
-        except (NotSent, StoreUnavailable) as error:
-            log.warning("desk.not_signed_anew", asset=self.asset, error=str(error))
-            return refused
-        return refused if self._late_objection(wish) else await self._transmit(entry)
+        placement = await transmit(tools.client, trade.entry)
+        for _ in range(_SIGNED_ANEW):
+            is_refused = isinstance(placement, Refused) and placement.family is Refusal.CLOCK
+            if not is_refused or self._late_objection(wish):
+                break
+            try:
+                entry = replace(trade.entry, stamp=tools.client.stamp())
+                landing = tools.trades.record_progress(trade, trade.with_order(entry), ())
+                self.learn(trade.id, facts.SignedAnew(at=tools.clock.now(), stamp=entry.stamp))
+                await landing
+            except (NotSent, StoreUnavailable):
+                break
+            placement = await transmit(tools.client, entry)
+        return placement
 
     def _give_up_entry(self, message: Enter, trade: Trade, refusal: RiskRefused) -> None:
         self._active.pop(trade.id, None)
@@ -426,29 +425,13 @@ class Desk:
         task.add_done_callback(lambda done: self._jobs.pop(key, None) if self._jobs.get(key) is done else None)
 
     async def _send(self, trade_id: str, order: Order) -> None:
-        placement = await self._transmit(order)
+        placement = await transmit(self._tools.client, order)
         at = self._tools.clock.now()
         fact = facts.Placed(at=at, client_order_id=order.client_order_id, placement=placement)
         self.learn(trade_id, fact)
 
-    async def _transmit(self, order: Order) -> Placement:
-        """Send once. Should our own code break on the way, the request may have left: that is unknown, not failed."""
-        client = self._tools.client
-        try:
-            return await client.place_order(order.request, order.stamp if order.role is OrderRole.ENTRY else None)
-        except Exception as error:  # whatever broke, an order in flight must not be taken for one that was not sent
-            log.exception("desk.transmission_broke", asset=self.asset, client_order_id=order.client_order_id)
-            dead_after = client.exchange_time() + _BROKEN_TRANSMISSION_FENCE
-            stamp = order.stamp or RequestStamp(value=0, dead_after=dead_after)
-            return Unknown(reason=f"{type(error).__name__} while sending", stamp=stamp)
-
     async def _cancel(self, trade: Trade, client_order_id: str) -> None:
-        placement: Placement
-        try:
-            placement = await self._tools.client.cancel_order(trade.asset, client_order_id)
-        except Exception as error:  # whatever broke, the order must not wait for this answer for ever
-            log.exception("desk.cancel_broke", asset=self.asset, client_order_id=client_order_id)
-            placement = NeverSent(reason=f"{type(error).__name__} while canceling")
+        placement = await cancel(self._tools.client, trade.asset, client_order_id)
         at = self._tools.clock.now()
         self.learn(trade.id, facts.CancelAnswered(at=at, client_order_id=client_order_id, placement=placement))
 

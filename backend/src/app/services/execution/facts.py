@@ -27,7 +27,7 @@ class EntrySent(_Fact):
 class SignedAnew(_Fact):
     """The entry was refused for its nonce, which proves that it was not executed; it leaves with another one (L2)."""
 
-    stamp: RequestStamp
+    stamp: RequestStamp | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

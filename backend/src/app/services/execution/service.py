@@ -27,7 +27,7 @@ from app.domain.policy import AccountPolicy
 from app.domain.ports import Clock, Randomness
 from app.domain.trades import CloseReason, Trade, TradeSide
 from app.integrations.aster.client import AsterClient
-from app.repositories.decisions import DecisionRepository, StoredDecision
+from app.repositories.decisions import DecisionRepository
 from app.repositories.flags import FlagRepository
 from app.repositories.trades import TradeRepository
 from app.schemas.decision import Action, AssetDecision, TradingDecision
@@ -49,6 +49,7 @@ from app.services.execution.reconciler import Reconciler
 from app.services.execution.reconciliation import ReconciliationReport
 from app.services.execution.risk import RiskRefused, laid_bare
 from app.services.execution.routing import StreamBuilder, StreamRouter, Streams
+from app.services.execution.start_up import StartUp
 from app.services.execution.supervision import Supervisor
 from app.services.execution.transitions import is_in_motion
 from app.services.execution.troubles import TroubleDesk
@@ -56,10 +57,7 @@ from app.services.execution.troubles import TroubleDesk
 log = structlog.get_logger(__name__)
 
 _PHASE_PATIENCE_S = 2.0
-_CONNECT_PAUSE_S = 0.5
-_LONGEST_CONNECT_PAUSE_S = 15.0
-_STREAM_PATIENCE_S = 5.0
-_STREAM_LOOK_S = 0.02
+_LOOK_S = 0.02
 _CLOSE_PATIENCE_S = 30.0
 _RECORD_PATIENCE_S = 2.0
 _STOPPING = "stopping"
@@ -167,12 +165,15 @@ class ExecutionService:
             stop_entries=self._kill_switch.trip,
             background=self._background,
         )
+        self._start_up = StartUp(
+            account_id=policy.account_id, client=client, market=self._market, router=self._router,
+            decisions=decisions, trades=trades, clock=clock,
+        )  # fmt: skip
         self._stream_builder = streams
         self._streams: Streams | None = None
         self._desks: dict[str, Desk] = {}
         self._last_activity: dict[str, datetime] = {}
         self._watchers: dict[str, list[asyncio.Event]] = {}
-        self._trouble: str | None = "starting"
 
     # --- 1. a decision comes in -------------------------------------------------------------------------------------
 
@@ -382,47 +383,27 @@ class ExecutionService:
 
     async def _run(self) -> None:
         """Connect, listen, reconcile once, then accept decisions: start-up and recovery are the same path (C3)."""
-        await self._connect()
+        await self._start_up.connect()
         for desk in tuple(self._desks.values()):
             desk.take_up()
         self._streams = self._stream_builder(self._router.take, self._market.on_mark)
         for run in self._streams.runs:
             self._background.keep_running(run)
-        await self._until_stream_is_up()
+        await self._start_up.until_stream_is_up()
         await self._reconciler.run_first()
         self._background.keep_running(self._reconciler.keep_reconciled)
         untouched = await self._resume_decisions()
-        self._trouble = None
+        if self._start_up.trouble != _STOPPING:
+            self._start_up.trouble = None
         if self.halted is not None and self.halted.flatten:
             await self._flatten()  # the process that was asked to may have died on the way
         for running, item in untouched:
             self._background.start(self._carry_out_asset(running, item))
 
-    async def _connect(self) -> None:
-        pause_s = _CONNECT_PAUSE_S
-        while True:
-            try:
-                await self._client.start()
-                obstacle = await self._market.start()
-            except ExchangeError as error:
-                obstacle = f"the exchange can't be reached: {error}"
-            if obstacle is None:
-                return
-            self._trouble = obstacle
-            log.warning("service.not_connected", account_id=self.account_id, error=obstacle)
-            await self._clock.sleep(pause_s)
-            pause_s = min(pause_s * 2, _LONGEST_CONNECT_PAUSE_S)
-
-    async def _until_stream_is_up(self) -> None:
-        waited_s = 0.0
-        while not self._router.is_up and waited_s < _STREAM_PATIENCE_S:
-            await self._clock.sleep(_STREAM_LOOK_S)
-            waited_s += _STREAM_LOOK_S
-
     async def _resume_decisions(self) -> list[tuple[RunningDecision, AssetDecision]]:
         """Take up decisions without an end: trades report by themselves; returns what never got one, to decide anew."""
         untouched: list[tuple[RunningDecision, AssetDecision]] = []
-        for stored, of_decision in await self._read_unfinished():
+        for stored, of_decision in await self._start_up.unfinished_decisions():
             running = self._intake.resume(stored)
             recorded = {trade.asset: trade for trade in of_decision}
             for asset, trade in recorded.items():
@@ -430,28 +411,17 @@ class ExecutionService:
             untouched += [(running, item) for item in running.decision.decisions if item.asset not in recorded]
         return untouched
 
-    async def _read_unfinished(self) -> list[tuple[StoredDecision, list[Trade]]]:
-        """Decisions without an end with the trades that they led to; a record that can't be read is read again."""
-        while True:
-            try:
-                unfinished = await self._decisions.unfinished(self.account_id)
-                return [(one, await self._trades.of_decision(self.account_id, one.decision_id)) for one in unfinished]
-            except StoreUnavailable as error:
-                self._trouble = f"the record can't be read: {error}"
-                log.warning("service.record_not_read", account_id=self.account_id, error=str(error))
-            await self._clock.sleep(_CONNECT_PAUSE_S)
-
     async def drain(self, grace_s: float) -> None:
         """Take nothing new, and wait until every position has its exits or is gone, for so long at most (C8)."""
-        self._trouble = _STOPPING
+        self._start_up.trouble = _STOPPING
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(grace_s):
                 while any(is_in_motion(trade) for trade in self._active_trades()):
-                    await self._clock.sleep(_STREAM_LOOK_S)
+                    await self._clock.sleep(_LOOK_S)
 
     async def stop(self) -> None:
         """Stop everything that runs; what is in flight is found again at the next start (C8)."""
-        self._trouble = _STOPPING
+        self._start_up.trouble = _STOPPING
         await self._background.stop()
         await self._client.close()
 
@@ -485,7 +455,7 @@ class ExecutionService:
         silent_s = self._client.silent_for_s
         if silent_s > 0:
             reasons.append(f"the exchange wants silence for {silent_s:.0f} s more")
-        troubles = [trouble for trouble in (self._trouble, self._reconciler.trouble) if trouble is not None]
+        troubles = [trouble for trouble in (self._start_up.trouble, self._reconciler.trouble) if trouble is not None]
         reasons += troubles
         if not troubles and not self._router.is_up:
             reasons.append("the user stream is not connected")
