@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 
-from app.api import control, decisions, description, health, records, stream
+from app.api import control, decisions, description, health, records, stream, webhooks
 from app.api.access import token_book
 from app.api.description import DESCRIPTION, TAGS, TITLE
 from app.api.edge import Edge
@@ -48,16 +48,9 @@ def create_app(application: Application) -> FastAPI:
     app.state.application = application
     app.state.metrics = metrics
     app.state.tokens = token_book(application)
-    for router in (
-        decisions.router,
-        control.router,
-        records.router,
-        health.router,
-        stream.router,
-        description.router,
-        status_page,
-    ):
-        app.include_router(router)
+    for room in (decisions, webhooks, control, records, health, stream, description):
+        app.include_router(room.router)
+    app.include_router(status_page)
     app.add_middleware(Edge, clock=application.clock)
     app.add_middleware(RequestCounter, metrics=metrics)
     install_problem_handlers(app)

@@ -50,11 +50,11 @@ _BODY: dict[str, Any] = {
         },
     }
 }
-_REPLAY = {
+REPLAY_HEADER = {
     "description": "`true` when this decision was sent before: this is what became of it then; nothing was traded now",
     "schema": {"type": "string", "enum": ["true"]},
 }
-_LOCATION = {
+LOCATION_HEADER = {
     "description": "where its result will be",
     "required": True,
     "schema": {"type": "string", "format": "uri-reference"},
@@ -69,13 +69,13 @@ _LOCATION = {
     responses={
         200: {
             "description": "Ended, as executed, partial, rejected or failed; or a replay of an earlier decision",
-            "headers": {"Idempotent-Replay": _REPLAY},
+            "headers": {"Idempotent-Replay": REPLAY_HEADER},
             "content": {"application/json": {"example": RESULT}},
         },
         202: {
             "model": ExecutionResult,
             "description": "Still at work: ask again at Location",
-            "headers": {"Idempotent-Replay": _REPLAY, "Location": _LOCATION},
+            "headers": {"Idempotent-Replay": REPLAY_HEADER, "Location": LOCATION_HEADER},
         },
         **may_refuse(
             {
@@ -94,8 +94,15 @@ async def submit_decision(
     ] = 30,
 ) -> Response:
     """Execute a decision once. The same `decision_id` with the same body answers with the first result."""
-    application = application_of(request)
-    decision = parse_decision(await read_body(request))
+    return await answer(application_of(request), parse_decision(await read_body(request)), wait)
+
+
+async def answer(application: Application, decision: TradingDecision, wait: float) -> Response:
+    """Submit a decision and wait for its end, at most ``wait`` seconds.
+
+    Raises:
+        DecisionRefused: the whole of it was refused.
+    """
     submission = await application.service(decision.account_id).submit(decision)
     result = submission.result
     if result.status is ResultStatus.PENDING and wait > 0:
