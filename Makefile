@@ -8,16 +8,19 @@ ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := src tests benchmarks
+# What looks for passwords by their names or by chance finds test data; keys and tokens of known shapes it is.
+SECRET_PLUGINS := $(addprefix --disable-plugin ,HexHighEntropyString Base64HighEntropyString KeywordDetector \
+  BasicAuthDetector IPPublicDetector)
 LOCK := --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url
 
 # The first that runs and is 3.11 or newer; versions with wheels for everything in the lock file come first.
 PYTHON ?= $(shell for name in python3.13 python3.12 python3.11 python3; do \
 	"$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$name"; break; }; done)
 
-.PHONY: help run test check bench soak clean lock
+.PHONY: help run test check bench soak broken-rules clean lock
 
 help: ## show what can be made
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
 
 run: $(VENV)/.run ## run the service on paper money with a sample decision; ARGS=--once stops after the result
 	@$(BIN)/tes run --paper --submit examples/decision.json $(ARGS)
@@ -25,11 +28,13 @@ run: $(VENV)/.run ## run the service on paper money with a sample decision; ARGS
 test: $(VENV)/.dev ## run the whole test suite; ARGS goes to pytest
 	@cd backend && ../$(BIN)/python -m pytest -n 2 --dist loadscope $(ARGS)
 
-check: $(VENV)/.dev ## lint, format, types and the direction of imports
+check: $(VENV)/.dev ## lint, format, types, the direction of imports, no secret in a file, packages that fit together
 	@cd backend && ../$(BIN)/ruff check $(SOURCES)
 	@cd backend && ../$(BIN)/ruff format --check $(SOURCES)
 	@cd backend && ../$(BIN)/mypy
 	@cd backend && ../$(BIN)/lint-imports
+	@git ls-files -z | xargs -0 $(BIN)/detect-secrets-hook $(SECRET_PLUGINS) && echo "no secret in a file"
+	@$(BIN)/python -m pip check --disable-pip-version-check
 
 bench: $(VENV)/.dev ## run every benchmark
 	@cd backend && for file in benchmarks/*.py; do echo "== $$file"; ../$(BIN)/python "$$file"; done
@@ -37,6 +42,9 @@ bench: $(VENV)/.dev ## run every benchmark
 soak: $(VENV)/.dev ## a storm of a thousand trades, then every property test with many more examples; ARGS goes to pytest
 	@cd backend && TES_STORM_TRADES=1000 ../$(BIN)/python -m pytest tests/scenarios -s $(ARGS)
 	@cd backend && ../$(BIN)/python -m pytest -n 2 -m hypothesis --hypothesis-profile=soak --timeout=3600 $(ARGS)
+
+broken-rules: $(VENV)/.dev ## break each rule on purpose and see its tests fail; ARGS=--list shows them, ARGS="U1 P" chooses
+	@cd backend && ../$(BIN)/python tests/broken_rules/run.py $(ARGS)
 
 lock: $(VENV)/.uv ## renew the lock files from backend/pyproject.toml
 	@cd backend && ../$(VENV)/uv/bin/uv pip compile $(LOCK) -o requirements.lock pyproject.toml requirements-build.in

@@ -86,7 +86,7 @@ class Storm:
     async def _decide(self, decision_id: str, asset: str) -> AssetResult:
         is_long = self.dice.random() < 0.5
         # as the service last saw the price: the market itself may be elsewhere by now
-        mark = self.application.service("default")._market.last_mark(asset)
+        mark = self.application.service("default")._market.prices.last_mark(asset)
         price = float(mark.mark_price) if mark else self.prices[asset]
         away = _DISTANCE if is_long else -_DISTANCE
         wish = {

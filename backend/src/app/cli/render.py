@@ -119,7 +119,7 @@ def result_table(result: Document) -> FittingTable:
             _short(item.get("fill_price")),
             None if item.get("leverage") is None else f"{item['leverage']}x",
             _exit(item, "take_profit"),
-            _exit(item, "stop_loss"),
+            _exit(item, "stop_loss") or _exit(item, "trailing_stop"),
             _milliseconds(item),
         )
         for item in result["results"]

@@ -234,7 +234,9 @@ async def demonstrate(application: Application, body: bytes) -> None:
     bare = [
         item.asset
         for item, asked in zip(result.results, decision.decisions, strict=True)
-        if asked.action.is_entry and (asked.tp_price or asked.sl_price) and item.status is not AssetStatus.PROTECTED
+        if asked.action.is_entry
+        and (asked.tp_price or asked.sl_price or asked.trailing_stop)
+        and item.status is not AssetStatus.PROTECTED
     ]
     if not result.success or bare:
         raise CommandFailed(f"the sample ended {result.status.value}; not protected: {', '.join(bare) or 'none'}")

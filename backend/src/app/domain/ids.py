@@ -27,6 +27,7 @@ class OrderRole(StrEnum):
     ENTRY = "entry"
     TAKE_PROFIT = "take_profit"
     STOP_LOSS = "stop_loss"
+    TRAILING_STOP = "trailing_stop"
     CLOSE = "close"
 
     @property
@@ -39,10 +40,11 @@ _LETTER = {
     OrderRole.ENTRY: "e",
     OrderRole.TAKE_PROFIT: "t",
     OrderRole.STOP_LOSS: "s",
+    OrderRole.TRAILING_STOP: "r",
     OrderRole.CLOSE: "c",
 }
 _ROLE = {letter: role for role, letter in _LETTER.items()}
-_PATTERN = re.compile(rf"{PREFIX}\.([{_ALPHABET}]{{{_ID_LENGTH}}})\.([etsc])([1-9][0-9]{{0,5}})")
+_PATTERN = re.compile(rf"{PREFIX}\.([{_ALPHABET}]{{{_ID_LENGTH}}})\.([{''.join(_ROLE)}])([1-9][0-9]{{0,5}})")
 
 
 @dataclass(frozen=True, slots=True)

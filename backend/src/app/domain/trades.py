@@ -147,16 +147,21 @@ class CloseReason(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Leg:
-    """A wished exit: take profit or stop loss.
+    """A wished exit: take profit, stop loss or trailing stop.
 
     ``trigger_price`` is on the tick; ``limit_price`` only for order types that rest as limits. ``attempts`` counts
     placements towards the failure policy; resizing is not an attempt. ``retry_at`` is the earliest next placement.
+
+    A trailing stop triggers ``callback_rate`` percent from the best price since it was active: at once, or from
+    ``activation_price`` on. Its ``trigger_price`` is the planned one, should the market turn as soon as it is active.
     """
 
     role: OrderRole
     order_type: OrderType
     trigger_price: Decimal
     limit_price: Decimal | None = None
+    activation_price: Decimal | None = None
+    callback_rate: Decimal | None = None
     working_type: WorkingType = WorkingType.MARK_PRICE
     attempts: int = 0
     retry_at: datetime | None = None

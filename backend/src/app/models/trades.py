@@ -65,6 +65,8 @@ legs = Table(
     Column("working_type", Name(WorkingType), nullable=False),
     Column("attempts", Whole, nullable=False),
     Column("retry_at", UtcDateTime),
+    Column("activation_price", Money),
+    Column("callback_rate", Money),
     UniqueConstraint("trade_id", "role"),
     sqlite_strict=True,
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, Any, Self
 
@@ -19,8 +20,8 @@ from pydantic import (
     model_validator,
 )
 
-from app.domain.money import plain
-from app.schemas.fields import Leverage, NonNegative, Percentage, Positive, PositivePercentage, UtcTime
+from app.domain.money import is_multiple, plain
+from app.schemas.fields import Leverage, NonNegative, Number, Percentage, Positive, PositivePercentage, UtcTime
 from app.schemas.json_text import explain, invalid, read_object
 
 MAXIMUM_ASSETS = 200
@@ -100,6 +101,28 @@ def _rules_between_fields(schema: dict[str, Any]) -> None:
     ]
 
 
+_TENTHS = {"enum": [form(number) for number in range(1, 51) for form in (lambda n: n / 10, lambda n: str(n / 10))]}
+"""0.1 to 5.0, as numbers and as text: JSON Schema's ``multipleOf`` is no use with binary fractions."""
+
+
+class TrailingStop(_Strict):
+    """A stop that follows the best price at a distance of ``callback_rate`` percent.
+
+    Without ``activation_price`` it follows from the start, and counts as a stop loss. With it, it rests idle until the
+    market has reached that price, so it can only stand beside ``sl_price``.
+    """
+
+    callback_rate: Annotated[Number, Field(ge=Decimal("0.1"), le=5), WithJsonSchema(_TENTHS, mode="validation")]
+    activation_price: Positive | None = None
+
+    @field_validator("callback_rate")
+    @classmethod
+    def _whole_tenths(cls, value: Decimal) -> Decimal:
+        if not is_multiple(value, Decimal("0.1")):
+            raise ValueError(f"callback_rate is a percentage in steps of 0.1, not {plain(value)}")
+        return value
+
+
 class AssetDecision(_Strict):
     """The decision on one asset. Unknown fields are refused: a misspelt ``sl_price`` must not leave a position bare."""
 
@@ -111,6 +134,7 @@ class AssetDecision(_Strict):
     leverage: Leverage | None = None
     tp_price: Positive | None = None
     sl_price: Positive | None = None
+    trailing_stop: TrailingStop | None = None
     position_adjustment: PositionAdjustment | None = None
     order_adjustment: OrderAdjustment | None = None
     exit_plan: Annotated[str, Field(max_length=_TEXT_LIMIT)] | None = None

@@ -69,6 +69,8 @@ class OrderDocument(_Document):
     average_price: Number | None
     price: Number | None
     stop_price: Number | None
+    activation_price: Number | None
+    callback_rate: Number | None
     time_in_force: TimeInForce | None
     working_type: WorkingType | None
     reduce_only: bool
@@ -197,6 +199,8 @@ def order_document(order: Order) -> OrderDocument:
         average_price=order.average_price or None,
         price=request.price,
         stop_price=request.stop_price,
+        activation_price=request.activation_price,
+        callback_rate=request.callback_rate,
         time_in_force=request.time_in_force,
         working_type=request.working_type,
         reduce_only=request.reduce_only,

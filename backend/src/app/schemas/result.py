@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from app.domain.errors import ErrorCode
 from app.schemas.decision import Action
@@ -68,11 +68,12 @@ class OrderReference(_Value):
 
 
 class ResultOrders(_Value):
-    """The orders of one asset's result."""
+    """The orders of one asset's result; ``trailing_stop`` is only there where one was asked for."""
 
     entry: OrderReference | None = None
     take_profit: OrderReference | None = None
     stop_loss: OrderReference | None = None
+    trailing_stop: OrderReference | None = Field(default=None, exclude_if=lambda value: value is None)
     close: OrderReference | None = None
 
 

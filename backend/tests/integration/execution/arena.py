@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pytest
 
 from app.bootstrap import Application, running
 from app.core.configuration import load_settings
@@ -22,7 +24,8 @@ from app.services.execution.service import ExecutionService
 from aster_sim.server import AccountSpec, RunningVenue, VenueConfig, start_venue
 
 BTC, ETH = "BTCUSDT", "ETHUSDT"
-PATIENCE_S = 30.0
+PATIENCE_S = float(os.environ.get("ARENA_PATIENCE_S", "30"))
+"""How long a test waits for what must come; shorter where a rule is broken on purpose."""
 
 
 @dataclass
@@ -53,6 +56,14 @@ class Levers:
     async def by_hand(self, **order: str) -> Any:
         """The human at the exchange places an order."""
         return await self.call("POST", "/orders", {"account": "default", "type": "MARKET", **order})
+
+    async def requests(self, method: str, path: str, **params: str) -> list[dict[str, Any]]:
+        """What the venue received on one order endpoint, oldest first, with at least these parameters."""
+        return [
+            row
+            for row in (await self.ledger())["requests"]
+            if row["method"] == method and row["path"].endswith(path) and params.items() <= row["params"].items()
+        ]
 
     async def ledger(self) -> Any:
         """Everything that the venue knows."""
@@ -102,8 +113,11 @@ class Arena:
 
 
 @asynccontextmanager
-async def arena(database: Path, **config: Any) -> AsyncIterator[Arena]:
-    """A venue with manual prices and one account, and settings that lead to it; ``config`` as in ``VenueConfig``."""
+async def arena(database: Path | str, **config: Any) -> AsyncIterator[Arena]:
+    """A venue with manual prices and one account, and settings that lead to it; ``config`` as in ``VenueConfig``.
+
+    ``database`` is a file, or the URL of a database.
+    """
     config = {"seed": 3, **config}
     venue = await start_venue(
         VenueConfig(prices="manual", accounts=[AccountSpec("default", Decimal(100_000))], **config)
@@ -111,7 +125,7 @@ async def arena(database: Path, **config: Any) -> AsyncIterator[Arena]:
     keys = venue.accounts[0]
     environment = {
         "TES_VENUE": "testnet",
-        "TES_DATABASE_URL": f"sqlite:///{database}",
+        "TES_DATABASE_URL": database if isinstance(database, str) else f"sqlite:///{database}",
         "TES_API_TOKEN": "arena-token-0123456789",
         "TES_ASTER_REST_URL": venue.rest_url,
         "TES_ASTER_WS_URL": venue.ws_url,
@@ -134,27 +148,32 @@ async def arena(database: Path, **config: Any) -> AsyncIterator[Arena]:
 async def until(condition: Callable[[], object], patience_s: float = PATIENCE_S) -> None:
     """Wait until ``condition`` holds."""
 
-    async def look() -> None:
-        while not condition():
-            await asyncio.sleep(0.005)
+    async def look() -> object:
+        return condition()
 
-    await asyncio.wait_for(look(), patience_s)
+    await until_true(look, patience_s)
 
 
 async def until_true(condition: Callable[[], Awaitable[object]], patience_s: float = PATIENCE_S) -> None:
-    """Wait until an awaited ``condition`` holds."""
+    """Wait until an awaited ``condition`` holds; the test fails when it does not."""
 
     async def look() -> None:
         while not await condition():
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.005)
 
-    await asyncio.wait_for(look(), patience_s)
+    try:
+        await asyncio.wait_for(look(), patience_s)
+    except TimeoutError:
+        pytest.fail(f"waited {patience_s:g} s in vain for {getattr(condition, '__qualname__', condition)}")
 
 
 async def decide(service: ExecutionService, *items: dict[str, Any], **fields: Any) -> ExecutionResult:
-    """Send a decision and follow it to its end."""
+    """Send a decision and follow it to its end; the test fails when there is none."""
     decision = parse_decision(json.dumps({"decisions": list(items), **fields}))
-    return await asyncio.wait_for(service.execute(decision), PATIENCE_S)
+    try:
+        return await asyncio.wait_for(service.execute(decision), PATIENCE_S)
+    except TimeoutError:
+        pytest.fail(f"no result within {PATIENCE_S:g} s")
 
 
 def buy(asset: str = BTC, **changes: Any) -> dict[str, Any]:

@@ -27,12 +27,6 @@ async def lost_for_good(stage: Arena, window_s: str) -> tuple[AssetResult, timed
         return result, trade.closed_at - trade.created_at
 
 
-async def requests(stage: Arena, path: str) -> list[dict[str, Any]]:
-    """What the venue received on one endpoint."""
-    rows = (await stage.levers.ledger())["requests"]
-    return [row for row in rows if row["path"].endswith(path) and row["method"] == "POST"]
-
-
 async def test_noop_with_the_same_nonce_ends_the_doubt_long_before_the_fence(stage: Arena) -> None:
     await stage.levers.fault({"type": "drop_before"}, **ENTRY)
     result, doubt = await lost_for_good(stage, "30")
@@ -40,8 +34,8 @@ async def test_noop_with_the_same_nonce_ends_the_doubt_long_before_the_fence(sta
     assert result.error is not None
     assert result.error.code == "outcome_unknown"
     assert doubt < timedelta(seconds=15)
-    assert [row["nonce"] for row in await requests(stage, "/noop")] == [
-        row["nonce"] for row in await requests(stage, "/order")
+    assert [row["nonce"] for row in await stage.levers.requests("POST", "/noop")] == [
+        row["nonce"] for row in await stage.levers.requests("POST", "/order")
     ]
     assert await stage.levers.orders(symbol=BTC) == []
 
@@ -80,7 +74,7 @@ async def test_noop_without_success_proves_nothing(stage: Arena) -> None:
     await stage.levers.fault({"type": "error", "status": 400, "code": -4225, "msg": "Nonce Expired"}, **NOOP)
     result, doubt = await lost_for_good(stage, "2")
     assert result.status is AssetStatus.FAILED
-    assert len(await requests(stage, "/noop")) == 1
+    assert len(await stage.levers.requests("POST", "/noop")) == 1
     assert doubt > timedelta(seconds=6.5)
 
 
@@ -90,7 +84,7 @@ async def test_entry_stuck_on_its_way_is_killed_by_the_noop_and_never_executes(s
     assert result.status is AssetStatus.FAILED
     assert doubt < timedelta(seconds=9)
     async with asyncio.timeout(15):
-        while (entry := (await requests(stage, "/order"))[0])["outcome"] == "pending":
+        while (entry := (await stage.levers.requests("POST", "/order"))[0])["outcome"] == "pending":
             await asyncio.sleep(0.05)
     assert entry["code"] == -4225
     assert await stage.levers.orders(symbol=BTC) == []
@@ -106,4 +100,4 @@ async def test_entry_that_was_executed_all_along_is_found_although_a_noop_was_tr
         async with stage.application(TES_ASTER_NONCE_WINDOW_SECONDS="30") as application:
             result = (await decide(application.service("default"), buy())).results[0]
             assert result.status is AssetStatus.PROTECTED
-        assert [row["code"] for row in await requests(stage, "/noop")] == [-4225]
+        assert [row["code"] for row in await stage.levers.requests("POST", "/noop")] == [-4225]

@@ -27,7 +27,7 @@ from app.services.execution.commands import (
     Severity,
     WakeAt,
 )
-from app.services.execution.protection import BURST_GRACE_S, Moment, retire, send
+from app.services.execution.protection import BURST_GRACE_S, REASON_OF_EXIT, Moment, retire, send
 from app.services.execution.slices import ExitRoom, next_slice
 
 _FIRST_PAUSE_S = 0.2
@@ -38,11 +38,6 @@ _BOOK_FRESH = timedelta(seconds=1)
 _BOOK_PATIENCE = timedelta(seconds=3)
 """A book that can't be read must not hold the close up for longer; then it is tried at market again."""
 _UNFIT_SLICE = frozenset({Refusal.FILTER, Refusal.FORMAT, Refusal.CONFIG, Refusal.OTHER, Refusal.UNRECOGNISED})
-
-_REASON_OF_ROLE = {
-    OrderRole.STOP_LOSS: CloseReason.STOP_LOSS,
-    OrderRole.TAKE_PROFIT: CloseReason.TAKE_PROFIT,
-}
 
 _FORCED_BY_PREFIX = {"autoclose-": CloseReason.LIQUIDATION, "adl_autoclose": CloseReason.ADL}
 _FORCED_TEXT = {
@@ -154,7 +149,7 @@ def _pause(trade: Trade, latest: Order, moment: Moment) -> Trade:
 def _free_own_exits(trade: Trade, moment: Moment) -> tuple[Trade, list[Command]]:
     commands: list[Command] = []
     for order in trade.orders:
-        if order.role in _REASON_OF_ROLE:
+        if order.role in REASON_OF_EXIT:
             trade, more = retire(trade, order, moment.now)
             commands += more
     return trade, commands
@@ -198,14 +193,14 @@ def _told_by_fills(trade: Trade) -> CloseReason:
     """The reason that the executions tell: what reduced the position most is why it is closed."""
     by_role = {
         role: sum((trade.executed(order) for order in trade.orders_of(role)), start=ZERO)
-        for role in (OrderRole.STOP_LOSS, OrderRole.TAKE_PROFIT, OrderRole.CLOSE)
+        for role in (*REASON_OF_EXIT, OrderRole.CLOSE)
     }
     role = max(by_role, key=lambda role: by_role[role])
     if trade.externally_reduced > by_role[role]:
         return _told_by_takers(trade) or trade.close_reason or CloseReason.MANUAL
     if role is OrderRole.CLOSE:
         return trade.close_reason or CloseReason.MANUAL
-    return _REASON_OF_ROLE[role]
+    return REASON_OF_EXIT[role]
 
 
 def _told_by_takers(trade: Trade) -> CloseReason | None:

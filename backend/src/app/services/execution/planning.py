@@ -72,7 +72,10 @@ def plan_entry(wish: EntryWish, market: MarketView, leverage: int, policy: Accou
         quantity=quantity,
         notional=quantity * price,
         reference_price=price,
-        legs=plan_legs(wish.side, item, market.instrument, policy.protection),
+        legs=(
+            *plan_legs(wish.side, item, market.instrument, policy.protection),
+            *plan_trailing_leg(wish.side, item, price, market.instrument, policy.protection),
+        ),
     )
 
 
@@ -110,6 +113,27 @@ def plan_leg(
         factor = 1 - offset if exit_side is Side.SELL else 1 + offset
         limit = instrument.price_at_nearest_tick(trigger * factor)
     return Leg(role=role, order_type=order_type, trigger_price=trigger, limit_price=limit, working_type=working_type)
+
+
+def plan_trailing_leg(
+    side: TradeSide, item: AssetDecision, price: Decimal, instrument: Instrument, policy: ProtectionPolicy
+) -> tuple[Leg, ...]:
+    """The wished trailing stop, or nothing; ``price`` is the mark price from which it would follow at once."""
+    wish = item.trailing_stop
+    if wish is None:
+        return ()
+    activation = instrument.price_at_nearest_tick(wish.activation_price) if wish.activation_price else None
+    turn = (activation or price) * (1 - side.sign * wish.callback_rate / 100)
+    return (
+        Leg(
+            role=OrderRole.TRAILING_STOP,
+            order_type=OrderType.TRAILING_STOP_MARKET,
+            trigger_price=instrument.price_at_nearest_tick(turn),
+            activation_price=activation,
+            callback_rate=wish.callback_rate,
+            working_type=policy.working_type,
+        ),
+    )
 
 
 def new_trade(plan: EntryPlan, *, trade_id: str, account_id: str, position_side: PositionSide, now: datetime) -> Trade:

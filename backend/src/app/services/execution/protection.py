@@ -34,10 +34,12 @@ from app.services.execution.slices import ExitRoom
 BURST_GRACE_S = 0.25
 """A trigger burst (EXPIRED, NEW, TRADE) shares a millisecond; wait this long before asking what it meant (P8)."""
 
-_HIT_REASON = {
+REASON_OF_EXIT = {
     OrderRole.STOP_LOSS: CloseReason.STOP_LOSS,
+    OrderRole.TRAILING_STOP: CloseReason.STOP_LOSS,
     OrderRole.TAKE_PROFIT: CloseReason.TAKE_PROFIT,
 }
+"""Why a position is closed that one of its resting exits closed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +58,7 @@ def exit_request(trade: Trade, leg: Leg, key: ClientOrderId, quantity: Decimal) 
     """The order that realises ``leg`` for ``quantity``."""
     is_one_way = trade.position_side is PositionSide.BOTH
     is_limit = leg.order_type is OrderType.LIMIT
+    follows = leg.order_type is OrderType.TRAILING_STOP_MARKET
     return OrderRequest(
         symbol=trade.asset,
         side=trade.side.exit_side,
@@ -63,11 +66,13 @@ def exit_request(trade: Trade, leg: Leg, key: ClientOrderId, quantity: Decimal) 
         client_order_id=str(key),
         quantity=quantity,
         price=leg.limit_price,
-        stop_price=None if is_limit else leg.trigger_price,
+        stop_price=None if is_limit or follows else leg.trigger_price,
         time_in_force=TimeInForce.GTC if leg.limit_price is not None else None,
         position_side=trade.position_side,
         reduce_only=is_one_way,
         working_type=None if is_limit else leg.working_type,
+        activation_price=leg.activation_price,
+        callback_rate=leg.callback_rate,
     )
 
 
@@ -80,7 +85,7 @@ def secure(trade: Trade, moment: Moment, policy: ProtectionPolicy) -> tuple[Trad
     if trade.deadline_at is None and not is_secured(trade):
         trade = replace(trade, deadline_at=moment.now + timedelta(seconds=policy.deadline_s))
     commands: list[Command] = []
-    for leg in sorted(trade.legs, key=lambda leg: leg.role is not OrderRole.STOP_LOSS):
+    for leg in sorted(trade.legs, key=lambda leg: leg.role is OrderRole.TAKE_PROFIT):
         if trade.close_reason is None:
             trade, more = _ensure_leg(trade, leg, moment, policy)
             commands += more
@@ -135,9 +140,12 @@ def _ensure_leg(trade: Trade, leg: Leg, moment: Moment, policy: ProtectionPolicy
             return trade, []  # the sizes are changing under our hands; wait for the end of it
         # the new size first; the old order goes when the new one is confirmed (P10)
         return _place(trade, leg, latest, moment, counts=False)
+    if latest.refusal is Refusal.IMMEDIATE_TRIGGER and leg.activation_price is not None:
+        # the price that the trailing stop was to wait for is reached: it follows from now on
+        return _place(trade, replace(leg, activation_price=None), latest, moment, counts=True)
     if latest.refusal is Refusal.IMMEDIATE_TRIGGER:
         # its price is already passed: that is a stop that was hit, or a target that was reached (P1)
-        return replace(trade, close_reason=_HIT_REASON[leg.role]), []
+        return replace(trade, close_reason=REASON_OF_EXIT[leg.role]), []
     return _try_again(trade, leg, latest, moment, policy)
 
 

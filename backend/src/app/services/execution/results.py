@@ -46,6 +46,7 @@ def of_trade(trade: Trade, action: Action) -> AssetResult:
             entry=_reference(trade.entry),
             take_profit=_reference(_told(trade, OrderRole.TAKE_PROFIT)),
             stop_loss=_reference(_told(trade, OrderRole.STOP_LOSS)),
+            trailing_stop=_reference(_told(trade, OrderRole.TRAILING_STOP)),
             close=_reference(_told(trade, OrderRole.CLOSE)),
         ),
         slippage_bps=_slippage_bps(trade, price),

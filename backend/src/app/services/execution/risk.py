@@ -16,8 +16,15 @@ from app.domain.ids import OrderRole
 from app.domain.money import BPS, ZERO, plain
 from app.domain.policy import HARD_MAXIMUM_LEVERAGE, AccountPolicy, LeveragePolicy, RiskPolicy
 from app.domain.reports import AccountReport, BookTicker, LeverageBracket
-from app.domain.trades import Trade, TradeSide, TradeStatus
+from app.domain.trades import Leg, Trade, TradeSide, TradeStatus
 from app.services.execution.planning import EntryPlan, EntryWish, MarketView, plan_entry
+
+_FIELD = {
+    OrderRole.STOP_LOSS: ("sl_price", ErrorCode.STOP_LOSS_INVALID),
+    OrderRole.TRAILING_STOP: ("trailing_stop.activation_price", ErrorCode.STOP_LOSS_INVALID),
+    OrderRole.TAKE_PROFIT: ("tp_price", ErrorCode.TAKE_PROFIT_INVALID),
+}
+"""What a leg is called in a decision, and how a wrong one is refused."""
 
 _MARGIN_BUFFER = Decimal("0.05")
 """Of the margin: prices move between the look and the fill."""
@@ -111,9 +118,13 @@ def too_far(plan: EntryPlan, quote: BookTicker, mark: Decimal, policy: RiskPolic
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Means:
-    """What the account has for an entry, read fresh; money in quote units, ``taker_fee`` a fraction of the notional."""
+    """What the account has for an entry; money in quote units, ``taker_fee`` a fraction of the notional.
+
+    ``reserved`` is spoken for by entries on their way that ``account`` may not show yet.
+    """
 
     account: AccountReport
+    reserved: Decimal = ZERO
     is_isolated: bool
     taker_fee: Decimal
     brackets: tuple[LeverageBracket, ...]
@@ -124,31 +135,45 @@ def beyond_means(plan: EntryPlan, means: Means) -> RiskRefused | None:
     return _short_of_margin(plan, means) or _stop_too_late(plan, means)
 
 
-def _short_of_margin(plan: EntryPlan, means: Means) -> RiskRefused | None:
+def margin_needed(plan: EntryPlan, taker_fee: Decimal) -> Decimal:
+    """What must be available for an entry: its margin, the fees in and out again, and a buffer."""
     margin = plan.notional / plan.leverage
-    fees = 2 * plan.notional * means.taker_fee  # in and out again
-    needed = margin + fees + margin * _MARGIN_BUFFER
+    return margin + 2 * plan.notional * taker_fee + margin * _MARGIN_BUFFER
+
+
+def _short_of_margin(plan: EntryPlan, means: Means) -> RiskRefused | None:
+    needed = margin_needed(plan, means.taker_fee)
     available = means.account.available_balance
-    if needed <= available:
+    if needed <= available - means.reserved:
         return None
+    margin, fees = plan.notional / plan.leverage, 2 * plan.notional * means.taker_fee
     text = (
         f"{plan.wish.item.asset} needs {needed:.2f}: {margin:.2f} margin at {plan.leverage}x, {fees:.2f} fees and a "
         f"buffer; {available:.2f} is available"
     )
+    if means.reserved:
+        text += f", of which {means.reserved:.2f} is spoken for by entries on their way"
     return RiskRefused(code=ErrorCode.INSUFFICIENT_MARGIN, message=text)
 
 
 def _stop_too_late(plan: EntryPlan, means: Means) -> RiskRefused | None:
     """A stop beyond the liquidation price is no stop."""
     liquidation = liquidation_estimate(plan, means)
-    stop = next((leg.trigger_price for leg in plan.legs if leg.role is OrderRole.STOP_LOSS), None)
-    if stop is None or liquidation is None or (stop - liquidation) * plan.wish.side.sign > ZERO:
+    stop = _stop_from_the_start(plan)
+    if stop is None or liquidation is None or (stop.trigger_price - liquidation) * plan.wish.side.sign > ZERO:
         return None
+    what = "sl_price" if stop.role is OrderRole.STOP_LOSS else "a trailing stop that begins at"
     text = (
-        f"sl_price {plain(stop)} is beyond the estimated liquidation price {liquidation:.8g} at {plan.leverage}x, so "
-        "the stop would never be reached; move it closer, or lower the leverage"
+        f"{what} {plain(stop.trigger_price)} is beyond the estimated liquidation price {liquidation:.8g} "
+        f"at {plan.leverage}x, so the stop would never be reached; move it closer, or lower the leverage"
     )
     return RiskRefused(code=ErrorCode.STOP_LOSS_INVALID, message=text)
+
+
+def _stop_from_the_start(plan: EntryPlan) -> Leg | None:
+    """What bounds the loss as soon as it is on the book: the stop loss, else a trailing stop that waits for nothing."""
+    stops = [leg for leg in plan.legs if leg.role is not OrderRole.TAKE_PROFIT and leg.activation_price is None]
+    return next((leg for leg in stops if leg.role is OrderRole.STOP_LOSS), stops[0] if stops else None)
 
 
 def liquidation_estimate(plan: EntryPlan, means: Means) -> Decimal | None:
@@ -231,7 +256,16 @@ def _check_existing(wish: EntryWish, exposure: Exposure) -> None:
 
 
 def _check_stop_required(wish: EntryWish, policy: RiskPolicy) -> None:
-    if policy.require_stop_loss and wish.item.sl_price is None:
+    trailing = wish.item.trailing_stop
+    if wish.item.sl_price is not None:
+        return
+    if trailing is not None and trailing.activation_price is not None:
+        text = (
+            "trailing_stop with an activation_price stops nothing before the market has reached that price; give "
+            "sl_price beside it, or leave activation_price out"
+        )
+        raise _Refusal(ErrorCode.STOP_LOSS_REQUIRED, text)
+    if policy.require_stop_loss and trailing is None:
         text = "sl_price is missing, and this account refuses entries without a stop loss"
         raise _Refusal(ErrorCode.STOP_LOSS_REQUIRED, text)
 
@@ -240,29 +274,32 @@ def _check_sides(plan: EntryPlan) -> None:
     mark = plan.reference_price
     is_long = plan.wish.side is TradeSide.LONG
     for leg in plan.legs:
-        is_stop = leg.role is OrderRole.STOP_LOSS
-        must_be_above = is_long is not is_stop
-        if leg.trigger_price <= ZERO or leg.trigger_price == mark or (leg.trigger_price > mark) is not must_be_above:
-            name = "sl_price" if is_stop else "tp_price"
-            code = ErrorCode.STOP_LOSS_INVALID if is_stop else ErrorCode.TAKE_PROFIT_INVALID
+        price = _asked_price(leg)
+        must_be_above = is_long is not (leg.role is OrderRole.STOP_LOSS)
+        if price is not None and (price <= ZERO or price == mark or (price > mark) is not must_be_above):
+            name, code = _FIELD[leg.role]
             side = "above" if must_be_above else "below"
             text = (
-                f"{name} {plain(leg.trigger_price)} must be {side} the mark price {plain(mark)} "
+                f"{name} {plain(price)} must be {side} the mark price {plain(mark)} "
                 f"for a {plan.wish.side.value} position"
             )
             raise _Refusal(code, text)
+
+
+def _asked_price(leg: Leg) -> Decimal | None:
+    """The price in the decision that a leg stands for; a trailing stop has one only if it waits for it."""
+    return leg.activation_price if leg.role is OrderRole.TRAILING_STOP else leg.trigger_price
 
 
 def _check_price_bounds(plan: EntryPlan, market: MarketView) -> None:
     """An exit whose price the exchange would never take must not be found out with the position already held."""
     instrument = market.instrument
     for leg in plan.legs:
-        for price in (leg.trigger_price, leg.limit_price):
+        for price in (_asked_price(leg), leg.limit_price):
             if price is not None and not instrument.is_price_on_tick(price):
-                is_stop = leg.role is OrderRole.STOP_LOSS
-                code = ErrorCode.STOP_LOSS_INVALID if is_stop else ErrorCode.TAKE_PROFIT_INVALID
+                name, code = _FIELD[leg.role]
                 text = (
-                    f"{'sl_price' if is_stop else 'tp_price'} needs an order at {plain(price)}, outside the prices of "
+                    f"{name} needs an order at {plain(price)}, outside the prices of "
                     f"{instrument.symbol}: {plain(instrument.minimum_price)} to {plain(instrument.maximum_price)}"
                 )
                 raise _Refusal(code, text)

@@ -68,6 +68,15 @@ def test_the_contracts_example_is_read_exactly() -> None:
         ({"sl_prize": 1}, ["decisions[0].sl_prize", "unknown field"]),
         ({"confidence": 101}, ["decisions[0].confidence"]),
         ({"rationale": "x" * 20_001}, ["decisions[0].rationale"]),
+        ({"trailing_stop": 1}, ["decisions[0].trailing_stop"]),
+        ({"trailing_stop": {}}, ["decisions[0].trailing_stop.callback_rate"]),
+        ({"trailing_stop": {"callback_rate": "0.05"}}, ["decisions[0].trailing_stop.callback_rate", "0.1"]),
+        ({"trailing_stop": {"callback_rate": 5.1}}, ["decisions[0].trailing_stop.callback_rate", "5"]),
+        ({"trailing_stop": {"callback_rate": 1.25}}, ["decisions[0].trailing_stop.callback_rate", "steps of 0.1"]),
+        (
+            {"trailing_stop": {"callback_rate": 1, "activation": 1}},
+            ["decisions[0].trailing_stop.activation", "unknown field"],
+        ),
         ({"action": "adjust_position"}, ["position_adjustment", "required"]),
         ({"action": "adjust_orders"}, ["order_adjustment", "required"]),
         (
@@ -142,7 +151,8 @@ def test_unknown_fields_outside_are_kept_with_the_record() -> None:
 
 def test_what_was_recorded_reads_back_the_same() -> None:
     """A restart takes an unfinished decision up from its record."""
-    decision = parse_decision(body(ITEM | {"sl_price": 94000.5, "confidence": 78}, timestamp="2026-11-22T10:15:00"))
+    item = ITEM | {"sl_price": 94000.5, "confidence": 78, "trailing_stop": {"callback_rate": 0.3}}
+    decision = parse_decision(body(item, timestamp="2026-11-22T10:15:00"))
     again = TradingDecision.model_validate(decision.body())
     assert again == decision
     assert again.fingerprint() == decision.fingerprint()
@@ -176,6 +186,8 @@ def test_the_fingerprint_sees_every_difference_that_matters() -> None:
         body(ITEM | {"sl_price": 1}),
         body(ITEM | {"tp_price": 1}),
         body(ITEM | {"leverage": 1}),
+        body(ITEM | {"trailing_stop": {"callback_rate": 1}}),
+        body(ITEM | {"trailing_stop": {"callback_rate": 2}}),
         body(ITEM, ITEM | {"asset": "ETHUSDT"}),
         body(ITEM | {"asset": "ETHUSDT"}, ITEM),
         body(account_id="other"),

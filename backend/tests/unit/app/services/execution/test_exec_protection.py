@@ -295,6 +295,25 @@ def test_a_leg_that_would_trigger_at_once_closes_now(role: OrderRole, reason: Cl
 # --- unknown legs -----------------------------------------------------------------------------------------------------
 
 
+def test_a_trailing_stop_whose_wait_is_over_follows_at_once() -> None:
+    """-2021 on an activation price means that it is reached; nothing was hit."""
+    wish = {"callback_rate": 1, "activation_price": 97000}
+    story = Story(trade=submitted(trailing_stop=wish)).fill_entry()
+    (order,) = story.sent(OrderRole.TRAILING_STOP)
+    assert (order.request.activation_price, order.request.callback_rate) == (97000, 1)
+    story.refuse(order, Refusal.IMMEDIATE_TRIGGER, -2021)
+    (again,) = story.sent(OrderRole.TRAILING_STOP)
+    assert (again.key.attempt, again.request.activation_price, again.request.callback_rate) == (2, None, 1)
+    assert story.trade.close_reason is None
+
+
+def test_the_stops_leave_before_the_target() -> None:
+    """P4: whatever follows the market is a stop as well."""
+    story = Story(trade=submitted(trailing_stop={"callback_rate": 1})).fill_entry()
+    roles = [order.role for order in story.sent()]
+    assert roles == [OrderRole.STOP_LOSS, OrderRole.TRAILING_STOP, OrderRole.TAKE_PROFIT]
+
+
 def test_a_lost_leg_is_sent_again_at_once_under_the_same_id_with_the_same_parameters() -> None:
     """Design: UNKNOWN; an id is sent again only for the same unresolved placement."""
     story = Story().fill_entry()

@@ -1,0 +1,48 @@
+"""A fill turns up after the entry was given up (U10)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from arena import BTC, Arena, buy, decide, settled
+
+from app.bootstrap import Application
+from app.schemas.result import AssetStatus
+
+ENTRY = {"method": "POST", "path": "/order", "params": {"type": "MARKET", "side": "BUY"}}
+NOOP = {"method": "POST", "path": "/noop"}
+REFUSED: dict[str, Any] = {"type": "error", "status": 400, "code": -4225, "msg": "Nonce Expired"}
+WINDOW = {"TES_ASTER_NONCE_WINDOW_SECONDS": "0.5"}
+"""Shorter than the exchange's: its queue may admit the order long after we have given it up."""
+
+
+async def give_up_an_entry(stage: Arena, application: Application) -> str:
+    """Decide, and let the request be stuck for nine seconds; returns the failed trade's id."""
+    await stage.levers.fault({"type": "delay_before", "seconds": 9}, **ENTRY)
+    await stage.levers.fault(REFUSED, count=0, **NOOP)
+    result = (await decide(application.service("default"), buy(), decision_id="late")).results[0]
+    assert (result.status, await stage.levers.orders(symbol=BTC)) == (AssetStatus.FAILED, [])
+    assert result.trade_id is not None
+    return result.trade_id
+
+
+@pytest.mark.parametrize("is_told", [True, False], ids=["by the stream", "by a position that nobody explains"])
+async def test_a_late_fill_reopens_the_trade_protects_it_and_corrects_the_result(stage: Arena, is_told: bool) -> None:
+    async with stage.application(**WINDOW) as application:
+        service = application.service("default")
+        if not is_told:
+            await stage.levers.fault({"type": "drop_events"}, count=0)
+        trade_id = await give_up_an_entry(stage, application)
+        trade = await settled(application, trade_id, "open")
+        assert trade.exposure == await stage.levers.position(BTC) > 0
+        assert {row["type"] for row in await stage.levers.open_orders(BTC)} == {"STOP_MARKET", "TAKE_PROFIT_MARKET"}
+        alerts = [
+            one.event.data["code"]
+            for one in await application.events.after(0, 1_000)
+            if one.event.type.value == "AlertRaised"
+        ]
+        assert "late_fill" in alerts
+        corrected = (await decide(service, buy(), decision_id="late")).results[0]
+        assert (corrected.status, corrected.trade_id) == (AssetStatus.PROTECTED, trade_id)
+        assert len(await stage.levers.requests("POST", "/order", type="MARKET")) == 1
