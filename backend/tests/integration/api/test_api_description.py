@@ -55,7 +55,13 @@ async def test_schemathesis_finds_nothing(face: Face, tmp_path: Path) -> None:
     assert (await face.get("/readyz")).status == 200
 
 
-async def test_every_example_is_valid_and_does_what_it_says(face: Face) -> None:
+async def test_every_example_is_valid_and_does_what_it_says() -> None:
+    """On a service of its own: the one that schemathesis had is in a state that nobody can foresee."""
+    async with paper_face(TES_RISK_COOLDOWN_SECONDS="0") as fresh:
+        await _send_every_example(fresh)
+
+
+async def _send_every_example(face: Face) -> None:
     document = (await face.get("/openapi.json")).json
     result = _validator(document, "ExecutionResult")
     result.validate(dict(RESULT))
@@ -69,7 +75,6 @@ async def test_every_example_is_valid_and_does_what_it_says(face: Face) -> None:
             if path != "/v1/decisions" or "decision_id" not in example["value"]:
                 sent = await face.post(path, example["value"])
                 assert sent.status == 200, (path, name, sent.body)
-    await face.post("/v1/resume")
 
 
 async def test_every_operation_and_parameter_is_explained_and_announces_its_refusals(face: Face) -> None:
