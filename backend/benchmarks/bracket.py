@@ -5,7 +5,8 @@ another. In one run, interleaved:
 
 - ``decision to received``: from ``execute`` to the entry's arrival at the venue, a durable commit in between;
 - ``fill to both``: from the entry's arrival at the venue, where it fills, to both exits acknowledged;
-- the floor: a bare client without record, state or stream does the same three requests, and the pair alone;
+- the floor: a bare client without record, state or stream does the same three requests, and the pair alone; before the
+  entry it waits for one durable commit of one row, as the service must;
 - decisions a second with fifty in flight, over several accounts.
 
 The floor sends the pair as two requests and, in turn, as one ``batchOrders``. Ratios are what to learn.
@@ -28,6 +29,7 @@ import tempfile
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from time import perf_counter, time_ns
@@ -38,7 +40,12 @@ import structlog
 import uvloop
 
 from app.bootstrap import Application, running
+from app.core.collector import spare_what_stays
 from app.core.configuration import load_settings
+from app.db.executors import ThreadExecutor
+from app.db.port import Unit
+from app.db.sqlite import SqliteDatabase
+from app.domain.events import Event, EventType
 from app.integrations.aster.aiohttp_transport import AiohttpTransport
 from app.integrations.aster.signing import V3Signer
 from app.integrations.aster.transport import Response
@@ -52,6 +59,7 @@ IN_FLIGHT = 50
 BURSTS = 4
 WARM_UP = 10
 FLOOR_QUANTITY = "0.010"
+COMMIT_FLOOR = "floor: a commit, then an entry received"
 
 
 def pin(core: int) -> None:
@@ -174,6 +182,7 @@ class BareClient:
 class Floor:
     """What the bare client took, in microseconds."""
 
+    decided: dict[str, int] = field(default_factory=dict)
     entries: dict[str, int] = field(default_factory=dict)
     pair_us: list[float] = field(default_factory=list)
     batch_us: list[float] = field(default_factory=list)
@@ -200,9 +209,16 @@ def text_of(fields: Mapping[str, str]) -> str:
     return "&".join(f"{name}={value}" for name, value in fields.items())
 
 
-async def bare_bracket(client: BareClient, floor: Floor, number: int, *, as_batch: bool) -> None:
-    """Entry, then both exits; then everything is taken back."""
+async def bare_bracket(
+    client: BareClient, database: SqliteDatabase, floor: Floor, number: int, *, as_batch: bool
+) -> None:
+    """A commit and the entry, then both exits; then everything is taken back."""
     name = f"floor{number}"
+    if not as_batch:
+        floor.decided[f"e{name}"] = time_ns() // 1000
+        now = datetime.now(UTC)
+        row = Event(id=name, type=EventType.DECISION_RECEIVED, time=now, account_id="floor", is_paper=True)
+        await database.commit(Unit((), (row,)))
     entry = f"symbol=BTCUSDT&side=BUY&type=MARKET&quantity={FLOOR_QUANTITY}&newOrderRespType=RESULT"
     await client.call(0, client.request("POST", "order", f"{entry}&newClientOrderId=e{name}"))
     started = perf_counter()
@@ -301,6 +317,8 @@ async def measure(venue: Mapping[str, Any], directory: Path, options: argparse.N
     wire.install()
     bare = BareClient(venue)
     await bare.open()
+    record = SqliteDatabase(f"sqlite:///{directory / 'floor.db'}", ThreadExecutor())
+    await record.start()
     settings = load_settings({}, config=settings_for(venue, directory))
     profile = cProfile.Profile()
     brackets: list[tuple[str, int]] = []
@@ -308,17 +326,19 @@ async def measure(venue: Mapping[str, Any], directory: Path, options: argparse.N
         services = application.services.values()
         await until(lambda: all(service.readiness().is_ready for service in services))
         service = application.service("a0")
+        spare_what_stays()
         for number in range(WARM_UP + options.brackets):
             if options.profile and number == WARM_UP:
                 profile.enable()
             brackets.append(await bracket(service, "BTCUSDT"))
             await until_flat(service)
             if not options.profile:
-                await bare_bracket(bare, floor, number, as_batch=False)
-                await bare_bracket(bare, floor, -1 - number, as_batch=True)
+                await bare_bracket(bare, record, floor, number, as_batch=False)
+                await bare_bracket(bare, record, floor, -1 - number, as_batch=True)
         profile.disable()
         rates = [] if options.profile else await bursts(application)
     await bare.close()
+    await record.close()
     if options.profile:
         pstats.Stats(profile).sort_stats("tottime").print_stats(45)
     report(control(venue, "/ledger"), wire, floor, brackets[WARM_UP:], rates)
@@ -351,9 +371,10 @@ def report(
         ("  both at the socket to both acknowledged", [float(value) for value in in_flight]),
     ]
     if floor.entries:
-        skipped = floor.entries.items()
+        names = list(floor.entries)[WARM_UP:]
         rows += [
-            ("floor: fill to both", [float(done - received[name]) for name, done in list(skipped)[WARM_UP:]]),
+            (COMMIT_FLOOR, [float(received[name] - floor.decided[name]) for name in names]),
+            ("floor: fill to both", [float(floor.entries[name] - received[name]) for name in names]),
             ("floor: a pair of bare requests", floor.pair_us[WARM_UP:]),
             ("floor: the pair as one batch", floor.batch_us[WARM_UP:]),
         ]
@@ -363,6 +384,8 @@ def report(
     for name, values in rows:
         print(f"  {name:42} {medians[name]:8,.0f} {sorted(values)[len(values) * 99 // 100]:8,.0f}")
     if floor.entries:
+        first = medians["decision to received"]
+        print(f"  decision to received / its floor      {first / medians[COMMIT_FLOOR]:8.2f} x")
         ours = medians["fill to both acknowledged"]
         print(f"  fill to both / floor: fill to both    {ours / medians['floor: fill to both']:8.2f} x")
         print(f"  fill to both / a pair of bare requests{ours / medians['floor: a pair of bare requests']:8.2f} x")

@@ -241,8 +241,8 @@ def main(seconds: float) -> None:
     print(json.dumps({name: round(row.per_s) for name, row in found.items()}))
     if market.refused:
         raise SystemExit(
-            f"{market.refused} market orders were refused, so a rate would mean nothing; "
-            f"the first: {market.first_refusal}"
+            f"{market.refused} market orders were refused, so a rate would mean nothing; the first: "
+            f"{market.first_refusal}"
         )
     reached = "reached" if market.per_s >= TARGET_PER_S else "missed; the floor beside it tells how busy the machine is"
     print(f"  target of {TARGET_PER_S:,} per second: {reached}")

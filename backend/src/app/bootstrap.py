@@ -19,7 +19,7 @@ from app.db.opening import make_database
 from app.db.urls import SqliteLocation, parse_database_url
 from app.domain.errors import ConfigurationError, DecisionRefused, ErrorCode
 from app.domain.ids import IdSource
-from app.domain.policy import AccountPolicy, ExistingPositionPolicy, ExternalPositionPolicy
+from app.domain.policy import AccountPolicy, ExternalPositionPolicy
 from app.domain.ports import Clock, Randomness
 from app.domain.reports import UserEvent
 from app.events.alerts import Alerter, open_channels
@@ -116,7 +116,9 @@ async def running(settings: Settings, *, is_ephemeral: bool = False) -> AsyncIte
             budget = budgets.setdefault(door.address.rest_url, RequestBudget(clock))
             transport = AiohttpTransport(door.address.rest_url)
             stack.push_async_callback(transport.close)
-            client_settings = AsterSettings(fence_window_s=account.nonce_window_s)
+            client_settings = AsterSettings(
+                fence_window_s=account.nonce_window_s, entry_lifetime_s=account.entry_lifetime_s
+            )
             client = AsterClient(transport, door.credentials, clock, randomness, budget, client_settings)
             narrator = Narrator(account_id=account_id, is_paper=account.policy.is_paper, new_id=ids.new, now=clock.now)
             service = ExecutionService(
@@ -153,8 +155,6 @@ async def running(settings: Settings, *, is_ephemeral: bool = False) -> AsyncIte
 def _require_supported(policy: AccountPolicy) -> None:
     """Refuse what would be accepted and then not be done."""
     unsupported = {
-        "TES_RISK_MAX_DAILY_LOSS": policy.risk.maximum_daily_loss is not None,
-        "TES_RISK_ON_EXISTING_POSITION": policy.risk.on_existing_position is not ExistingPositionPolicy.REJECT,
         "TES_RECONCILE_EXTERNAL_POSITIONS": policy.reconcile.external_positions is not ExternalPositionPolicy.TRACK,
     }
     for key, is_wanted in unsupported.items():

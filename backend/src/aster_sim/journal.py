@@ -43,6 +43,7 @@ class AccountRecord(msgspec.Struct):
     stp_mode: str = EXPIRE_TAKER
     countdowns: dict[str, int] = {}
     margin_called: list[tuple[str, str]] = []
+    auto_add_margin: list[str] = []
 
 
 class TermsRecord(msgspec.Struct):
@@ -174,6 +175,7 @@ def _restore_account(state: State, record: AccountRecord) -> None:
     account.margin_called = set(record.margin_called)
     account.updated_ms, account.leverage = record.updated_ms, record.leverage
     account.isolated = set(record.isolated)
+    account.auto_add_margin = set(record.auto_add_margin)
     account.positions = {(row.symbol, row.side): row for row in record.positions}
 
 
@@ -234,6 +236,7 @@ def _record_of(account: Account) -> AccountRecord:
         stp_mode=account.stp_mode,
         countdowns=account.countdowns,
         margin_called=sorted(account.margin_called),
+        auto_add_margin=sorted(account.auto_add_margin),
     )
 
 

@@ -15,6 +15,7 @@ from app.domain.ids import OrderRole, parse_client_order_id
 from app.domain.trades import Trade
 
 ON_THE_BOOK = ("NEW", "PARTIALLY_FILLED")
+_DONE_ONCE = (OrderRole.ENTRY, OrderRole.REDUCE)
 Row = Mapping[str, Any]
 
 
@@ -36,25 +37,33 @@ class Ledger:
 
 def entries_twice(ledger: Ledger, trades: Iterable[Trade]) -> list[str]:
     """No decision has two entries, on the book or on the wire, and every order of ours belongs to a trade."""
-    decision_of = {trade.id: (trade.decision_id, trade.asset) for trade in trades}
+    trade_by_id = {trade.id: trade for trade in trades}
     found: list[str] = []
     on_book: Counter[tuple[str, str]] = Counter()
     on_wire: Counter[tuple[str, str]] = Counter()
     for row in ledger.orders:
         key = parse_client_order_id(row["clientOrderId"])
-        if key is not None and key.trade_id not in decision_of:
+        if key is not None and key.trade_id not in trade_by_id:
             found.append(f"order {row['clientOrderId']} belongs to no trade on record")
-        elif key is not None and key.role is OrderRole.ENTRY:
-            on_book[decision_of[key.trade_id]] += 1
+        elif key is not None and key.role in _DONE_ONCE:
+            on_book[_decision_of(trade_by_id[key.trade_id], row["clientOrderId"])] += 1
     for row in ledger.requests:
         key = parse_client_order_id(row["client_order_id"]) if row["method"] == "POST" else None
-        if key is not None and key.role is OrderRole.ENTRY:
-            on_wire[decision_of.get(key.trade_id, (key.trade_id, "?"))] += 1
+        if key is not None and key.role in _DONE_ONCE and key.trade_id in trade_by_id:
+            on_wire[_decision_of(trade_by_id[key.trade_id], row["client_order_id"])] += 1
     for counter, where in ((on_book, "on the book"), (on_wire, "sent")):
         found += [
-            f"decision {decision} has {count} entries {where}" for decision, count in counter.items() if count > 1
+            f"decision {decision} has {count} entries or reductions {where}"
+            for decision, count in counter.items()
+            if count > 1
         ]
     return found
+
+
+def _decision_of(trade: Trade, client_order_id: str) -> tuple[str, str]:
+    """Which decision wanted an order that changes the size: the trade's own, or that of an adjustment."""
+    adjustments = {known.client_order_id: known.decision_id for known in trade.adjustments}
+    return adjustments.get(client_order_id, trade.decision_id), trade.asset
 
 
 def orders_without_position(ledger: Ledger, positions: Mapping[str, Decimal]) -> list[str]:

@@ -33,6 +33,7 @@ PRICES = {
 NONCE_WINDOW_S = 2.0
 DEADLINE_S = 4.0
 _DISTANCE = 0.01
+_EXITS = 2
 _MOVE = 0.002
 _MOVE_EVERY_S = 0.1
 _PATIENCE_S = 60.0
@@ -48,6 +49,8 @@ class Storm:
     left: int
     prices: dict[str, float] = field(default_factory=lambda: dict(PRICES))
     results: dict[str, AssetResult] = field(default_factory=dict)
+    changes: dict[str, AssetResult] = field(default_factory=dict)
+    """Results of adjustments, by decision id."""
     ways_out: Counter[str] = field(default_factory=Counter)
 
     async def move(self, asset: str, factor: float) -> None:
@@ -79,6 +82,8 @@ class Storm:
             result = await self._decide(decision_id, asset)
             self.results[decision_id] = result
             if result.trade_id is not None:
+                for _ in range(self.dice.choice([0, 0, 1, 2])):
+                    await self._change(asset, result.trade_id)
                 await self._see_out(asset, result.trade_id)
             if result.status is AssetStatus.REJECTED:
                 self.left += 1  # nothing was sent: it is no trade
@@ -97,6 +102,34 @@ class Storm:
             "tp_price": digits(price * (1 + away)),
             "sl_price": digits(price * (1 - away)),
         }
+        return await self._send(decision_id, wish)
+
+    async def _change(self, asset: str, trade_id: str) -> None:
+        """Adjust a trade while it lives; what comes too late is refused, and that is fine."""
+        trade = await self._trade(trade_id)
+        if trade.is_ended:
+            return
+        decision_id = f"change-{len(self.changes)}-{asset}"
+        self.changes[decision_id] = await self._send(decision_id, {"asset": asset} | self._adjustment(trade))
+
+    def _adjustment(self, trade: Trade) -> dict[str, Any]:
+        price = self.prices[trade.asset]
+        away = _DISTANCE * self.dice.uniform(0.5, 1.5) * trade.side.sign
+        kind = self.dice.choice(["increase", "decrease", "stop", "both", "cancel_tp"])
+        if kind in ("increase", "decrease"):
+            percentage = self.dice.choice([30, 50])
+            return {
+                "action": "adjust_position",
+                "position_adjustment": {"adjustment_type": kind, "adjustment_percentage": percentage},
+            }
+        if kind == "cancel_tp":
+            return {"action": "adjust_orders", "order_adjustment": {"cancel_tp": True}}
+        change = {"adjust_sl": True, "new_sl_price": digits(price * (1 - away))}
+        if kind == "both":
+            change |= {"adjust_tp": True, "new_tp_price": digits(price * (1 + away))}
+        return {"action": "adjust_orders", "order_adjustment": change}
+
+    async def _send(self, decision_id: str, wish: dict[str, Any]) -> AssetResult:
         service = self.application.service("default")
         times = self.dice.choice([1, 1, 3])
 
@@ -119,6 +152,8 @@ class Storm:
         self.ways_out[way] += 1
         async with asyncio.timeout(_PATIENCE_S):
             while not (trade := await self._trade(trade_id)).is_ended:
+                if way in ("up", "down") and len(trade.legs) < _EXITS:
+                    way = "close"  # the exit that the market would reach may be the one that was given up
                 if way in ("up", "down"):
                     await self.move(asset, 1 + (_DISTANCE if way == "up" else -_DISTANCE) / 2)
                 elif way == "close":

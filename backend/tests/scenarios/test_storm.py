@@ -49,6 +49,8 @@ def tell(run: Storm, ledger: Ledger) -> None:
     print(f"order requests {len(ledger.requests)}, faulty {faulty / max(len(ledger.requests), 1):.0%}")
     print(f"results {dict(Counter(result.status.value for result in run.results.values()))}")
     print(f"errors {dict(Counter(result.error.code for result in run.results.values() if result.error))}")
+    print(f"changes {dict(Counter(f'{one.action} {one.status}' for one in run.changes.values()))}")
+    print(f"their errors {dict(Counter(one.error.code for one in run.changes.values() if one.error))}")
     print(f"ways out {dict(run.ways_out)}")
     if bare:
         print(f"without full stop: {len(bare)} spans, median {statistics.median(bare):.3f} s, longest {bare[-1]:.3f} s")
@@ -58,10 +60,13 @@ def untrue_results(run: Storm, ledger: Ledger) -> list[str]:
     """Every decision has a final result, and it says what the venue did."""
     executed = {row["clientOrderId"]: Decimal(row["executedQty"]) for row in ledger.orders}
     found: list[str] = []
-    for decision_id, result in run.results.items():
+    for decision_id, result in (*run.results.items(), *run.changes.items()):
         if result.status is AssetStatus.PENDING:
             found.append(f"{decision_id} is still pending")
-        filled = executed.get(f"tes.{result.trade_id}.e1", Decimal(0))
+        order = result.orders.entry or result.orders.reduce
+        if order is None and decision_id in run.changes:
+            continue  # exits that moved, or a refusal
+        filled = executed.get(order.client_order_id if order else f"tes.{result.trade_id}.e1", Decimal(0))
         if bool(filled) is (result.status in (AssetStatus.FAILED, AssetStatus.REJECTED)):
             found.append(f"{decision_id} is told {result.status.value}, and {filled} was executed")
         elif filled and result.filled_quantity != filled:

@@ -31,7 +31,7 @@ _STEP = st.one_of(
             "side": _SIDE,
             "qty": _QUANTITY,
             "at": _OFFSET,
-            "tif": st.sampled_from(["GTC", "IOC", "FOK", "GTX", "HIDDEN"]),
+            "tif": st.sampled_from(["GTC", "IOC", "FOK", "GTX", "HIDDEN", "RPI"]),
             "flag": st.booleans(),
         }
     ),
@@ -73,6 +73,7 @@ _STEP = st.one_of(
     st.fixed_dictionaries(
         {"do": st.just("stp"), "who": _NAME, "value": st.sampled_from(["EXPIRE_TAKER", "EXPIRE_MAKER", "EXPIRE_BOTH"])}
     ),
+    st.fixed_dictionaries({"do": st.just("auto add"), "who": _NAME, "value": st.booleans()}),
     st.fixed_dictionaries({"do": st.just("countdown"), "who": _NAME, "value": st.integers(0, 3_000)}),
 )
 
@@ -220,7 +221,12 @@ def _countdown(bench: Bench, account: Account, step: dict[str, Any]) -> None:
     bench.venue.countdowns.wind(account, SYMBOL, step["value"])
 
 
+def _auto_add(bench: Bench, account: Account, step: dict[str, Any]) -> None:
+    bench.venue.settings.set_auto_add_margin(account, bench.venue.market(SYMBOL), adds=step["value"])
+
+
 _SETTINGS = {
+    "auto add": _auto_add,
     "leverage": _leverage,
     "margin type": _margin_type,
     "margin": _margin,

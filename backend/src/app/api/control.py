@@ -102,16 +102,21 @@ _HALT_BODY = {
     responses=may_refuse({413: "validation_error: the body is above 256 KiB", 422: _UNKNOWN_ACCOUNT}),
 )
 async def halt(request: Request, account_id: Account = None) -> HaltedDocument:
-    """The kill switch: no more entries until resumed, over restarts. Without `account_id` it stops every account."""
+    """The kill switch: no more entries until resumed, over restarts. Without `account_id` it stops every account.
+
+    With `flatten`, everything of ours is closed; `is_flat` is what the exchange then shows, `left_open` what is left.
+    """
     order = _read_order(await read_body(request))
     chosen = _chosen(application_of(request), account_id)
     for service in chosen:
         await service.halt(order.reason)
+    if not order.flatten:
+        return HaltedDocument(accounts=_states(chosen))
     closed: list[AssetResult] = []
-    if order.flatten:
-        for results in await asyncio.gather(*(service.halt(order.reason, flatten=True) for service in chosen)):
-            closed += results
-    return HaltedDocument(accounts=_states(chosen), closed=tuple(closed))
+    for results in await asyncio.gather(*(service.halt(order.reason, flatten=True) for service in chosen)):
+        closed += results
+    left = [line for lines in await asyncio.gather(*(service.left_open() for service in chosen)) for line in lines]
+    return HaltedDocument(accounts=_states(chosen), closed=tuple(closed), is_flat=not left, left_open=tuple(left))
 
 
 @router.post("/resume", dependencies=needs(Scope.ADMIN), responses=may_refuse({422: _UNKNOWN_ACCOUNT}))

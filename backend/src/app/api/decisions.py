@@ -16,6 +16,7 @@ from app.api.problems import may_refuse, not_found
 from app.core.tokens import Scope
 from app.repositories.pages import CURSOR_PATTERN
 from app.schemas.decision import TradingDecision, parse_decision
+from app.schemas.explanation import Explanation
 from app.schemas.records import DecisionDocument, ListDocument, decision_document, pending_result
 from app.schemas.result import ExecutionResult, ResultStatus
 
@@ -63,12 +64,13 @@ LOCATION_HEADER = {
 
 @router.post(
     "",
-    response_model=ExecutionResult,
+    response_model=ExecutionResult | Explanation,
     openapi_extra=_BODY,
     dependencies=needs(Scope.TRADE),
     responses={
         200: {
-            "description": "Ended, as executed, partial, rejected or failed; or a replay of an earlier decision",
+            "description": "Ended, as executed, partial, rejected or failed; or a replay of an earlier decision; or, "
+            "with dry_run, an Explanation",
             "headers": {"Idempotent-Replay": REPLAY_HEADER},
             "content": {"application/json": {"example": RESULT}},
         },
@@ -92,9 +94,17 @@ async def submit_decision(
     wait: Annotated[
         float, Query(ge=0, le=120, allow_inf_nan=False, description="seconds to wait for the end before answering 202")
     ] = 30,
+    dry_run: Annotated[
+        bool, Query(description="explain what would happen, check by check; sends and keeps nothing, uses up no id")
+    ] = False,
 ) -> Response:
     """Execute a decision once. The same `decision_id` with the same body answers with the first result."""
-    return await answer(application_of(request), parse_decision(await read_body(request)), wait)
+    application = application_of(request)
+    decision = parse_decision(await read_body(request))
+    if dry_run:
+        explanation = await application.service(decision.account_id).explain(decision)
+        return Response(explanation.model_dump_json(), media_type="application/json")
+    return await answer(application, decision, wait)
 
 
 async def answer(application: Application, decision: TradingDecision, wait: float) -> Response:

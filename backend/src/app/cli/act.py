@@ -25,6 +25,7 @@ _LAST_EVENTS = frozenset({"DecisionCompleted", "DecisionRejected"})
 def submit(
     file: Annotated[str, typer.Argument(help="A JSON file with a decision; - reads standard input.")],
     timeout: Annotated[float, typer.Option("--timeout", help="Seconds to follow it at most.", min=0)] = 120,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would happen, check by check.")] = False,
     as_json: JsonOption = False,
     url: UrlOption = None,
     token: TokenOption = None,
@@ -36,8 +37,30 @@ def submit(
     """
     body = read_decision(file)
     place = common.find_service(url, token, config)
+    if dry_run:
+        _show_explanation(common.ask(place, lambda client: client.explain(body)), as_json=as_json)
+        return
     result = common.ask(place, lambda client: _follow(client, body, timeout, is_quiet=as_json))
     finish(result, as_json=as_json)
+
+
+def _show_explanation(explanation: dict[str, Any], *, as_json: bool) -> None:
+    """Show what would happen.
+
+    Raises:
+        ServiceRefused: an asset would be refused.
+    """
+    if as_json:
+        common.print_json(explanation)
+    else:
+        from app.cli import render
+
+        shown = render.console()
+        for part in render.explanation(explanation):
+            shown.print(part, markup=False) if isinstance(part, str) else shown.print(part)
+    refused = [one["asset"] for one in explanation["assets"] if one["verdict"] != "ok"]
+    if refused:
+        raise ServiceRefused(f"not everything would be done: {', '.join(refused)}; nothing was sent")
 
 
 def finish(result: dict[str, Any], *, as_json: bool) -> None:
@@ -159,7 +182,11 @@ def halt(
 
             closed = document["closed"]
             render.console().print(render.closes_table(closed) if closed else "[dim]no position to close[/dim]")
-    if any(not item["success"] for item in document["closed"]):
+            for line in document["left_open"]:
+                render.console(is_error=True).print(line, style="red", markup=False)
+            if document["is_flat"]:
+                typer.echo("flat: the exchange shows no position and no order of ours")
+    if flatten and not document["is_flat"]:
         raise ServiceRefused("not everything is closed yet; the service goes on, look again with 'tes positions'")
 
 

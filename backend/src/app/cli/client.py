@@ -44,6 +44,15 @@ class ServiceClient:
         content, headers = await self._exchange("POST", "/v1/decisions", {"wait": 0}, body)
         return content, headers.get("Idempotent-Replay") == "true"
 
+    async def explain(self, body: bytes) -> dict[str, Any]:
+        """What a decision would do, if it were sent.
+
+        Raises as :meth:`get`.
+        """
+        explanation: dict[str, Any]
+        explanation, _ = await self._exchange("POST", "/v1/decisions", {"dry_run": "true"}, body)
+        return explanation
+
     async def events(self, after: int) -> AsyncIterator[dict[str, Any]]:
         """The live event log behind ``after``, until the service ends the stream.
 

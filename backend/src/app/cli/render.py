@@ -14,8 +14,8 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-_GOOD = frozenset({"protected", "filled", "closed", "adjusted", "executed", "open", "FILLED", "NEW", "long"})
-_BAD = frozenset({"failed", "rejected", "unprotected", "emergency_closed", "REJECTED", "UNKNOWN", "short"})
+_GOOD = frozenset({"protected", "filled", "closed", "adjusted", "executed", "open", "FILLED", "NEW", "long", "ok"})
+_BAD = frozenset({"failed", "rejected", "unprotected", "emergency_closed", "REJECTED", "UNKNOWN", "short", "refused"})
 _ALARMING = frozenset({"AlertRaised", "ProtectionFailed", "EmergencyClose", "StreamLost", "DriftFound", "Halted"})
 _PIPE_WIDTH = 160
 _UNBOUNDED = 10_000
@@ -136,6 +136,40 @@ def result_errors(result: Document) -> list[str]:
         for item in result["results"]
         if item.get("error")
     ]
+
+
+def explanation(document: Document) -> Iterable[str | FittingTable]:
+    """What a decision would do: for each asset its plan in a few lines, and its checks."""
+    yield f"dry run for account {document['account_id']}: nothing is sent"
+    if document["halt"]:
+        yield f"halted: {document['halt']['reason']}"
+    if not document["is_ready"]:
+        yield f"not ready: {'; '.join(document['reasons'])}"
+    for one in document["assets"]:
+        yield f"\n{one['asset']} {one['action']}: would {one['would']}"
+        if one["plan"]:
+            yield from _plan_lines(one["plan"])
+        rows = [(check["check"], _status(check["verdict"]), check["message"]) for check in one["checks"]]
+        if rows:
+            yield FittingTable(None, ("Check", "Verdict", "~Numbers"), rows)
+
+
+def _plan_lines(plan: Document) -> Iterable[str]:
+    leverage = f"{plan['leverage']}x"
+    if plan["requested_leverage"] not in (None, plan["leverage"]):
+        leverage += f" ({plan['requested_leverage']}x asked)"
+    worth, mark = _short(plan["notional"], 2), plan["mark_price"]
+    yield f"  {plan['side']} {plan['quantity']} worth {worth}, {leverage}, mark price {mark}"
+    if plan["margin"] is not None:
+        at = plan["liquidation_price"]
+        liquidation = "no liquidation price" if at is None else f"liquidation at about {_short(at, 4)}"
+        yield f"  margin {plan['margin']}, fees {_short(plan['fees'], 4)} in and out, {liquidation}"
+    for name in ("stop_loss", "take_profit"):
+        leg = plan[name]
+        if leg is not None:
+            verb = "loses" if leg["result_usd"].startswith("-") else "brings"
+            amount = _short(leg["result_usd"].lstrip("-"), 2)
+            yield f"  {name.replace('_', ' ')} {leg['price']}, {leg['distance_bps']} bps away, {verb} {amount} USD"
 
 
 def _exit(item: Document, role: str) -> str | None:

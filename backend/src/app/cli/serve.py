@@ -139,6 +139,7 @@ async def _serve(settings: Settings, listening: socket.socket, sample: bytes | N
     """The service from start to stop, with a sample decision in between where one is given."""
     from app.api.server import make_server
     from app.bootstrap import running
+    from app.core.collector import spare_what_stays
 
     stopper = _Stopper(asyncio.current_task())
     with on_stop_signal(stopper):
@@ -146,6 +147,7 @@ async def _serve(settings: Settings, listening: socket.socket, sample: bytes | N
             async with running(settings) as application:
                 server = make_server(application)
                 stopper.server = server
+                spare_what_stays()
                 await _serve_http(application, server, listening, sample)
         except asyncio.CancelledError:
             if not stopper.is_told:

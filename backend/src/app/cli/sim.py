@@ -75,11 +75,13 @@ def sim(
 
     POST /sim/positions {"account": "alice", "symbol": "BTCUSDT", "do": "close"}: closes, or flips, a position.
 
-    POST /sim/modes {"account": "alice", "hedge": true}: also multi_assets, and leverage or margin_type by symbol.
+    POST /sim/modes {"account": "alice", "hedge": true}: also multi_assets; by symbol leverage, margin_type and
+    auto_add_margin.
 
     POST /sim/funding {"symbol": "BTCUSDT", "rate": "0.0005"}: the running interval's rate; also interval_hours.
 
-    GET and POST /sim/rules: refuse_unfillable (a disputed rule), insurance_fund, pardon (lifts bans).
+    GET and POST /sim/rules: refuse_unfillable (a disputed rule), insurance_fund, interest_caps by symbol, pardon
+    (lifts bans).
 
     docs/simulated-venue.md shows ccxt and curl on it, and all of this with examples.
     """

@@ -167,6 +167,9 @@ class AccountKeys(BaseModel):
         60,
         description="seconds above 0, not less than the exchange's own window: a lost order is dead after it",
     )
+    aster_entry_lifetime_seconds: Annotated[_Seconds, Field(ge=1)] | None = Field(
+        None, description="seconds from 1 to less than aster_nonce_window_seconds, or nothing"
+    )
     aster_api_key: _Token | None = Field(None, description="the API key as the exchange shows it, without spaces")
     aster_api_secret: _Token | None = Field(None, description="the API secret as the exchange shows it, without spaces")
 
@@ -283,6 +286,7 @@ class AccountSettings:
     api_key: SecretStr | None
     api_secret: SecretStr | None
     nonce_window_s: float
+    entry_lifetime_s: float | None
     policy: AccountPolicy
 
 
@@ -364,6 +368,7 @@ class Settings(AccountKeys):
             api_key=own.aster_api_key,
             api_secret=own.aster_api_secret,
             nonce_window_s=own.aster_nonce_window_seconds,
+            entry_lifetime_s=own.aster_entry_lifetime_seconds,
             policy=AccountPolicy(
                 account_id=account_id,
                 is_paper=self.is_paper,
@@ -441,6 +446,13 @@ def _require_account(settings: Settings, account_id: str, account: AccountSettin
         raise ConfigurationError(
             f"{key_label(account_id, 'reconcile_external_stop_bps')} is required to protect external positions: "
             "set it to the distance of the stop from the entry in basis points, 200 for 2 %"
+        )
+    lifetime_s = account.entry_lifetime_s
+    if lifetime_s is not None and (account.auth is AuthScheme.V1 or lifetime_s >= account.nonce_window_s):
+        window = key_label(account_id, "aster_nonce_window_seconds")
+        raise ConfigurationError(
+            f"{key_label(account_id, 'aster_entry_lifetime_seconds')}={lifetime_s:g} shortens the life of a v3 nonce: "
+            f"set it below {window}={account.nonce_window_s:g}, or leave it out; v1 has no nonces"
         )
     if settings.is_paper:
         if keys.aster_rest_url or keys.aster_ws_url:

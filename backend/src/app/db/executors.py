@@ -15,6 +15,9 @@ from typing import Protocol, TypeAlias, TypeVar
 
 from app.domain.ports import Clock
 
+LINGER_S = 0.002
+"""For how long work that nobody waits for may wait for company."""
+
 T = TypeVar("T")
 
 Round: TypeAlias = Callable[[], float | None]
@@ -29,6 +32,10 @@ class Executor(Protocol):
 
     def wake(self) -> None:
         """There is work: run a round soon. A wait between two rounds is not cut short."""
+        ...
+
+    def wake_later(self) -> None:
+        """There is work that nobody waits for: run a round a moment later, with what comes until then."""
         ...
 
     async def call(self, function: Callable[[], T]) -> T:
@@ -48,6 +55,7 @@ class ThreadExecutor:
         self._stopping = threading.Event()
         self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store-reader")
         self._writer: threading.Thread | None = None
+        self._timer: asyncio.TimerHandle | None = None
 
     def start(self, run_round: Round) -> None:
         """Start the writer thread."""
@@ -57,7 +65,15 @@ class ThreadExecutor:
 
     def wake(self) -> None:
         """Signal the writer thread."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         self._signals.put(None)
+
+    def wake_later(self) -> None:
+        """Signal the writer thread in :data:`LINGER_S` seconds, unless somebody does before."""
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(LINGER_S, self.wake)
 
     async def call(self, function: Callable[[], T]) -> T:
         """Run ``function`` in the reader thread."""
@@ -112,6 +128,10 @@ class InlineExecutor:
         if self._run_round is not None and not self._is_scheduled:
             self._is_scheduled = True
             asyncio.get_running_loop().call_soon(self._step)
+
+    def wake_later(self) -> None:
+        """As :meth:`wake`: time is the simulation's, and there is no thread to keep quiet."""
+        self.wake()
 
     async def call(self, function: Callable[[], T]) -> T:
         """Run ``function`` now."""

@@ -76,7 +76,10 @@ class GroupedDatabase(ABC):
             operations.append(Operation(compiled.text, compiled.bind(write.parameters), write.expect_rows))
         event_rows = tuple(self._event_row(event) for event in unit.events)
         landing = self._queue.put(tuple(operations), event_rows, must_land=unit.must_land)
-        self._executor.wake()
+        if unit.may_linger:
+            self._executor.wake_later()
+        else:
+            self._executor.wake()
         return landing
 
     async def commit(self, unit: Unit) -> tuple[RecordedEvent, ...]:

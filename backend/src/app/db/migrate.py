@@ -110,8 +110,9 @@ def _sqlite_version(connection: apsw.Connection) -> str | None:
 
 def postgres_version(connection: psycopg.Connection) -> str | None:
     """The revision that the database says it has; None when it is empty."""
-    found = connection.execute("SELECT to_regclass('alembic_version') IS NOT NULL").fetchone()
-    if found is None or not found[0]:
+    # not to_regclass: it may answer from a cache that is older than the end of a wait for another program's migration
+    query = "SELECT 1 FROM pg_tables WHERE tablename = 'alembic_version' AND schemaname = ANY (current_schemas(false))"
+    if connection.execute(query).fetchone() is None:
         return None
     row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
     return str(row[0]) if row else None

@@ -35,11 +35,15 @@ class Unit:
 
     ``must_land`` marks records of what already happened at the exchange: when the database does not take them now,
     they are kept at the head of the queue, in order, and tried again until it does (scenario C2).
+
+    ``may_linger`` marks what nobody waits for: it may begin its commit a moment later, together with what comes next,
+    so that the writer does not take the interpreter from orders that are just leaving.
     """
 
     writes: tuple[Write, ...]
     events: tuple[Event, ...] = ()
     must_land: bool = False
+    may_linger: bool = False
 
 
 @dataclass(frozen=True, slots=True)

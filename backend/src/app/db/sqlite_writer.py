@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import apsw
 
@@ -42,25 +42,23 @@ class SqliteWriter:
         self._cursor = connection.cursor()
 
     def commit(self, jobs: Sequence[Job]) -> list[Outcome]:
-        """Write a group in one transaction; one job's conflict rolls back only that job."""
+        """Write a group in one transaction; one job's conflict rolls back only that job.
+
+        Conflicts are rare, so the group is written without savepoints first, and again with them where one turns up.
+        """
+        try:
+            return self._in_one_transaction(jobs, self._write_all)
+        except (StoreConflict, InvariantBroken):
+            return self._in_one_transaction(jobs, self._write_each)
+
+    def _in_one_transaction(
+        self, jobs: Sequence[Job], write: Callable[[Sequence[Job], int], tuple[list[Outcome], int]]
+    ) -> list[Outcome]:
         execute = self._cursor.execute
         execute("BEGIN IMMEDIATE")
         try:
-            seq_before = seq = self._last_seq()
-            outcomes: list[Outcome] = []
-            for job in jobs:
-                execute("SAVEPOINT unit")
-                try:
-                    self._write(job, seq)
-                except (StoreConflict, InvariantBroken) as error:
-                    execute("ROLLBACK TO unit")
-                    outcomes.append(error)
-                else:
-                    outcomes.append(
-                        tuple(RecordedEvent(seq + i, row.event) for i, row in enumerate(job.event_rows, start=1))
-                    )
-                    seq += len(job.event_rows)
-                execute("RELEASE unit")
+            seq_before = self._last_seq()
+            outcomes, seq = write(jobs, seq_before)
             if seq != seq_before:
                 execute(_WRITE_COUNTER.text, _WRITE_COUNTER.bind({"value": seq}))
             execute("COMMIT")
@@ -68,6 +66,30 @@ class SqliteWriter:
             self._roll_back()
             raise
         return outcomes
+
+    def _write_all(self, jobs: Sequence[Job], seq: int) -> tuple[list[Outcome], int]:
+        outcomes: list[Outcome] = []
+        for job in jobs:
+            self._write(job, seq)
+            outcomes.append(_recorded(job, seq))
+            seq += len(job.event_rows)
+        return outcomes, seq
+
+    def _write_each(self, jobs: Sequence[Job], seq: int) -> tuple[list[Outcome], int]:
+        execute = self._cursor.execute
+        outcomes: list[Outcome] = []
+        for job in jobs:
+            execute("SAVEPOINT unit")
+            try:
+                self._write(job, seq)
+            except (StoreConflict, InvariantBroken) as error:
+                execute("ROLLBACK TO unit")
+                outcomes.append(error)
+            else:
+                outcomes.append(_recorded(job, seq))
+                seq += len(job.event_rows)
+            execute("RELEASE unit")
+        return outcomes, seq
 
     def probe(self) -> None:
         """Find out whether the database takes writes, by one that changes nothing."""
@@ -110,3 +132,7 @@ class SqliteWriter:
         """Leave the transaction, unless SQLite already did (it does so on a full disk and on I/O errors)."""
         if self._connection.in_transaction:
             self._cursor.execute("ROLLBACK")
+
+
+def _recorded(job: Job, seq: int) -> Outcome:
+    return tuple(RecordedEvent(number, row.event) for number, row in enumerate(job.event_rows, start=seq + 1))

@@ -19,6 +19,8 @@ _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _ID_LENGTH = 20
 _TIME_BITS = 45
 _RANDOM_BITS = _ID_LENGTH * 5 - _TIME_BITS
+_PAIRS = tuple(first + second for first in _ALPHABET for second in _ALPHABET)
+_PAIR_SHIFTS = range((_ID_LENGTH - 2) * 5, -1, -10)
 
 
 class OrderRole(StrEnum):
@@ -28,6 +30,8 @@ class OrderRole(StrEnum):
     TAKE_PROFIT = "take_profit"
     STOP_LOSS = "stop_loss"
     TRAILING_STOP = "trailing_stop"
+    REDUCE = "reduce"
+    """Takes off a part of the position."""
     CLOSE = "close"
 
     @property
@@ -41,6 +45,7 @@ _LETTER = {
     OrderRole.TAKE_PROFIT: "t",
     OrderRole.STOP_LOSS: "s",
     OrderRole.TRAILING_STOP: "r",
+    OrderRole.REDUCE: "d",
     OrderRole.CLOSE: "c",
 }
 _ROLE = {letter: role for role, letter in _LETTER.items()}
@@ -83,8 +88,4 @@ def encode_id(at: datetime, random_bits: int) -> str:
     """Spell a time and some random bits as an identifier."""
     milliseconds = int(at.timestamp() * 1000)
     number = (milliseconds << _RANDOM_BITS) | (random_bits & ((1 << _RANDOM_BITS) - 1))
-    letters = []
-    for _ in range(_ID_LENGTH):
-        number, digit = divmod(number, 32)
-        letters.append(_ALPHABET[digit])
-    return "".join(reversed(letters))
+    return "".join([_PAIRS[number >> shift & 1023] for shift in _PAIR_SHIFTS])

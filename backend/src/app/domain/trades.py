@@ -13,7 +13,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
-from app.domain.errors import ErrorCode, IllegalTransition
+from app.domain.errors import ErrorCode, IllegalTransition, InvariantBroken
 from app.domain.ids import OrderRole
 from app.domain.money import ZERO
 from app.domain.orders import Order, OrderState
@@ -177,6 +177,60 @@ class TradeError:
     retry_after_s: float | None = None
 
 
+class AdjustmentKind(StrEnum):
+    """What is changed."""
+
+    ADD = "add"
+    """A further entry, wished for by ``buy`` or ``sell``."""
+    INCREASE = "increase"
+    """A further entry, wished for by ``adjust_position``."""
+    DECREASE = "decrease"
+    """A part of the position is closed."""
+    EXITS = "exits"
+    """Take profit or stop loss are moved, added or dropped; the size stays."""
+    FLIP = "flip"
+    """The position is closed because the decision wants the other side."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adjustment:
+    """What a later decision changes in a trade, from its durable intent to its end.
+
+    Each belongs to a decision of its own, which is answered from it; its order, where it has one, is an order of the
+    trade (an entry of attempt n, or a reduction). ``quantity`` is what was to be added or taken off, in base units;
+    zero when only exits change. ``legs`` take the place of the trade's exits, ``drops`` are exits to give up: both once
+    the order has executed something, at once where there is none; ``is_applied`` says that this is done. ``error`` is
+    why it failed.
+    """
+
+    decision_id: str
+    kind: AdjustmentKind
+    received_at: datetime
+    asked_at: datetime
+    reference_price: Decimal
+    quantity: Decimal = ZERO
+    leverage: int | None = None
+    requested_leverage: int | None = None
+    client_order_id: str | None = None
+    legs: tuple[Leg, ...] = ()
+    drops: tuple[OrderRole, ...] = ()
+    is_applied: bool = False
+    sent_at: datetime | None = None
+    filled_at: datetime | None = None
+    ended_at: datetime | None = None
+    error: TradeError | None = None
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether it is still at work."""
+        return self.ended_at is None
+
+    @property
+    def roles(self) -> frozenset[OrderRole]:
+        """Exits that it touches."""
+        return frozenset(leg.role for leg in self.legs) | frozenset(self.drops)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trade:
     """All facts of one trade. Quantities in base units, prices and money in quote units.
@@ -202,6 +256,7 @@ class Trade:
     legs: tuple[Leg, ...] = ()
     orders: tuple[Order, ...] = ()
     fills: tuple[FillReport, ...] = ()
+    adjustments: tuple[Adjustment, ...] = ()
     externally_reduced: Decimal = ZERO
     entry_sent_at: datetime | None = None
     first_fill_at: datetime | None = None
@@ -223,12 +278,23 @@ class Trade:
 
     @property
     def entry(self) -> Order:
-        """The order that opens the position."""
-        return next(order for order in self.orders if order.role is OrderRole.ENTRY)
+        """The order that opens the position; later ones, which add to it, are among :attr:`entries`."""
+        for order in self.orders:
+            if order.key.role is OrderRole.ENTRY:
+                return order
+        raise InvariantBroken(f"trade {self.id} has no entry")
+
+    @property
+    def entries(self) -> tuple[Order, ...]:
+        """Every order that opens the position or adds to it, oldest first."""
+        return self.orders_of(OrderRole.ENTRY)
 
     def order(self, client_order_id: str) -> Order | None:
         """The order with that id, if it is one of this trade."""
-        return next((order for order in self.orders if order.client_order_id == client_order_id), None)
+        for order in self.orders:
+            if order.request.client_order_id == client_order_id:
+                return order
+        return None
 
     def orders_of(self, role: OrderRole) -> tuple[Order, ...]:
         """Orders of one role, oldest attempt first."""
@@ -254,6 +320,14 @@ class Trade:
         """The trade with ``leg`` put in the place of the one with its role."""
         return replace(self, legs=tuple(leg if old.role is leg.role else old for old in self.legs))
 
+    def with_adjustment(self, adjustment: Adjustment) -> Trade:
+        """The trade with ``adjustment`` put in the place of the one of its decision, or appended."""
+        others = self.adjustments
+        if all(old.decision_id != adjustment.decision_id for old in others):
+            return replace(self, adjustments=(*others, adjustment))
+        swapped = (adjustment if old.decision_id == adjustment.decision_id else old for old in others)
+        return replace(self, adjustments=tuple(swapped))
+
     def after(self, trigger: TradeTrigger) -> Trade:
         """The trade after ``trigger``.
 
@@ -272,13 +346,16 @@ class Trade:
 
     def executed(self, order: Order) -> Decimal:
         """What is known to be executed of ``order``: the larger of its cumulative report and the fills seen."""
-        filled = sum((fill.quantity for fill in self.fills if fill.order_id == order.exchange_order_id), start=ZERO)
+        filled = ZERO
+        for fill in self.fills:
+            if fill.order_id == order.exchange_order_id:
+                filled += fill.quantity
         return max(order.executed_quantity, filled)
 
     @property
     def entered_quantity(self) -> Decimal:
-        """Executed quantity of the entry."""
-        return self.executed(self.entry)
+        """Executed quantity of all entries."""
+        return sum((self.executed(order) for order in self.entries), start=ZERO)
 
     @property
     def exited_quantity(self) -> Decimal:
@@ -290,6 +367,21 @@ class Trade:
     def exposure(self) -> Decimal:
         """What is still held because of this trade, never negative."""
         return max(self.entered_quantity - self.exited_quantity, ZERO)
+
+    @property
+    def entering_quantity(self) -> Decimal:
+        """What entries may still add: counted as held, until they are final."""
+        return sum((order.quantity - self.executed(order) for order in self.entries if not order.is_final), start=ZERO)
+
+    @property
+    def last_entry_at(self) -> datetime | None:
+        """When an entry was last sent that may have been, or was, executed (for the cooldown)."""
+        sent = (
+            order.submitted_at
+            for order in self.entries
+            if order.submitted_at is not None and (not order.is_final or self.executed(order))
+        )
+        return max(sent, default=None)
 
     @property
     def has_unknown_order(self) -> bool:
@@ -308,19 +400,29 @@ class Trade:
     @property
     def exit_fills(self) -> tuple[FillReport, ...]:
         """Every execution that reduced the position, ours or not."""
-        entry_id = self.entry.exchange_order_id
-        return tuple(fill for fill in self.fills if fill.order_id != entry_id)
+        entry_ids = {entry.exchange_order_id for entry in self.entries}
+        return tuple(fill for fill in self.fills if fill.order_id not in entry_ids)
 
     @property
     def entry_price(self) -> Decimal | None:
-        """Volume-weighted price of the entry, from its fills where all are known, else the exchange's average."""
-        if not self.entered_quantity:
+        """Volume-weighted price of all entries; None until it is known of each."""
+        executed = [(self.price_of(order), quantity) for order in self.entries if (quantity := self.executed(order))]
+        if len(executed) <= 1:
+            return executed[0][0] if executed else None
+        parts = [(price * quantity, quantity) for price, quantity in executed if price is not None]
+        if len(parts) < len(executed):
             return None
-        fills = self.fills_of(self.entry)
-        quantity = sum((fill.quantity for fill in fills), start=ZERO)
-        if fills and quantity == self.entered_quantity:
+        return sum((value for value, _ in parts), start=ZERO) / sum((quantity for _, quantity in parts), start=ZERO)
+
+    def price_of(self, order: Order) -> Decimal | None:
+        """Average price of one order, from its fills where all are known, else the exchange's average."""
+        executed = self.executed(order)
+        if not executed:
+            return None
+        fills = self.fills_of(order)
+        if fills and sum((fill.quantity for fill in fills), start=ZERO) == executed:
             return average_price(fills)
-        return self.entry.average_price or None
+        return order.average_price or None
 
     @property
     def exit_price(self) -> Decimal | None:

@@ -10,7 +10,7 @@ from app.domain.errors import Refusal
 from app.domain.ids import OrderRole
 from app.domain.orders import OrderState
 from app.domain.reports import OrderType, PositionSide, Side, TimeInForce, WorkingType
-from app.domain.trades import CloseReason, TradeSide, TradeStatus
+from app.domain.trades import AdjustmentKind, CloseReason, TradeSide, TradeStatus
 
 trades = Table(
     "trades",
@@ -110,6 +110,32 @@ orders = Table(
     Index(None, "trade_id"),
     Index(None, "state", "number"),
     Index(None, "symbol", "number"),
+    sqlite_strict=True,
+)
+
+adjustments = Table(
+    "adjustments",
+    metadata,
+    Column("number", Whole, primary_key=True),
+    Column("trade_id", Text, ForeignKey("trades.id"), nullable=False),
+    Column("decision_id", Text, nullable=False),
+    Column("kind", Name(AdjustmentKind), nullable=False),
+    Column("received_at", UtcDateTime, nullable=False),
+    Column("asked_at", UtcDateTime, nullable=False),
+    Column("reference_price", Money, nullable=False),
+    Column("quantity", Money, nullable=False),
+    Column("leverage", Whole),
+    Column("requested_leverage", Whole),
+    Column("client_order_id", Text),
+    Column("legs", Json, nullable=False),
+    Column("drops", Json, nullable=False),
+    Column("is_applied", Flag, nullable=False),
+    Column("sent_at", UtcDateTime),
+    Column("filled_at", UtcDateTime),
+    Column("ended_at", UtcDateTime),
+    Column("error", Json),
+    UniqueConstraint("trade_id", "decision_id"),
+    Index(None, "decision_id"),
     sqlite_strict=True,
 )
 

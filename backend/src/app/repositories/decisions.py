@@ -92,16 +92,19 @@ class DecisionRepository:
         account_id: str,
         decision_id: str,
         status: ResultStatus,
-        result: ExecutionResult,
+        result: Mapping[str, Any],
         completed_at: datetime,
         events: Sequence[Event],
     ) -> Landing:
-        """Record how a decision ended; a later, corrected result takes its place (scenario U10). Must land."""
+        """Record how a decision ended; a later, corrected result takes its place (scenario U10). Must land.
+
+        ``result`` is the :class:`ExecutionResult` as JSON values.
+        """
         values = {
             "account": account_id,
             "decision": decision_id,
             "status": status,
-            "result": result.model_dump(mode="json"),
+            "result": result,
             "completed_at": completed_at,
         }
         write = Write(_COMPLETE, values, expect_rows=1)

@@ -1,4 +1,4 @@
-"""Queries that find trades. Each returns four: the trades' rows, and those of their legs, orders and fills."""
+"""Queries that find trades: five each, for the trades' rows and those of legs, adjustments, orders and fills."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from sqlalchemy import Column, Select, bindparam, or_, select
 from app.db.statements import Query
 from app.domain.orders import OrderState
 from app.domain.trades import ENDED, TradeStatus
-from app.models.trades import fills, legs, orders, trades
+from app.models.trades import adjustments, fills, legs, orders, trades
 
-TradeQueries: TypeAlias = tuple[Query, Query, Query, Query]
+TradeQueries: TypeAlias = tuple[Query, Query, Query, Query, Query]
 
 
 def _whole(chosen: Select[*tuple[Any, ...]]) -> TradeQueries:
@@ -23,7 +23,7 @@ def _whole(chosen: Select[*tuple[Any, ...]]) -> TradeQueries:
     def parts(table: Any) -> Query:
         return Query(select(table).where(table.c.trade_id.in_(ids)).order_by(table.c.number))
 
-    return Query(chosen), parts(legs), parts(orders), parts(fills)
+    return Query(chosen), parts(legs), parts(adjustments), parts(orders), parts(fills)
 
 
 def _any_of(column: Column[Any], values: Iterable[Any]) -> Any:
@@ -33,7 +33,17 @@ def _any_of(column: Column[Any], values: Iterable[Any]) -> Any:
 ONE_TRADE = _whole(select(trades).where(trades.c.id == bindparam("id")))
 OF_DECISION = _whole(
     select(trades)
-    .where(trades.c.account_id == bindparam("account"), trades.c.decision_id == bindparam("decision"))
+    .where(
+        trades.c.account_id == bindparam("account"),
+        or_(
+            trades.c.decision_id == bindparam("decision"),
+            trades.c.id.in_(
+                select(adjustments.c.trade_id)
+                .where(adjustments.c.decision_id == bindparam("decision"))
+                .scalar_subquery()
+            ),
+        ),
+    )
     .order_by(trades.c.number)
 )
 ALL_OPEN = _whole(

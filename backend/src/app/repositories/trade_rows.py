@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from pydantic import TypeAdapter
 from sqlalchemy import Table
 
 from app.db.statements import Row
 from app.domain.errors import ErrorCode
-from app.domain.ids import ClientOrderId
+from app.domain.ids import ClientOrderId, OrderRole
 from app.domain.orders import Order
 from app.domain.reports import FillReport, OrderRequest, RequestStamp
-from app.domain.trades import Leg, Trade, TradeError
+from app.domain.trades import Adjustment, Leg, Trade, TradeError
 from app.models.trades import fills, legs, orders, trades
 
 Values = dict[str, Any]
 
-_REQUEST_FIELDS = tuple(field.name for field in fields(OrderRequest))
-_ORDER_FIELDS = tuple(field.name for field in fields(Order) if field.name not in ("key", "request", "stamp"))
-_LEG_FIELDS = tuple(field.name for field in fields(Leg))
-_FILL_FIELDS = tuple(field.name for field in fields(FillReport))
-_TRADE_FIELDS = tuple(
-    field.name for field in fields(Trade) if field.name not in ("legs", "orders", "fills", "error", "context")
-)
+_REQUEST_FIELDS = tuple(one.name for one in fields(OrderRequest))
+_ORDER_FIELDS = tuple(one.name for one in fields(Order) if one.name not in ("key", "request", "stamp"))
+_LEG_FIELDS = tuple(one.name for one in fields(Leg))
+_FILL_FIELDS = tuple(one.name for one in fields(FillReport))
+_ADJUSTMENT_FIELDS = tuple(one.name for one in fields(Adjustment) if one.name not in ("legs", "drops", "error"))
+_TRADE_PARTS = ("legs", "orders", "fills", "adjustments", "error", "context")
+_TRADE_FIELDS = tuple(one.name for one in fields(Trade) if one.name not in _TRADE_PARTS)
+_WISHED_LEGS = TypeAdapter(tuple[Leg, ...])
 
 
 def column_names(table: Table) -> tuple[str, ...]:
@@ -41,7 +43,7 @@ FILL_COLUMNS = column_names(fills)
 def trade_values(trade: Trade) -> Values:
     """The row of a trade alone."""
     values: Values = {name: getattr(trade, name) for name in _TRADE_FIELDS}
-    values["error"] = None if trade.error is None else asdict(trade.error)
+    values["error"] = _error_values(trade.error)
     values["context"] = dict(trade.context)
     return values
 
@@ -49,6 +51,20 @@ def trade_values(trade: Trade) -> Values:
 def leg_values(leg: Leg, trade: Trade) -> Values:
     """The row of a leg."""
     return {"trade_id": trade.id} | {name: getattr(leg, name) for name in _LEG_FIELDS}
+
+
+def adjustment_values(adjustment: Adjustment, trade: Trade) -> Values:
+    """The row of an adjustment; the exits that it wishes for are values of it."""
+    values: Values = {name: getattr(adjustment, name) for name in _ADJUSTMENT_FIELDS}
+    values["trade_id"] = trade.id
+    values["legs"] = _WISHED_LEGS.dump_python(adjustment.legs, mode="json")
+    values["drops"] = [role.value for role in adjustment.drops]
+    values["error"] = _error_values(adjustment.error)
+    return values
+
+
+def _error_values(error: TradeError | None) -> Values | None:
+    return None if error is None else asdict(error)
 
 
 def order_values(order: Order, trade: Trade) -> Values:
@@ -77,6 +93,20 @@ def read_leg(row: Row) -> Leg:
     return Leg(**{name: row[name] for name in _LEG_FIELDS})
 
 
+def read_adjustment(row: Row) -> Adjustment:
+    """The adjustment in a row."""
+    return Adjustment(
+        **{name: row[name] for name in _ADJUSTMENT_FIELDS},
+        legs=_WISHED_LEGS.validate_python(row["legs"]),
+        drops=tuple(OrderRole(role) for role in row["drops"]),
+        error=_read_error(row["error"]),
+    )
+
+
+def _read_error(values: Mapping[str, Any] | None) -> TradeError | None:
+    return None if values is None else TradeError(**{**values, "code": ErrorCode(values["code"])})
+
+
 def read_order(row: Row) -> Order:
     """The order in a row."""
     stamp = None
@@ -96,28 +126,40 @@ def read_fill(row: Row) -> FillReport:
 
 
 def read_trades(
-    trade_rows: Sequence[Row], leg_rows: Sequence[Row], order_rows: Sequence[Row], fill_rows: Sequence[Row]
+    trade_rows: Sequence[Row],
+    leg_rows: Sequence[Row],
+    adjustment_rows: Sequence[Row],
+    order_rows: Sequence[Row],
+    fill_rows: Sequence[Row],
 ) -> list[Trade]:
     """Whole trades from their rows; parts come in the order in which they were recorded."""
-    parts: dict[str, tuple[list[Leg], list[Order], list[FillReport]]] = {row["id"]: ([], [], []) for row in trade_rows}
+    parts = {row["id"]: _Parts() for row in trade_rows}
     for row in leg_rows:
-        parts[row["trade_id"]][0].append(read_leg(row))
+        parts[row["trade_id"]].legs.append(read_leg(row))
+    for row in adjustment_rows:
+        parts[row["trade_id"]].adjustments.append(read_adjustment(row))
     for row in order_rows:
-        parts[row["trade_id"]][1].append(read_order(row))
+        parts[row["trade_id"]].orders.append(read_order(row))
     for row in fill_rows:
-        parts[row["trade_id"]][2].append(read_fill(row))
-    return [_read_trade(row, *parts[row["id"]]) for row in trade_rows]
+        parts[row["trade_id"]].fills.append(read_fill(row))
+    return [_read_trade(row, parts[row["id"]]) for row in trade_rows]
 
 
-def _read_trade(
-    row: Row, trade_legs: Sequence[Leg], trade_orders: Sequence[Order], trade_fills: Sequence[FillReport]
-) -> Trade:
-    error: Mapping[str, Any] | None = row["error"]
+@dataclass(slots=True)
+class _Parts:
+    legs: list[Leg] = field(default_factory=list)
+    adjustments: list[Adjustment] = field(default_factory=list)
+    orders: list[Order] = field(default_factory=list)
+    fills: list[FillReport] = field(default_factory=list)
+
+
+def _read_trade(row: Row, parts: _Parts) -> Trade:
     return Trade(
         **{name: row[name] for name in _TRADE_FIELDS},
-        legs=tuple(trade_legs),
-        orders=tuple(trade_orders),
-        fills=tuple(trade_fills),
-        error=None if error is None else TradeError(**{**error, "code": ErrorCode(error["code"])}),
+        legs=tuple(parts.legs),
+        adjustments=tuple(parts.adjustments),
+        orders=tuple(parts.orders),
+        fills=tuple(parts.fills),
+        error=_read_error(row["error"]),
         context=row["context"],
     )

@@ -14,13 +14,14 @@ from app.db.port import Write
 from app.db.statements import Statement
 from app.domain.errors import InvariantBroken
 from app.domain.trades import Trade
-from app.models.trades import fills, legs, orders, trades
+from app.models.trades import adjustments, fills, legs, orders, trades
 from app.repositories import trade_rows
 from app.repositories.trade_rows import Values
 
 _KEYS: dict[Table, tuple[str, ...]] = {
     trades: ("id",),
     legs: ("trade_id", "role"),
+    adjustments: ("trade_id", "decision_id"),
     orders: ("client_order_id", "trade_id"),
     fills: ("account_id", "symbol", "exchange_trade_id", "trade_id"),
 }
@@ -40,6 +41,7 @@ class _Part:
 
 _PARTS = (
     _Part(legs, attrgetter("legs"), attrgetter("role"), trade_rows.leg_values, may_vanish=True),
+    _Part(adjustments, attrgetter("adjustments"), attrgetter("decision_id"), trade_rows.adjustment_values),
     _Part(orders, attrgetter("orders"), attrgetter("client_order_id"), trade_rows.order_values),
     _Part(fills, attrgetter("fills"), attrgetter("symbol", "exchange_trade_id"), trade_rows.fill_values),
 )

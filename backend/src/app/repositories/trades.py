@@ -11,7 +11,7 @@ from app.db.port import Database, Landing, Read, Unit
 from app.db.statements import Query
 from app.domain.events import Event
 from app.domain.orders import Order, OrderState
-from app.domain.trades import Trade, TradeStatus
+from app.domain.trades import CloseReason, Trade, TradeStatus
 from app.models.trades import trades
 from app.repositories import trade_rows
 from app.repositories.pages import Page, make_page, page_parameters
@@ -27,6 +27,15 @@ _LAST_ACTIVITY = Query(
     )
     .where(trades.c.account_id == bindparam("account"), trades.c.first_fill_at.is_not(None))
     .group_by(trades.c.asset)
+)
+
+
+_EMERGENCIES = Query(
+    select(trades.c.id, trades.c.closed_at).where(
+        trades.c.account_id == bindparam("account"),
+        trades.c.close_reason == CloseReason.EMERGENCY,
+        trades.c.closed_at >= bindparam("since"),
+    )
 )
 
 
@@ -50,11 +59,11 @@ class TradeRepository:
             InvariantBroken: the two are not one trade, or an order or a fill has vanished.
         """
         writes = additions(after) if before is None else changes(before, after)
-        return self._database.enqueue(Unit(tuple(writes), tuple(events), must_land=True))
+        return self._database.enqueue(Unit(tuple(writes), tuple(events), must_land=True, may_linger=True))
 
     def record_events(self, events: Sequence[Event]) -> Landing:
         """Record events that tell of no change of ours. They must land."""
-        return self._database.enqueue(Unit((), tuple(events), must_land=True))
+        return self._database.enqueue(Unit((), tuple(events), must_land=True, may_linger=True))
 
     def settled(self) -> Landing:
         """Done when everything that was recorded before is durable, so that whoever asks reads it."""
@@ -80,7 +89,7 @@ class TradeRepository:
         return found[0] if found else None
 
     async def of_decision(self, account_id: str, decision_id: str) -> list[Trade]:
-        """Every trade that a decision led to, one for each asset at the most.
+        """Every trade that a decision led to or changed.
 
         Raises:
             StoreUnavailable: the database did not answer.
@@ -135,3 +144,12 @@ class TradeRepository:
             )
             for row in rows
         }
+
+    async def emergencies(self, account_id: str, since: datetime) -> list[tuple[datetime, str]]:
+        """When trades of the account were closed in an emergency since then, and which.
+
+        Raises:
+            StoreUnavailable: the database did not answer.
+        """
+        rows = await self._database.fetch(_EMERGENCIES, {"account": account_id, "since": since})
+        return [(row["closed_at"], row["id"]) for row in rows]

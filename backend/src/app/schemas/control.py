@@ -51,7 +51,9 @@ class ResumedDocument(_Document):
 class HaltedDocument(ResumedDocument):
     """The state of each account that was meant, and what became of the closes when everything was to be closed."""
 
-    closed: tuple[AssetResult, ...]
+    closed: tuple[AssetResult, ...] = ()
+    is_flat: bool | None = Field(default=None, description="with `flatten`: whether the exchange shows nothing of ours")
+    left_open: tuple[str, ...] | None = Field(default=None, description="with `flatten`: what it still shows")
 
 
 class DifferenceDocument(_Document):

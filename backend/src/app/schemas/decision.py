@@ -64,24 +64,56 @@ class _Strict(BaseModel):
 
 
 class PositionAdjustment(_Strict):
-    """How ``adjust_position`` changes a position; the percentage wins over the amount."""
+    """How ``adjust_position`` changes a position; the percentage wins over the amount.
 
-    adjustment_type: AdjustmentType
+    New prices may come alone; they are the exits of the whole position.
+    """
+
+    adjustment_type: AdjustmentType | None = None
     adjustment_amount_usd: Positive | None = None
     adjustment_percentage: PositivePercentage | None = None
     new_tp_price: Positive | None = None
     new_sl_price: Positive | None = None
 
+    @property
+    def has_size(self) -> bool:
+        """Whether the position's size changes, not only its exits."""
+        return self.adjustment_amount_usd is not None or self.adjustment_percentage is not None
+
+    @model_validator(mode="after")
+    def _says_what(self) -> Self:
+        if self.has_size and self.adjustment_type is None:
+            raise ValueError("adjustment_type must say increase or decrease")
+        if not self.has_size and self.new_tp_price is None and self.new_sl_price is None:
+            raise ValueError("give adjustment_amount_usd or adjustment_percentage, new_tp_price or new_sl_price")
+        return self
+
 
 class OrderAdjustment(_Strict):
-    """How ``adjust_orders`` changes the exits of a position."""
+    """How ``adjust_orders`` changes the exits of a position. A new price alone says that its exit is to be moved."""
 
-    adjust_tp: _Wish = False
-    adjust_sl: _Wish = False
+    adjust_tp: bool | None = None
+    adjust_sl: bool | None = None
     new_tp_price: Positive | None = None
     new_sl_price: Positive | None = None
     cancel_tp: _Wish = False
     cancel_sl: _Wish = False
+
+    @model_validator(mode="after")
+    def _says_what(self) -> Self:
+        for leg, moves, price, cancels in (
+            ("tp", self.adjust_tp, self.new_tp_price, self.cancel_tp),
+            ("sl", self.adjust_sl, self.new_sl_price, self.cancel_sl),
+        ):
+            if moves and price is None:
+                raise ValueError(f"new_{leg}_price is required with adjust_{leg}")
+            if cancels and (moves or price is not None):
+                raise ValueError(f"cancel_{leg} contradicts a new price; give one of the two")
+            if price is not None and moves is False:
+                raise ValueError(f"new_{leg}_price contradicts adjust_{leg} false; leave one of them out")
+        if self.new_tp_price is None and self.new_sl_price is None and not self.cancel_tp and not self.cancel_sl:
+            raise ValueError("nothing to do: give new_tp_price, new_sl_price, cancel_tp or cancel_sl")
+        return self
 
 
 def _rules_between_fields(schema: dict[str, Any]) -> None:

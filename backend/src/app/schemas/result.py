@@ -74,6 +74,7 @@ class ResultOrders(_Value):
     take_profit: OrderReference | None = None
     stop_loss: OrderReference | None = None
     trailing_stop: OrderReference | None = Field(default=None, exclude_if=lambda value: value is None)
+    reduce: OrderReference | None = Field(default=None, exclude_if=lambda value: value is None)
     close: OrderReference | None = None
 
 

@@ -83,6 +83,7 @@ class Account:
     updated_ms: int = 0
     leverage: dict[str, int] = field(default_factory=dict)
     isolated: set[str] = field(default_factory=set)
+    auto_add_margin: set[str] = field(default_factory=set)
     positions: dict[tuple[str, str], Position] = field(default_factory=dict)
     orders: dict[int, Order] = field(default_factory=dict)
     open_orders: dict[str, dict[int, Order]] = field(default_factory=dict)

@@ -6,17 +6,21 @@ from bisect import bisect_left, insort
 from collections.abc import Iterator
 from decimal import Decimal
 
-from aster_sim.core.orders import Order
+from aster_sim.core.orders import RPI, Order
 
 
 class ClientBook:
-    """Both sides of one symbol's client orders: best first, at one price visible ones first, then the older first."""
+    """Both sides of one symbol's client orders: best first, at one price by rank, then the older first.
+
+    An RPI order trades with people at the website and with the crowd behind the synthetic book, never with a
+    client of the API: ``retail`` tells for whom a question is asked.
+    """
 
     __slots__ = ("_sequence", "_sides")
 
     def __init__(self) -> None:
         self._sequence = 0
-        self._sides: dict[bool, list[tuple[Decimal, bool, int, Order]]] = {True: [], False: []}
+        self._sides: dict[bool, list[tuple[Decimal, int, int, Order]]] = {True: [], False: []}
 
     def add(self, order: Order, *, keep_place: bool = False) -> None:
         """Rest an order behind all others at its price, or where it was before when it keeps its place."""
@@ -32,10 +36,12 @@ class ClientBook:
         if at < len(side) and side[at][3] is order:
             del side[at]
 
-    def best(self, *, asks: bool) -> Order | None:
-        """The first order to be hit on a side."""
-        side = self._sides[not asks]
-        return side[0][3] if side else None
+    def best(self, *, asks: bool, retail: bool) -> Order | None:
+        """The first order of a side that somebody can hit."""
+        for entry in self._sides[not asks]:
+            if retail or entry[3].time_in_force != RPI:
+                return entry[3]
+        return None
 
     def orders(self, *, asks: bool) -> Iterator[Order]:
         """All orders of a side, best first."""
@@ -46,5 +52,5 @@ class ClientBook:
         return not self._sides[not asks]
 
     @staticmethod
-    def _key(order: Order) -> tuple[Decimal, bool, int]:
-        return (-order.price if order.buys else order.price, order.hidden, order.book_seq)
+    def _key(order: Order) -> tuple[Decimal, int, int]:
+        return (-order.price if order.buys else order.price, order.rank, order.book_seq)

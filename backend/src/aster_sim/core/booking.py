@@ -122,7 +122,7 @@ class Booker:
         text = str(trade.trade_id)
         for kind, amount in (("REALIZED_PNL", trade.realised_pnl), ("COMMISSION", -trade.commission)):
             if amount:
-                self._state.add_income(account, trade.symbol, kind, amount, info=text, trade_id=text)
+                self._state.add_income(account, trade.symbol, kind, amount, trade.time_ms, info=text, trade_id=text)
 
     def pay(
         self, account: Account, market: Market, position: Position | None, kind: str, amount: Decimal, reason: str
@@ -142,7 +142,7 @@ class Booker:
                 position.isolated_wallet += amount
             position.updated_ms = now
             rows.append((position, market))
-        state.add_income(account, market.instrument.symbol, kind, amount, info=kind)
+        state.add_income(account, market.instrument.symbol, kind, amount, now, info=kind)
         state.changes.accounts[account.name] = account
         state.emit(account.name, events.account_update(account, rows, reason, now, change=amount))
 

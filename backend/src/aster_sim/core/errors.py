@@ -123,6 +123,7 @@ STOP_LIMIT_TOO_LOW = Refusal(
 )
 NONCE_EXPIRED = Refusal(-4225, "Nonce Expired")
 NONCE_DUPLICATED = Refusal(-4225, "Nonce Duplicated")
+OPEN_INTEREST_CAP = Refusal(-5018, "Exceeded the maximum open interest of this symbol.")
 FOK_NOT_FILLABLE = Refusal(-5021, "Due to the order could not be filled immediately, the FOK order has been rejected.")
 NONCE_OF_ANOTHER = Refusal(-4225, "Nonce does not match the order's.")
 GTX_WOULD_TAKE = Refusal(

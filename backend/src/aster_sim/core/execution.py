@@ -27,6 +27,7 @@ from aster_sim.core.orders import (
     MARK_PRICE,
     MARKET,
     NEW,
+    POST_ONLY,
     TRAILING,
     TRIGGERS_INTO_LIMIT,
     Order,
@@ -112,7 +113,7 @@ class Engine:
         if order.closes_only and not self._cut_to_position(account, order):
             self._booker.finish(order, EXPIRED)
             return
-        if order.time_in_force == "GTX" and crosses(market, order):
+        if order.time_in_force in POST_ONLY and crosses(market, order):
             self._booker.finish(order, EXPIRED)
             return
         if order.time_in_force == "FOK" and not can_fill_whole(market, order):
@@ -147,7 +148,7 @@ class Engine:
     def take(self, market: Market, account: Account, order: Order) -> None:
         """Execute an order against the offers within its bound; what they do not cover stays open."""
         bound = price_bound(market, order)
-        offers = Offers(market, taker_buys=order.buys)
+        offers = Offers(market, taker_buys=order.buys, retail=order.retail)
         while order.open:
             offer = offers.best()
             if offer is None or not acceptable(order, offer.price, bound):
@@ -189,7 +190,7 @@ class Engine:
         for price, quantity in market.liquidity.levels(market.prices.mark, asks=not asks):
             left = quantity
             while left > ZERO:
-                order = market.book.best(asks=asks)
+                order = market.book.best(asks=asks, retail=True)
                 if order is None or (order.price > price if asks else order.price < price):
                     return
                 part = min(left, self._maker_capacity(order))

@@ -13,6 +13,7 @@ from aster_sim.core.orders import (
     BUY,
     CONDITIONAL_TYPES,
     CONTRACT_PRICE,
+    COUNTERPARTY,
     GTE_GTC,
     HIDDEN,
     LIMIT,
@@ -20,6 +21,8 @@ from aster_sim.core.orders import (
     LONG,
     MARK_PRICE,
     MARKET,
+    QUEUE,
+    RPI,
     SELL,
     SHORT,
     STOP,
@@ -51,9 +54,9 @@ _REFUSED: Mapping[str, tuple[str, ...]] = {
     TRAILING: ("price", "stopPrice"),
 }
 _CLOSE_TYPES = frozenset({STOP_MARKET, TAKE_PROFIT_MARKET})
-_LATER = ("pegPriceType", "pegOffset")
+_PEG_TYPES = frozenset({COUNTERPARTY, QUEUE})
 _TIMES_IN_FORCE = frozenset({"GTC", "IOC", "FOK", "GTX"})
-_UNKNOWN_RULES = frozenset({"RPI"})  # nothing is known of its depth and matching
+_RPI_TYPES = frozenset({LIMIT})
 _CALLBACK_MIN, _CALLBACK_MAX = Decimal("0.1"), Decimal(5)
 
 
@@ -101,9 +104,8 @@ def required(params: Mapping[str, str], name: str) -> str:
 
 def _time_in_force(params: Mapping[str, str], kind: str) -> str:
     value = params.get("timeInForce", "GTC")
-    if value in _UNKNOWN_RULES:
-        raise errors.UNSUPPORTED.error(what=f"timeInForce {value} is not simulated yet")
-    if (value == GTE_GTC and kind in CONDITIONAL_TYPES) or (value == HIDDEN and kind in LIMIT_PRICED_TYPES):
+    allowed = {GTE_GTC: CONDITIONAL_TYPES, HIDDEN: LIMIT_PRICED_TYPES, RPI: _RPI_TYPES}.get(value)
+    if allowed is not None and kind in allowed:
         return value
     if value not in _TIMES_IN_FORCE:
         raise errors.BAD_TIME_IN_FORCE.error()
@@ -120,16 +122,31 @@ def _check_close_position(params: Mapping[str, str], kind: str) -> None:
 
 
 def _check_presence(params: Mapping[str, str], kind: str, *, close_position: bool) -> None:
+    peg = _peg_price_type(params, kind)
     for name in _NEEDED[kind]:
-        required(params, name)
+        if not (peg and name == "price"):
+            required(params, name)
     for name in _REFUSED[kind]:
         if name in params:
             raise errors.NOT_REQUIRED.error(name=name)
     if kind in _CLOSE_TYPES and not close_position:
         required(params, "quantity")
-    for name in _LATER:
-        if name in params:
-            raise errors.UNSUPPORTED.error(what=f"{name} is not simulated yet")
+
+
+def _peg_price_type(params: Mapping[str, str], kind: str) -> str:
+    """The book price that a LIMIT order takes instead of one of its own, empty for none."""
+    value = params.get("pegPriceType", "")
+    if "pegPriceType" not in params:
+        if "pegOffset" in params:
+            raise errors.MISSING.error(name="pegPriceType")
+        return value
+    if value not in _PEG_TYPES:
+        raise errors.BAD_PARAMETER.error(name="pegPriceType")
+    if kind != LIMIT:
+        raise errors.NOT_REQUIRED.error(name="pegPriceType")
+    if "price" in params:
+        raise errors.NOT_REQUIRED.error(name="price")
+    return value
 
 
 def _one_of(params: Mapping[str, str], name: str, default: str, allowed: frozenset[str]) -> str:
@@ -143,7 +160,7 @@ def parse_order(params: Mapping[str, str]) -> OrderRequest:
     """The order that a request asks for.
 
     Raises VenueError: -1102 and -1106 for missing and surplus parameters, -1115..-1117, -1130, -4015,
-    -4060, -4136..-4138, and -1020 for what the venue does not simulate.
+    -4060, -4136..-4138.
     """
     symbol, side, kind = required(params, "symbol"), required(params, "side"), required(params, "type")
     if side not in {BUY, SELL}:
@@ -187,4 +204,6 @@ def parse_order(params: Mapping[str, str]) -> OrderRequest:
         client_order_id=client_id,
         wants_result=response == "RESULT",
         stp_mode=stp_mode,
+        peg_price_type=params.get("pegPriceType", ""),
+        peg_offset=decimal_param(params, "pegOffset"),
     )

@@ -7,13 +7,13 @@ closing a part gives that part's share back, together with the profit; a loss be
 
 from __future__ import annotations
 
-from decimal import Decimal
+from decimal import ROUND_FLOOR, Decimal
 
 from aster_sim.core import errors, events
 from aster_sim.core.account import Account, Position
 from aster_sim.core.margin import summarise
 from aster_sim.core.market import Market
-from aster_sim.core.numbers import ZERO, margin_half_even, plain
+from aster_sim.core.numbers import MONEY_STEP, ZERO, margin_half_even, plain
 from aster_sim.core.orders import MarginChange
 from aster_sim.core.state import State
 
@@ -71,6 +71,16 @@ def change_margin(
     state.changes.margin_changes.append(change)
     state.changes.accounts[account.name] = account
     state.emit(account.name, events.account_update(account, [(position, market)], "MARGIN_TRANSFER", now))
+
+
+def add_automatically(state: State, account: Account, market: Market, position: Position) -> None:
+    """Bring a position that would be liquidated back to its initial margin, as far as available balance goes."""
+    mark = market.prices.mark
+    leverage = account.leverage_of(position.symbol, market.max_leverage)
+    missing = abs(position.amount) * mark / leverage - position.isolated_wallet - position.unrealised(mark)
+    amount = min(missing, summarise(account, state.markets).available).quantize(MONEY_STEP, ROUND_FLOOR)
+    if amount > ZERO:
+        change_margin(state, account, market, position.side, amount, ADD)
 
 
 def _removable(account: Account, market: Market, position: Position) -> Decimal:

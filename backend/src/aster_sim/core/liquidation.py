@@ -18,6 +18,7 @@ from aster_sim.core import events
 from aster_sim.core.account import Account, Position
 from aster_sim.core.booking import Booker
 from aster_sim.core.execution import Engine
+from aster_sim.core.isolated import add_automatically
 from aster_sim.core.margin import liquidation_price, position_maintenance, summarise
 from aster_sim.core.market import Market
 from aster_sim.core.numbers import ZERO, clearance_half_even, step_down, step_up
@@ -69,6 +70,9 @@ class Liquidator:
         market = self._state.markets[position.symbol]
         equity = position.isolated_wallet + position.unrealised(market.prices.mark)
         needed = position_maintenance(position, market)
+        if equity <= needed and position.symbol in account.auto_add_margin:
+            add_automatically(self._state, account, market, position)
+            equity = position.isolated_wallet + position.unrealised(market.prices.mark)
         if equity <= needed:
             self._expire_orders(account, [position.symbol])
             cross = account.cross_wallet

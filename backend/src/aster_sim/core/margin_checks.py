@@ -31,9 +31,10 @@ def margin_suffices(state: State, account: Account, market: Market, order: Order
     if not opening:
         return True
     mark = market.prices.mark
-    price = order.price if order.type == LIMIT else market.best(asks=order.buys)[0] or mark
-    if not order.buys:
-        price = max(price, market.best(asks=False)[0])
+    price = order.price
+    if order.type != LIMIT or not order.buys:
+        best = market.best(asks=order.buys)[0]
+        price = max(price, best) if order.type == LIMIT else best or mark
     leverage = account.leverage_of(order.symbol, market.max_leverage)
     loss = max(ZERO, price - mark if order.buys else mark - price)
     needed = opening * (price / leverage + loss) - closing * mark / leverage
@@ -44,11 +45,9 @@ def within_leverage_cap(account: Account, market: Market, order: Order) -> bool:
     """Whether the position stays under the cap of its leverage if this and all resting orders fill."""
     if order.closes_only:
         return True
-    opening, _ = _opening(account, order)
     position = account.position(order.symbol, order.position_side)
-    exposure = opening
-    if position.amount and (position.amount > ZERO) == order.buys:
-        exposure += abs(position.amount)
+    held = position.amount if order.buys else -position.amount
+    exposure = max(ZERO, order.remaining + held)  # what it opens, and what is held already in its direction
     exposure += account.resting_quantity(order.symbol, buys=order.buys)
     leverage = account.leverage_of(order.symbol, market.max_leverage)
     return exposure * market.prices.mark <= max_notional(market.brackets, leverage)

@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 
+import msgspec
+
 from aster_sim.core.market import Market
 from aster_sim.core.numbers import ONE, ZERO
-from aster_sim.core.orders import LIMIT, Order
+from aster_sim.core.orders import BUY, COUNTERPARTY, LIMIT, Order, OrderRequest
 
 
 @dataclass(slots=True)
@@ -23,10 +25,12 @@ class Offer:
 class Offers:
     """The offers against one taker, best first; client orders go before synthetic ones at one price."""
 
-    __slots__ = ("_asks", "_level", "_levels", "_market")
+    __slots__ = ("_asks", "_level", "_levels", "_market", "_retail")
 
-    def __init__(self, market: Market, *, taker_buys: bool) -> None:
+    def __init__(self, market: Market, *, taker_buys: bool, retail: bool) -> None:
+        """``retail``: the taker is a person at the website."""
         self._market = market
+        self._retail = retail
         self._asks = taker_buys
         self._levels: Iterator[tuple[Decimal, Decimal]] = market.liquidity.levels(market.prices.mark, asks=taker_buys)
         self._level: Offer | None = None
@@ -38,7 +42,7 @@ class Offers:
 
     def best(self) -> Offer | None:
         """The best offer now; None when nothing is left."""
-        client = self._market.book.best(asks=self._asks)
+        client = self._market.book.best(asks=self._asks, retail=self._retail)
         level = self._level
         if client is None:
             return level
@@ -52,6 +56,16 @@ class Offers:
             offer.quantity -= quantity
             if offer.quantity <= ZERO:
                 self._advance()
+
+
+def pegged(market: Market, request: OrderRequest) -> OrderRequest:
+    """A pegged order with its price: the best one of the other side (COUNTERPARTY_1) or its own (QUEUE_1), plus offset.
+
+    The price is found once, as the order comes in, and does not follow the book afterwards.
+    """
+    other = request.peg_price_type == COUNTERPARTY
+    best, _ = market.best(asks=(request.side == BUY) == other)
+    return msgspec.structs.replace(request, price=best + request.peg_offset)
 
 
 def price_bound(market: Market, order: Order) -> Decimal:
@@ -69,7 +83,7 @@ def acceptable(order: Order, price: Decimal, bound: Decimal) -> bool:
 
 def crosses(market: Market, order: Order) -> bool:
     """Whether a limit order would take at once, hidden orders included."""
-    client = market.book.best(asks=order.buys)
+    client = market.book.best(asks=order.buys, retail=order.retail)
     if client is not None and acceptable(order, client.price, order.price):
         return True
     price, quantity = market.best(asks=order.buys)
@@ -80,7 +94,7 @@ def can_fill_whole(market: Market, order: Order) -> bool:
     """Whether the offers within the order's bound cover it (FOK)."""
     bound = price_bound(market, order)
     missing = order.remaining
-    for price, quantity in market.depth(10_000, asks=order.buys, hidden=True):
+    for price, quantity in market.depth_for(order):
         if not acceptable(order, price, bound):
             break
         missing -= quantity

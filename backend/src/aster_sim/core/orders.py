@@ -22,15 +22,22 @@ TRAILING = "TRAILING_STOP_MARKET"
 MARK_PRICE, CONTRACT_PRICE = "MARK_PRICE", "CONTRACT_PRICE"
 GTE_GTC = "GTE_GTC"
 HIDDEN = "HIDDEN"
+GTX, RPI = "GTX", "RPI"
 EXPIRE_TAKER, EXPIRE_MAKER, EXPIRE_BOTH = "EXPIRE_TAKER", "EXPIRE_MAKER", "EXPIRE_BOTH"
+COUNTERPARTY, QUEUE = "COUNTERPARTY_1", "QUEUE_1"
 LIQUIDATION, ADL = "LIQUIDATION", "ADL"
 
 OPEN_STATUSES = frozenset({NEW, PARTIALLY_FILLED})
 STOP_TYPES = frozenset({STOP, STOP_MARKET, TAKE_PROFIT, TAKE_PROFIT_MARKET})
 CONDITIONAL_TYPES = STOP_TYPES | {TRAILING}
 STP_MODES = frozenset({EXPIRE_TAKER, EXPIRE_MAKER, EXPIRE_BOTH})
+POST_ONLY = frozenset({GTX, RPI})
 LIMIT_PRICED_TYPES = frozenset({LIMIT, STOP, TAKE_PROFIT})
 TRIGGERS_INTO_LIMIT = frozenset({STOP, TAKE_PROFIT})
+
+
+_RANKS = {HIDDEN: 1, RPI: 2}
+_UNSEEN = frozenset(_RANKS)
 
 
 class OrderRequest(msgspec.Struct, frozen=True):
@@ -53,6 +60,8 @@ class OrderRequest(msgspec.Struct, frozen=True):
     client_order_id: str
     wants_result: bool
     stp_mode: str = ""
+    peg_price_type: str = ""
+    peg_offset: Decimal = ZERO
 
 
 class StrategyTag(msgspec.Struct, frozen=True):
@@ -69,7 +78,7 @@ class Order(msgspec.Struct):
     ``quantity`` is the whole quantity, executed part included (zero for closePosition until it triggers);
     times are milliseconds. ``forced`` is LIQUIDATION or ADL for the exchange's own orders on an account;
     ``stp_mode`` is what happens when it meets an order of its own account, empty for the account's mode.
-    ``nonce`` is that of the v3 request that placed it.
+    ``nonce`` is that of the v3 request that placed it; ``retail`` tells that a person placed it at the website.
     """
 
     order_id: int
@@ -102,6 +111,7 @@ class Order(msgspec.Struct):
     stp_mode: str = ""
     strategy: StrategyTag | None = None
     nonce: int = 0
+    retail: bool = False
 
     @property
     def open(self) -> bool:
@@ -133,7 +143,12 @@ class Order(msgspec.Struct):
     @property
     def hidden(self) -> bool:
         """Whether the public never sees it in the book."""
-        return self.time_in_force == HIDDEN
+        return self.time_in_force in _UNSEEN
+
+    @property
+    def rank(self) -> int:
+        """Its place among orders at one price: visible ones first, then hidden ones, then those for retail only."""
+        return _RANKS.get(self.time_in_force, 0)
 
     def average_price(self, price_decimals: int) -> Decimal:
         """Quote over quantity for display, half to even at two decimals more than the tick, at least 5."""

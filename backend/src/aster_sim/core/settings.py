@@ -11,6 +11,7 @@ from aster_sim.core.booking import Booker
 from aster_sim.core.brackets import max_notional
 from aster_sim.core.margin import summarise
 from aster_sim.core.market import Market
+from aster_sim.core.open_interest import openable
 from aster_sim.core.orders import STP_MODES
 from aster_sim.core.state import State
 
@@ -26,7 +27,8 @@ class Settings:
         """Set a symbol's leverage.
 
         Raises -4028 out of range, -2027 when the position is above the new cap, -2028 when margin does not
-        suffice for a lower leverage, -4161 for a cut of an isolated position's leverage.
+        suffice for a lower leverage, -4161 for a cut of an isolated position's leverage, -5018 for a higher leverage
+        where the symbol's open interest leaves nothing to open.
         """
         symbol = market.instrument.symbol
         if not 1 <= leverage <= market.max_leverage:
@@ -38,6 +40,8 @@ class Settings:
         notional = max((abs(row.amount) * market.prices.mark for row in held), default=None)
         if notional is not None and notional > max_notional(market.brackets, leverage):
             raise errors.MAX_POSITION_AT_LEVERAGE.error()
+        if leverage > current and not openable(self._state, market, leverage):
+            raise errors.OPEN_INTEREST_CAP.error()
         previous = account.leverage.get(symbol)
         account.leverage[symbol] = leverage
         self._booker.refresh_order_margin(account, market)
@@ -72,9 +76,24 @@ class Settings:
             account.isolated.add(symbol)
         else:
             account.isolated.discard(symbol)
+            account.auto_add_margin.discard(symbol)
         self._changed(account)
         rows = [(account.position(symbol, side), market) for side in account.sides()]
         self._state.emit(account.name, events.account_update(account, rows, "MARGIN_TYPE_CHANGE", self._state.now_ms()))
+
+    def set_auto_add_margin(self, account: Account, market: Market, *, adds: bool) -> None:
+        """Let an isolated symbol's positions take margin from the cross wallet before liquidation.  Raises -4049.
+
+        Only AsterDEX's website offers it; the API shows it in ``positionRisk``.
+        """
+        symbol = market.instrument.symbol
+        if symbol not in account.isolated:
+            raise errors.MARGIN_OF_CROSS.error()
+        if adds:
+            account.auto_add_margin.add(symbol)
+        else:
+            account.auto_add_margin.discard(symbol)
+        self._changed(account)
 
     def set_dual_side(self, account: Account, *, dual_side: bool) -> None:
         """Switch hedge mode.  Raises -4059 unchanged, -4067 open orders, -4068 positions."""

@@ -132,7 +132,7 @@ class State:
         return self.now_us() // 1000
 
     def add_income(
-        self, account: Account, symbol: str, kind: str, amount: Decimal, *, info: str, trade_id: str = ""
+        self, account: Account, symbol: str, kind: str, amount: Decimal, at_ms: int, *, info: str, trade_id: str = ""
     ) -> None:
         """Write a row into an account's money history; the wallet is the caller's to change."""
         income = Income(
@@ -143,7 +143,7 @@ class State:
             income=amount,
             asset=ASSET,
             info=info,
-            time_ms=self.now_ms(),
+            time_ms=at_ms,
             trade_id=trade_id,
         )
         self.counters.tran_id += 1

@@ -21,13 +21,15 @@ from aster_sim.core.liquidation import Liquidator
 from aster_sim.core.liquidity import Liquidity
 from aster_sim.core.margin_checks import margin_suffices, within_leverage_cap
 from aster_sim.core.market import Market
-from aster_sim.core.matching import can_fill_whole, crosses
+from aster_sim.core.matching import can_fill_whole, crosses, pegged
 from aster_sim.core.numbers import ONE, ZERO, step_down, step_up
+from aster_sim.core.open_interest import within_interest_cap
 from aster_sim.core.orders import (
     BOTH,
     CONDITIONAL_TYPES,
     CONTRACT_PRICE,
     LIMIT,
+    POST_ONLY,
     STOP_TYPES,
     TRAILING,
     Order,
@@ -87,7 +89,7 @@ class Venue:
         now = self.state.now_ms()
         account = Account(name=name, wallet=balance, deposited=balance, updated_ms=now)
         self.state.accounts[name] = account
-        self.state.add_income(account, "", "TRANSFER", balance, info="TRANSFER")
+        self.state.add_income(account, "", "TRANSFER", balance, now, info="TRANSFER")
         self.state.changes.accounts[name] = account
         return account
 
@@ -102,12 +104,13 @@ class Venue:
 
     # -- orders ---------------------------------------------------------------------------------
 
-    def place(self, account: Account, params: Mapping[str, str]) -> Order:
+    def place(self, account: Account, params: Mapping[str, str], *, retail: bool = False) -> Order:
         """Check and take a new order; the order comes back in its state after it ran.
 
+        ``retail`` orders are those of a person at the website, who can also hit RPI orders.
         Checks run in the order of asterdex-facts.md section 12. Raises VenueError, and then did nothing.
         """
-        order = self._place(account, params)
+        order = self._place(account, params, retail=retail)
         self.strategies.react()
         return order
 
@@ -115,20 +118,24 @@ class Venue:
         """Check a new order as ``place`` does, and take nothing.  Raises VenueError."""
         self._checked(account, params)
 
-    def _place(self, account: Account, params: Mapping[str, str], tag: StrategyTag | None = None) -> Order:
-        order = self._checked(account, params)
+    def _place(
+        self, account: Account, params: Mapping[str, str], tag: StrategyTag | None = None, *, retail: bool = False
+    ) -> Order:
+        order = self._checked(account, params, retail=retail)
         order.strategy = tag
         self.state.counters.order_id += 1
         self.engine.admit(order)
         return order
 
-    def _checked(self, account: Account, params: Mapping[str, str]) -> Order:
+    def _checked(self, account: Account, params: Mapping[str, str], *, retail: bool = False) -> Order:
         request = parse_order(params)
         market = self._tradable(request.symbol, request)
+        if request.peg_price_type:
+            request = pegged(market, request)
         check_order(market.instrument, request, market.prices.mark)
         self._check_unique_and_counted(account, market, request)
         self._check_mode(account, request)
-        order = self._draft(account, market, request)
+        order = self._draft(account, market, request, retail=retail)
         self._check_reduce_only(account, order)
         self._check_trigger(market, order)
         if self.state.rules.refuse_unfillable:
@@ -137,6 +144,8 @@ class Venue:
             raise errors.MARGIN_INSUFFICIENT.error()
         if not within_leverage_cap(account, market, order):
             raise errors.MAX_POSITION_AT_LEVERAGE.error()
+        if market.interest_cap is not None and not within_interest_cap(self.state, account, market, order):
+            raise errors.OPEN_INTEREST_CAP.error()
         return order
 
     def cancel(self, account: Account, symbol: str, order_id: int | None, client_order_id: str | None) -> Order:
@@ -321,7 +330,7 @@ class Venue:
             if opens:
                 raise errors.REDUCE_ONLY_REJECTED.error()
 
-    def _draft(self, account: Account, market: Market, request: OrderRequest) -> Order:
+    def _draft(self, account: Account, market: Market, request: OrderRequest, *, retail: bool) -> Order:
         instrument = market.instrument
         now = self.state.now_ms()
         order_id = self.state.counters.order_id
@@ -347,6 +356,7 @@ class Venue:
             stp_mode=request.stp_mode,
             created_ms=now,
             updated_ms=now,
+            retail=retail,
         )
 
     @staticmethod
@@ -369,7 +379,7 @@ class Venue:
     def _check_fillable(market: Market, order: Order) -> None:
         if order.time_in_force == "FOK" and not order.waiting and not can_fill_whole(market, order):
             raise errors.FOK_NOT_FILLABLE.error()
-        if order.time_in_force == "GTX" and not order.waiting and crosses(market, order):
+        if order.time_in_force in POST_ONLY and not order.waiting and crosses(market, order):
             raise errors.GTX_WOULD_TAKE.error()
 
     @staticmethod
@@ -393,7 +403,7 @@ class Venue:
         self.booker.refresh_order_margin(account, market)
         order.quantity = quantity
         affordable = margin_suffices(self.state, account, market, order)
-        takes = order.time_in_force == "GTX" and crosses(market, order)
+        takes = order.time_in_force in POST_ONLY and crosses(market, order)
         order.quantity, order.price = old
         account.changed(order)
         market.book.add(order, keep_place=True)

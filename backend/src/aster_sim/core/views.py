@@ -251,7 +251,7 @@ def position_risk_rows(account: Account, markets: Mapping[str, Market], symbols:
                     "maxNotionalValue": cap,
                     "marginType": "isolated" if isolated else "cross",
                     "isolatedMargin": money(_isolated_margin(position, mark)) if isolated else _ZERO_MONEY,
-                    "isAutoAddMargin": "false",
+                    "isAutoAddMargin": "true" if symbol in account.auto_add_margin else "false",
                     "positionSide": side,
                     "notional": trimmed(display_half_even(position.amount * mark, 8)),
                     "isolatedWallet": trimmed(position.isolated_wallet),

@@ -133,7 +133,8 @@ class CandleFeed:
         pause = 1.0 / (self._speed * _POINTS)
         while not self.done:
             async with self._playing:
-                await self._play(pause)
+                if not self.done:  # somebody may have stepped to the end meanwhile
+                    await self._play(pause)
 
     async def close(self) -> None:
         """Nothing is held open."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from email.utils import formatdate
+from functools import lru_cache
 from http import HTTPStatus
 from typing import cast
 
@@ -20,6 +21,7 @@ from aster_sim.http.dispatch import Arrival, Dispatcher
 from aster_sim.runtime import Runtime
 
 MAX_REQUEST = 64 * 1024
+HEADS_KEPT = 256
 _ENCODER = msgspec.json.Encoder()
 _METHODS = frozenset({"GET", "POST", "PUT", "DELETE"})
 _PREFIX = "/fapi/"
@@ -62,8 +64,6 @@ class Lane(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._ip = "local"
         self._waiting = b""
-        self._raw_head = b""
-        self._head: _Head | None = None
         self._paused = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -105,7 +105,7 @@ class Lane(asyncio.Protocol):
                 if len(self._waiting) > MAX_REQUEST:
                     self._hand_over()
                 return
-            head = self._read_head(self._waiting[:end])
+            head = _parsed(self._waiting[:end])
             if head is None or not self._runtime.faults.idle:
                 self._hand_over()
                 return
@@ -115,12 +115,6 @@ class Lane(asyncio.Protocol):
             body = self._waiting[end + len(_HEAD_END) : whole].decode("latin-1")
             self._waiting = self._waiting[whole:]
             self._answer(self._transport, head, body)
-
-    def _read_head(self, raw: bytes) -> _Head | None:
-        """Parse a head; clients often send the same one again, all but the body."""
-        if raw != self._raw_head:
-            self._raw_head, self._head = raw, _parsed(raw)
-        return self._head
 
     def _answer(self, transport: asyncio.Transport, head: _Head, body: str) -> None:
         reply = self._dispatcher.answer(Arrival(head.method, head.path, head.query, body, self._ip, head.api_key))
@@ -150,7 +144,7 @@ class Lane(asyncio.Protocol):
         self._waiting = b""
 
 
-class _Head(msgspec.Struct):
+class _Head(msgspec.Struct, frozen=True):
     """The head of a simple request."""
 
     method: str
@@ -161,8 +155,12 @@ class _Head(msgspec.Struct):
     keeps_alive: bool
 
 
+@lru_cache(HEADS_KEPT)
 def _parsed(raw: bytes) -> _Head | None:
-    """A request's head; None for anything that is not simple, or not HTTP at all."""
+    """A request's head; None for anything that is not simple, or not HTTP at all.
+
+    A client's orders differ in their bodies only, so that the same few heads come again and again.
+    """
     first, *lines = raw.decode("latin-1").split("\r\n")
     method, _, rest = first.partition(" ")
     target, _, version = rest.partition(" ")

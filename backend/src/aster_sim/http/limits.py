@@ -72,6 +72,10 @@ class _Window:
         self._counts[key] = total
         return total
 
+    def put(self, key: str, total: int) -> None:
+        """Set what ``used`` has just told, and somebody has added to."""
+        self._counts[key] = total
+
     def wait_s(self, now_us: int) -> int:
         """Whole seconds until the window ends, at least one."""
         width = self._seconds * 1_000_000
@@ -139,13 +143,16 @@ class Limits:
     def spend_orders(self, account: str, orders: int, now_us: int) -> tuple[int, int]:
         """Count placements; (used in this minute, used in these ten seconds).  Raises -1015 (429)."""
         minute, burst = self._orders_minute, self._orders_burst
-        if minute.used(account, now_us) + orders > self.rules.orders_per_minute:
+        of_minute, of_burst = minute.used(account, now_us) + orders, burst.used(account, now_us) + orders
+        if of_minute > self.rules.orders_per_minute:
             limit, name, wait = self.rules.orders_per_minute, "MINUTE", minute.wait_s(now_us)
             raise _limited(errors.TOO_MANY_ORDERS.error(limit=limit, interval=name), wait)
-        if burst.used(account, now_us) + orders > self.rules.orders_per_ten_seconds:
+        if of_burst > self.rules.orders_per_ten_seconds:
             limit, name, wait = self.rules.orders_per_ten_seconds, "10 SECOND", burst.wait_s(now_us)
             raise _limited(errors.TOO_MANY_ORDERS.error(limit=limit, interval=name), wait)
-        return minute.add(account, orders, now_us), burst.add(account, orders, now_us)
+        minute.put(account, of_minute)
+        burst.put(account, of_burst)
+        return of_minute, of_burst
 
 
 def _limited(error: VenueError, wait_s: int, headers: Mapping[str, str] | None = None) -> VenueError:

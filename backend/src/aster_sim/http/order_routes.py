@@ -35,6 +35,8 @@ def _chain_hash(order: Order) -> str:
 
 def place_one(call: Call, params: Mapping[str, str]) -> dict[str, Any]:
     """Place one order and answer as newOrderRespType asks: ACK is NEW with nothing executed."""
+    if not call.v3 and "pegPriceType" in params:
+        raise errors.NOT_REQUIRED.error(name="pegPriceType")
     order = call.runtime.venue.place(call.account, params)
     order.nonce = int(call.params.get("nonce", "0")) if call.v3 else 0
     if call.record is not None:

@@ -14,6 +14,7 @@ from aster_sim.core.orders import BOTH, BUY, LONG, SELL, SHORT, Order
 from aster_sim.runtime import Runtime
 
 _CLOSE, _FLIP = "close", "flip"
+_SYMBOL_MODES = ("leverage", "margin_type", "auto_add_margin")
 
 
 class ControlError(ValueError):
@@ -40,7 +41,7 @@ def place(runtime: Runtime, account: Account, params: Mapping[str, str], path: s
     """Place an order without a signature; it stands in the ledger as a person's."""
     record = runtime.venue.ledger.open(runtime.clock.now_us(), account.name, "human", "POST", path, params)
     try:
-        order = runtime.venue.place(account, params)
+        order = runtime.venue.place(account, params, retail=True)
     except VenueError as refusal:
         record.outcome, record.code, record.msg = "refused", refusal.code, refusal.msg
         raise
@@ -113,12 +114,12 @@ def _market(side: str, position_side: str, quantity: Decimal) -> dict[str, str]:
 
 
 def change_modes(runtime: Runtime, body: Mapping[str, Any]) -> dict[str, Any]:
-    """Change an account's modes: ``hedge``, ``multi_assets``, and by symbol ``leverage`` and ``margin_type``.
+    """Change an account's modes: ``hedge``, ``multi_assets``; by symbol what ``_SYMBOL_MODES`` names.
 
     Everything is applied in this order up to the first refusal. Raises ControlError, VenueError.
     """
     account, settings = account_of(runtime, body), runtime.venue.settings
-    unknown = sorted(body.keys() - {"account", "hedge", "multi_assets", "leverage", "margin_type"})
+    unknown = sorted(body.keys() - {"account", "hedge", "multi_assets", *_SYMBOL_MODES})
     if unknown:
         raise ControlError(f"unknown mode(s) {', '.join(unknown)}")
     try:
@@ -132,6 +133,9 @@ def change_modes(runtime: Runtime, body: Mapping[str, Any]) -> dict[str, Any]:
             settings.set_leverage(account, runtime.venue.market(symbol), value)
         for symbol, value in _by_symbol(body, "margin_type").items():
             settings.set_margin_type(account, runtime.venue.market(symbol), str(value))
+        adds = _by_symbol(body, "auto_add_margin")
+        for symbol in adds:
+            settings.set_auto_add_margin(account, runtime.venue.market(symbol), adds=_flag(adds, symbol))
     finally:
         runtime.settle()
     return {
@@ -139,6 +143,7 @@ def change_modes(runtime: Runtime, body: Mapping[str, Any]) -> dict[str, Any]:
         "multi_assets": account.multi_assets,
         "leverage": dict(account.leverage),
         "isolated": sorted(account.isolated),
+        "auto_add_margin": sorted(account.auto_add_margin),
     }
 
 

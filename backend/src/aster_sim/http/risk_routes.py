@@ -8,6 +8,7 @@ from typing import Any
 from aster_sim.core import errors
 from aster_sim.core.intake import decimal_param, int_param
 from aster_sim.core.isolated import ADD, REDUCE, change_margin, margin_change_rows
+from aster_sim.core.open_interest import openable
 from aster_sim.core.orders import ADL, BOTH, LIQUIDATION
 from aster_sim.core.risk_views import adl_quantiles, force_order_body, force_orders
 from aster_sim.http.calls import Call, Route, Security, by_symbol, fixed
@@ -60,11 +61,21 @@ def _set_stp_mode(call: Call) -> Any:
     return {"code": 200, "msg": "success"}
 
 
+def _remaining_openable(call: Call) -> Any:
+    state, market = call.runtime.venue.state, call.runtime.venue.market(call.params.get("symbol"))
+    call.required("leverage")
+    leverage = int_param(call.params, "leverage") or 0
+    if not 1 <= leverage <= market.max_leverage:
+        raise errors.BAD_LEVERAGE.error(leverage=leverage)
+    return {"remainingOpenableNotionalValue": float(openable(state, market, leverage))}
+
+
 def _stp_mode(call: Call) -> Any:
     return {"stpMode": call.account.stp_mode}
 
 
 RISK_ROUTES: Mapping[tuple[str, str], Route] = {
+    ("GET", "remainingOpenableNotionalValue"): Route(_remaining_openable, fixed(20), Security.NONE),
     ("POST", "positionMargin"): Route(_position_margin, fixed(1), Security.SIGNED),
     ("GET", "forceOrders"): Route(_force_orders, by_symbol(20, 50), Security.SIGNED),
     ("GET", "adlQuantile"): Route(_adl_quantile, fixed(5), Security.SIGNED),

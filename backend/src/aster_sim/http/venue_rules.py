@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
-from aster_sim.core.numbers import money, parse_decimal
+from aster_sim.core.market import Market
+from aster_sim.core.numbers import money, parse_decimal, plain
 from aster_sim.http.people import ControlError
 from aster_sim.runtime import Runtime
 
-_KNOWN = frozenset({"refuse_unfillable", "insurance_fund", "pardon"})
+_KNOWN = frozenset({"refuse_unfillable", "insurance_fund", "pardon", "interest_caps"})
 
 
 def shown_rules(runtime: Runtime) -> dict[str, Any]:
@@ -17,6 +19,11 @@ def shown_rules(runtime: Runtime) -> dict[str, Any]:
     state = runtime.venue.state
     return {
         "refuse_unfillable": state.rules.refuse_unfillable,
+        "interest_caps": {
+            symbol: plain(market.interest_cap)
+            for symbol, market in state.markets.items()
+            if market.interest_cap is not None
+        },
         "insurance_fund": {
             "balance": money(state.fund.balance),
             "start": money(state.fund.start),
@@ -32,7 +39,8 @@ def change_rules(runtime: Runtime, body: Mapping[str, Any]) -> dict[str, Any]:
 
     ``refuse_unfillable``: refuse FOK and GTX orders (-5021, -5022) instead of letting them expire. ``insurance_fund``:
     what the fund holds from now on, in USDT; none means that profitable clients are deleveraged. ``pardon``: lift the
-    bans of rate limits. Raises ControlError; then nothing was changed.
+    bans of rate limits. ``interest_caps``: by symbol, the most that all clients may hold together, in quote units; null
+    lifts a cap. Raises ControlError; then nothing was changed.
     """
     unknown = sorted(body.keys() - _KNOWN)
     if unknown:
@@ -47,8 +55,23 @@ def change_rules(runtime: Runtime, body: Mapping[str, Any]) -> dict[str, Any]:
         if parsed is None or parsed < 0:
             raise ControlError("insurance_fund must be a number of USDT, zero or more")
         balance = parsed
+    caps = _caps(runtime, body.get("interest_caps", {}))
+    for market, cap in caps:
+        market.interest_cap = cap
     state.fund.start += balance - state.fund.balance
     state.rules.refuse_unfillable = body.get("refuse_unfillable", state.rules.refuse_unfillable)
     if body.get("pardon"):
         runtime.limits.pardon()
     return shown_rules(runtime)
+
+
+def _caps(runtime: Runtime, rows: Any) -> list[tuple[Market, Decimal | None]]:
+    if not isinstance(rows, dict):
+        raise ControlError("interest_caps must be an object by symbol")
+    caps: list[tuple[Market, Decimal | None]] = []
+    for symbol, value in rows.items():
+        cap = parse_decimal(str(value)) if value is not None else None
+        if value is not None and (cap is None or cap < 0):
+            raise ControlError(f"interest_caps: {symbol}: a number of quote units, zero or more, or null")
+        caps.append((runtime.venue.market(symbol), cap))
+    return caps

@@ -13,6 +13,7 @@ async def test_halt_refuses_entries_and_flattens_until_resume() -> None:
         answer = await face.post("/v1/halt", {"reason": "news", "flatten": True})
         assert answer.status == 200
         assert [closed["status"] for closed in answer.json["closed"]] == ["closed"]
+        assert (answer.json["is_flat"], answer.json["left_open"]) == (True, [])
         status: dict[str, Any] = (await face.get("/v1/status")).json
         assert status["is_halted"] is True
         assert status["accounts"][0]["halt"]["reason"] == "news"

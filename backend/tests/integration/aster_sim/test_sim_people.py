@@ -55,6 +55,7 @@ async def test_a_person_changes_modes(alice):
         "multi_assets": False,
         "leverage": {"BTCUSDT": 7},
         "isolated": ["BTCUSDT"],
+        "auto_add_margin": [],
     }
     row = (await alice.call("GET", "positionRisk", {"symbol": "BTCUSDT"})).body[0]
     assert (row["leverage"], row["marginType"]) == ("7", "isolated")

@@ -43,7 +43,48 @@ async def test_a_ban_is_lifted_by_a_pardon():
     await running.stop()
 
 
-@pytest.mark.parametrize("body", [{"insurance_fund": "-1"}, {"insurance_fund": "x"}, {"pardon": 1}, {"tax": "1"}])
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"insurance_fund": "-1"},
+        {"insurance_fund": "x"},
+        {"pardon": 1},
+        {"tax": "1"},
+        {"interest_caps": {"BTCUSDT": "-1"}},
+    ],
+)
 async def test_a_rule_that_makes_no_sense_is_refused(venue, alice, body):
     with pytest.raises(AssertionError, match="error"):
         await alice.control("POST", "rules", body)
+
+
+async def test_a_cap_on_open_interest_is_told_and_lifted(venue, alice):
+    asked = {"symbol": "BTCUSDT", "leverage": "20"}
+    before = (await alice.public("remainingOpenableNotionalValue", **asked)).body
+    assert before == {"remainingOpenableNotionalValue": 65_000_000.0}
+    await alice.control("POST", "rules", {"interest_caps": {"BTCUSDT": "500"}})
+    after = await alice.public("remainingOpenableNotionalValue", **asked)
+    assert after.body == {"remainingOpenableNotionalValue": 500.0}
+    assert after.headers["X-MBX-USED-WEIGHT-1M"] == "40"
+    order = {"symbol": "BTCUSDT", "side": "BUY", "type": "MARKET", "quantity": "0.010"}
+    assert (await alice.order(**order)).code == -5018
+    assert (await alice.control("POST", "rules", {"interest_caps": {"BTCUSDT": None}}))["interest_caps"] == {}
+    assert (await alice.order(**order)).status == 200
+    assert (await alice.public("remainingOpenableNotionalValue", symbol="BTCUSDT")).code == -1102
+
+
+async def test_automatic_margin_is_switched_by_hand_and_shown(venue, alice):
+    await alice.call("POST", "marginType", {"symbol": "BTCUSDT", "marginType": "ISOLATED"})
+    modes = await alice.control("POST", "modes", {"account": "alice", "auto_add_margin": {"BTCUSDT": True}})
+    assert modes["auto_add_margin"] == ["BTCUSDT"]
+    [row] = (await alice.call("GET", "positionRisk", {"symbol": "BTCUSDT"})).body
+    assert row["isAutoAddMargin"] == "true"
+
+
+async def test_pegged_orders_are_of_the_v3_family(venue, alice):
+    order = {
+        "symbol": "BTCUSDT", "side": "BUY", "type": "LIMIT", "timeInForce": "GTX", "quantity": "0.010",
+        "pegPriceType": "QUEUE_1",
+    }  # fmt: skip
+    assert float((await alice.order(**order)).body["price"]) > 0
+    assert (await alice.call_v1("POST", "/fapi/v1/order", order)).code == -1106

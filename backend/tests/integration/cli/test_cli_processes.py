@@ -168,6 +168,29 @@ def test_a_refused_decision_exits_1_with_its_reason(service: Path) -> None:
     assert "stop_loss_invalid" in ended.stderr
 
 
+def test_a_dry_run_shows_every_check_within_80_columns_and_sends_nothing(service: Path) -> None:
+    wish = {"asset": "BNBUSDT", "action": "buy", "allocation_usd": 1000, "leverage": 10}
+    body = json.dumps({"decision_id": "only-a-try", "decisions": [wish | {"tp_price": 720, "sl_price": 580}]})
+    ended = tes(service, "submit", "-", "--dry-run", given=body, COLUMNS="80")
+    assert ended.returncode == 0, ended.stderr
+    for words in (
+        "nothing is sent",
+        "BNBUSDT buy: would buy",
+        "stop loss 580",
+        "loses",
+        "margin",
+        "price deviation",
+    ):
+        assert words in ended.stdout
+    assert max(len(line) for line in ended.stdout.splitlines()) <= 80
+    shown = tes(service, "submit", "-", "--dry-run", "--json", given=body)
+    assert json.loads(shown.stdout)["assets"][0]["verdict"] == "ok"
+    assert "only-a-try" not in tes(service, "decisions", "--json").stdout
+    refused = tes(service, "submit", "-", "--dry-run", given=body.replace("580", "5800"))
+    assert refused.returncode == 1
+    assert "not everything would be done: BNBUSDT; nothing was sent" in refused.stderr
+
+
 def test_a_misspelt_field_exits_1_and_is_named(service: Path) -> None:
     ended = submitted(service, sl_prise=1)
     assert ended.returncode == 1

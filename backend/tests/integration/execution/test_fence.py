@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
 from arena import BTC, Arena, arena, buy, decide, stored, until
 
 from app.api.metrics import Metrics
+from app.bootstrap import Application
 from app.schemas.decision import parse_decision
 from app.schemas.result import AssetResult, AssetStatus
 
@@ -88,6 +91,58 @@ async def test_entry_stuck_on_its_way_is_killed_by_the_noop_and_never_executes(s
             await asyncio.sleep(0.05)
     assert entry["code"] == -4225
     assert await stage.levers.orders(symbol=BTC) == []
+
+
+SHORT_LIVED = {"TES_ASTER_NONCE_WINDOW_SECONDS": "6", "TES_ASTER_ENTRY_LIFETIME_SECONDS": "1"}
+REFUSED_NOOP: dict[str, Any] = {"type": "error", "status": 400, "code": -4225, "msg": "Nonce Expired"}
+
+
+@asynccontextmanager
+async def old_enough(stage: Arena) -> AsyncIterator[Application]:
+    """A service that has been up for as long as the nonces of its entries are put back, and whose noops fail."""
+    async with stage.application(**SHORT_LIVED) as application:
+        await stage.levers.fault(REFUSED_NOOP, count=0, **NOOP)
+        born = application.service("default")._client.exchange_time()
+        await until(
+            lambda: application.service("default")._client.exchange_time() - born > timedelta(seconds=5.2),
+            patience_s=10,
+        )
+        yield application
+
+
+async def test_short_lived_entry_is_settled_at_its_own_fence(tmp_path: Any) -> None:
+    """Docs/adr/0004: five seconds of margin beside one of life, instead of a window of six; and no noop helps."""
+    async with arena(tmp_path / "tes.db", nonce_window_s=6.0) as stage, old_enough(stage) as application:
+        await stage.levers.fault({"type": "drop_before"}, **ENTRY)
+        result = (await decide(application.service("default"), buy())).results[0]
+        assert result.error is not None
+        assert result.error.code == "outcome_unknown"
+        entry = (await stored(application, result.trade_id)).entry
+        assert entry.stamp is not None
+        assert entry.submitted_at is not None
+        assert entry.stamp.dead_after - entry.submitted_at < timedelta(seconds=6.5)
+
+
+async def test_short_lived_entry_stuck_on_its_way_is_refused_by_its_age(tmp_path: Any) -> None:
+    """-4225 for a nonce that was sent once proves that it was not executed."""
+    async with arena(tmp_path / "tes.db", nonce_window_s=6.0) as stage, old_enough(stage) as application:
+        await stage.levers.fault({"type": "delay_before", "seconds": 1.5}, **ENTRY)
+        result = (await decide(application.service("default"), buy())).results[0]
+        assert result.status is AssetStatus.FAILED
+        assert result.error is not None
+        assert (result.error.code, result.error.exchange_code) == ("exchange_rejected", -4225)
+        assert "entry lifetime" in result.error.message
+        assert await stage.levers.orders(symbol=BTC) == []
+
+
+async def test_short_lived_entry_is_taken_among_hundreds_of_other_requests(tmp_path: Any) -> None:
+    """The exchange refuses what is older than the signer's newest hundred nonces: then an entry is hardly put back."""
+    async with arena(tmp_path / "tes.db", nonce_window_s=6.0) as stage, old_enough(stage) as application:
+        service = application.service("default")
+        for _ in range(15):
+            await asyncio.gather(*(service._client.positions(BTC) for _ in range(10)))
+        result = (await decide(service, buy())).results[0]
+        assert result.status is AssetStatus.PROTECTED
 
 
 async def test_entry_that_was_executed_all_along_is_found_although_a_noop_was_tried(tmp_path: Any) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from decimal import Decimal
 from typing import Any
 
 import pytest
-from arena import BTC, ETH, Arena, buy, decide, sell, settled, stored
+from arena import BTC, ETH, Arena, buy, decide, sell, settled, stored, until_true
 
 from app.bootstrap import Application
 from app.schemas.result import AssetResult, AssetStatus
@@ -75,9 +76,65 @@ async def test_a_halt_with_flatten_closes_everything_for_that_reason(stage: Aren
         assert [one.status for one in closed] == [AssetStatus.CLOSED] * 2
         for result in opened.results:
             assert (await settled(application, result.trade_id)).close_reason == "halt"
+        assert await service.left_open() == []
         for asset in (BTC, ETH):
             assert await stage.levers.position(asset) == Decimal(0)
             assert await stage.levers.open_orders(asset) == []
+
+
+async def test_what_a_flatten_could_not_close_is_named(stage: Arena) -> None:
+    """Verified means that the exchange was asked, not that we sent something."""
+    async with stage.application() as application:
+        service = application.service("default")
+        opened = (await decide(service, buy())).results[0]
+        await stage.levers.fault(UNHEARD_OF, count=0, method="POST", path="/order", params={"type": "MARKET"})
+        halting = asyncio.create_task(service.halt("enough", flatten=True))
+        await until_true(lambda: is_closing(application, opened.trade_id))
+        left = await service.left_open()
+        assert any("0.01 long is still held" in line for line in left)
+        await stage.levers.heal()
+        assert [one.status for one in await halting] == [AssetStatus.CLOSED]
+        assert await service.left_open() == []
+
+
+async def is_closing(application: Application, trade_id: str | None) -> bool:
+    return (await stored(application, trade_id)).close_attempts > 0
+
+
+async def test_a_refused_key_stops_entries(stage: Arena) -> None:
+    """L6: no retry storm, and an operator must look."""
+    refusal: dict[str, Any] = {"type": "error", "status": 400, "code": -2015, "msg": "Invalid API-key."}
+    async with stage.application() as application:
+        service = application.service("default")
+        await stage.levers.fault(refusal, method="POST", path="/order")
+        failed = (await decide(service, buy())).results[0]
+        assert code_of(failed) == "exchange_rejected"
+        assert service.halted is not None
+        assert "refuses our key" in service.halted.reason
+        assert "-2015" in service.halted.reason
+        assert code_of((await decide(service, sell(ETH))).results[0]) == "halted"
+
+
+async def test_three_emergency_closes_within_ten_minutes_stop_entries(stage: Arena) -> None:
+    """Over a restart between them, too: what was closed in an emergency is on record."""
+    changes = {"TES_PROTECTION_MAX_ATTEMPTS": "1"}
+    stop = {"method": "POST", "path": "/order", "params": {"type": "STOP_MARKET"}}
+    refusal: dict[str, Any] = {"type": "error", "status": 400, "code": -4045, "msg": "Reach max stop order limit."}
+    for number in range(3):
+        async with stage.application(**changes) as application:
+            service = application.service("default")
+            assert service.halted is None
+            await stage.levers.fault(refusal, count=0, **stop)
+            result = (await decide(service, buy())).results[0]
+            assert result.status is AssetStatus.EMERGENCY_CLOSED
+            await settled(application, result.trade_id)
+            assert (service.halted is not None) is (number == 2)
+            await stage.levers.heal()
+    async with stage.application(**changes) as application:
+        halted = application.service("default").halted
+        assert halted is not None
+        assert halted.is_automatic
+        assert "3 positions" in halted.reason
 
 
 async def test_halted_is_answered_before_any_other_check(stage: Arena) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from arena import BTC, Arena, buy, decide, settled
+from arena import BTC, Arena, buy, decide, settled, until_true
 
 from app.bootstrap import Application
 from app.schemas.result import AssetStatus
@@ -46,3 +46,42 @@ async def test_a_late_fill_reopens_the_trade_protects_it_and_corrects_the_result
         corrected = (await decide(service, buy(), decision_id="late")).results[0]
         assert (corrected.status, corrected.trade_id) == (AssetStatus.PROTECTED, trade_id)
         assert len(await stage.levers.requests("POST", "/order", type="MARKET")) == 1
+
+
+@pytest.mark.parametrize("when", ["while nobody runs", "while the next process runs"])
+async def test_a_fill_that_outlives_the_process_is_looked_after_and_the_record_corrected(
+    stage: Arena, when: str
+) -> None:
+    """Contract, section 9: the next process knows trade and decision from the record only."""
+    async with stage.application(**WINDOW) as application:
+        trade_id = await give_up_an_entry(stage, application)
+    if when == "while nobody runs":
+        await until_true(lambda: stage.levers.orders(type="MARKET"))
+    async with stage.application(**WINDOW) as application:
+        trade = await settled(application, trade_id, "open")
+        assert trade.exposure == await stage.levers.position(BTC) > 0
+        assert {row["type"] for row in await stage.levers.open_orders(BTC)} == {"STOP_MARKET", "TAKE_PROFIT_MARKET"}
+        corrected = (await decide(application.service("default"), buy(), decision_id="late")).results[0]
+        assert (corrected.status, corrected.trade_id) == (AssetStatus.PROTECTED, trade_id)
+        await application.trades.settled()
+        stored_decision = await application.decisions.find("late")
+        assert stored_decision is not None
+        assert stored_decision.result is not None
+        assert stored_decision.result.results[0].status is AssetStatus.PROTECTED
+    assert len(await stage.levers.requests("POST", "/order", type="MARKET")) == 1
+
+
+async def test_protection_that_succeeds_after_a_restart_corrects_the_result(stage: Arena) -> None:
+    """``unprotected`` was true when it was told."""
+    stop = {"method": "POST", "path": "/order", "params": {"type": "STOP_MARKET"}}
+    full: dict[str, Any] = {"type": "error", "status": 400, "code": -4045, "msg": "Reach max stop order limit."}
+    settings = {"TES_PROTECTION_ON_FAILURE": "alert", "TES_PROTECTION_DEADLINE_SECONDS": "0.5"}
+    await stage.levers.fault(full, count=0, **stop)
+    async with stage.application(**settings) as application:
+        result = (await decide(application.service("default"), buy(), decision_id="bare")).results[0]
+        assert result.status is AssetStatus.UNPROTECTED
+    await stage.levers.heal()
+    async with stage.application(**settings) as application:
+        await settled(application, result.trade_id, "open")
+        corrected = (await decide(application.service("default"), buy(), decision_id="bare")).results[0]
+        assert corrected.status is AssetStatus.PROTECTED

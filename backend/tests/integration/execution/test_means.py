@@ -9,6 +9,7 @@ import pytest
 from arena import BTC, ETH, Arena, buy, decide, sell, settled, until
 
 from app.bootstrap import Application
+from app.domain.reports import MarginType
 from app.schemas.result import AssetResult, AssetStatus
 from app.services.execution.service import ExecutionService
 
@@ -35,7 +36,7 @@ async def test_an_entry_beyond_the_free_margin_is_refused_with_the_numbers(stage
         assert (await decide(service, wish | {"allocation_usd": 900_000})).results[0].filled_quantity
 
 
-async def test_the_balance_is_read_for_each_entry(stage: Arena) -> None:
+async def test_an_entry_that_needs_much_of_the_free_margin_waits_for_a_fresh_balance(stage: Arena) -> None:
     """Z4: what another position binds is not available."""
     async with stage.application() as application:
         service = application.service("default")
@@ -169,3 +170,15 @@ async def test_an_entry_from_which_the_streams_price_moved_away_is_refused_witho
         prices.on_mark(mark)
         refused = (await decide(service, buy())).results[0]
         assert refusal(refused) == (AssetStatus.REJECTED, "price_deviation")
+
+
+async def test_a_margin_type_that_somebody_changed_is_set_again_before_the_next_entry(stage: Arena) -> None:
+    """Z6: what is known of an asset's settings is refreshed by events."""
+    async with stage.application(TES_MARGIN_TYPE="ISOLATED", TES_RECONCILE_INTERVAL_SECONDS="600") as application:
+        service = application.service("default")
+        assert (await decide(service, buy())).success
+        assert (await decide(service, {"asset": BTC, "action": "close_position"})).success
+        await service._client.set_margin_type(BTC, MarginType.CROSSED)
+        await until(lambda: service._market._margin_types[BTC] is MarginType.CROSSED)
+        assert (await decide(service, buy())).success
+        assert {row.margin_type for row in await service._client.positions(BTC)} == {MarginType.ISOLATED}

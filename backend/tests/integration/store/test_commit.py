@@ -181,3 +181,29 @@ async def test_inline_commits_group_what_one_loop_iteration_brings(
     database.enqueue(add("last"))
     await database.close()
     assert not path.with_name("tes.db-wal").exists()
+
+
+async def test_what_may_linger_lands_by_itself(database: SqliteDatabase, make_event: MakeEvent) -> None:
+    landing = database.enqueue(Unit((), (make_event(),), must_land=True, may_linger=True))
+    async with asyncio.timeout(10):
+        (recorded,) = await landing
+    assert recorded.seq == 1
+
+
+async def test_what_somebody_waits_for_takes_along_what_lingers_before_it(
+    database: SqliteDatabase, make_event: MakeEvent
+) -> None:
+    """The order of the record is that of the facts."""
+    lingering = [database.enqueue(Unit((), (make_event(),), must_land=True, may_linger=True)) for _ in range(3)]
+    (awaited,) = await database.commit(Unit((), (make_event(),)))
+    assert awaited.seq == 4
+    assert [landing.result()[0].seq for landing in lingering] == [1, 2, 3]
+
+
+async def test_what_lingers_when_the_database_is_closed_is_written(path: Path, make_event: MakeEvent) -> None:
+    database = SqliteDatabase(f"sqlite:///{path}", ThreadExecutor())
+    await database.start()
+    landing = database.enqueue(Unit((), (make_event(),), must_land=True, may_linger=True))
+    await database.close()
+    assert landing.done()
+    assert landing.result()[0].seq == 1

@@ -83,7 +83,12 @@ async def test_a_completed_decision_carries_its_result_and_can_be_corrected(
     for status in (AssetStatus.FAILED, AssetStatus.PROTECTED):
         ended = result("d-1", status)
         await repository.complete(
-            "default", "d-1", ResultStatus.EXECUTED, ended, NOW, [make_event(EventType.DECISION_COMPLETED)]
+            "default",
+            "d-1",
+            ResultStatus.EXECUTED,
+            ended.model_dump(mode="json"),
+            NOW,
+            [make_event(EventType.DECISION_COMPLETED)],
         )
         found = await repository.find("d-1")
         assert found is not None
@@ -94,7 +99,9 @@ async def test_a_decision_that_is_not_there_can_not_be_completed(database: Datab
     """That would be a result of nothing."""
     repository = DecisionRepository(database)
     with pytest.raises(StoreConflict):
-        await repository.complete("default", "d-1", ResultStatus.EXECUTED, result("d-1"), NOW, ())
+        await repository.complete(
+            "default", "d-1", ResultStatus.EXECUTED, result("d-1").model_dump(mode="json"), NOW, ()
+        )
 
 
 async def test_unfinished_are_those_without_an_end_oldest_first(database: Database) -> None:
@@ -103,7 +110,7 @@ async def test_unfinished_are_those_without_an_end_oldest_first(database: Databa
     for decision_id in ("d-1", "d-2", "d-3"):
         await accept(repository, decision_id)
     await accept(repository, "d-4", "second")
-    await repository.complete("default", "d-2", ResultStatus.EXECUTED, result("d-2"), NOW, ())
+    await repository.complete("default", "d-2", ResultStatus.EXECUTED, result("d-2").model_dump(mode="json"), NOW, ())
     assert [stored.decision_id for stored in await repository.unfinished("default")] == ["d-1", "d-3"]
 
 

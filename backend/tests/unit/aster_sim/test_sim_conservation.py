@@ -60,11 +60,29 @@ def _check_orders(account: Account) -> None:
         assert (order.status == "FILLED") == (bool(order.executed) and order.executed == order.quantity)
 
 
+def _check_resting_sums(account: Account) -> None:
+    """What is kept as sums is what walking through the open orders tells."""
+    limits = [
+        row for row in account.open_orders.get(SYMBOL, {}).values() if row.type == "LIMIT" and not row.closes_only
+    ]
+    for buys in (True, False):
+        assert account.resting_quantity(SYMBOL, buys=buys) == sum((o.remaining for o in limits if o.buys == buys), ZERO)
+    free = {(side, buys): ZERO for side in ("BOTH", "LONG", "SHORT") for buys in (True, False)}
+    free.update({(row.side, row.amount < 0): abs(row.amount) for row in account.held(SYMBOL)})
+    opening = ZERO
+    for order in limits:
+        closing = min(order.remaining, free[order.position_side, order.buys])
+        free[order.position_side, order.buys] -= closing
+        opening += (order.remaining - closing) * order.price
+    assert account.order_margin.get(SYMBOL, ZERO) == opening / account.leverage[SYMBOL]
+
+
 def _check(bench: Bench, step: dict[str, Any]) -> None:
     cleared = ZERO
     for account in bench.venue.state.accounts.values():
         cleared += _check_account(bench, account)
         _check_orders(account)
+        _check_resting_sums(account)
     fund = bench.venue.state.fund
     assert fund.balance == fund.start - cleared + fund.taken_over
     if step["do"] in {"jump", "glide"}:

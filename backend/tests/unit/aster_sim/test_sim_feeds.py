@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from decimal import Decimal
 from pathlib import Path
@@ -86,6 +87,18 @@ async def test_speed_is_candles_per_second_of_the_venues_clock(bench, tmp_path):
     await feed.run()
     assert feed.done
     assert clock.waited == pytest.approx(2.0)
+
+
+async def test_stepping_to_the_end_of_a_feed_that_plays_ends_it_quietly(bench, tmp_path):
+    class Yielding(_Clock):
+        async def sleep(self, seconds: float) -> None:
+            await super().sleep(seconds)
+            await asyncio.sleep(0)
+
+    file = _file(tmp_path, "BTCUSDT.csv", *(f"{minute},95000,95000,95000,95000,1" for minute in range(5)))
+    feed = CandleFeed(bench.venue, Yielding(), {"BTCUSDT": read_candles(file)}, 5.0, lambda: None)
+    _, stepped = await asyncio.gather(feed.run(), feed.step(9))
+    assert stepped["done"]
 
 
 @pytest.mark.parametrize(

@@ -106,3 +106,34 @@ def test_a_change_of_margin_type_is_told(bench):
     [frame] = bench.events()
     assert frame["a"]["m"] == "MARGIN_TYPE_CHANGE"
     assert frame["a"]["P"][0]["mt"] == "isolated"
+
+
+def test_margin_is_added_automatically_before_a_liquidation_while_there_is_any(isolated):
+    market, account = isolated.venue.market("BTCUSDT"), isolated.account
+    isolated.venue.settings.set_auto_add_margin(account, market, adds=True)
+    isolated.market("BUY", "0.100")
+    isolated.events()
+    isolated.venue.glide("BTCUSDT", Decimal(84_000))
+    assert isolated.amount() == Decimal("0.100")
+    assert {event["a"]["m"] for event in isolated.events() if event["e"] == "ACCOUNT_UPDATE"} == {"MARGIN_TRANSFER"}
+    assert {change.direction for change in account.margin_changes} == {ADD}
+    added = sum(change.amount for change in account.margin_changes)
+    assert _wallet(isolated) == Decimal(960) - account.trades["BTCUSDT"][0].commission + added
+    account.wallet = account.deposited = _wallet(isolated)  # nothing is left beside the position
+    isolated.venue.glide("BTCUSDT", Decimal(70_000))
+    assert isolated.amount() == 0
+
+
+def test_without_it_the_same_fall_liquidates(isolated):
+    isolated.market("BUY", "0.100")
+    isolated.venue.glide("BTCUSDT", Decimal(84_000))
+    assert isolated.amount() == 0
+
+
+def test_margin_is_added_automatically_to_isolated_symbols_only(isolated):
+    market, settings = isolated.venue.market("BTCUSDT"), isolated.venue.settings
+    settings.set_auto_add_margin(isolated.account, market, adds=True)
+    settings.set_margin_type(isolated.account, market, "CROSSED")
+    assert isolated.account.auto_add_margin == set()
+    with pytest.raises(VenueError, match=r"^-4049 "):
+        settings.set_auto_add_margin(isolated.account, market, adds=True)

@@ -7,6 +7,7 @@ from decimal import Decimal
 import pytest
 
 from aster_sim.core.errors import VenueError
+from aster_sim.core.open_interest import openable
 
 
 @pytest.fixture
@@ -158,3 +159,88 @@ def test_a_trailing_stop_fires_at_its_turn_in_a_gliding_market(bench):
     bench.venue.glide("BTCUSDT", Decimal(98_000))
     bench.venue.glide("BTCUSDT", Decimal(90_000))
     assert Decimal(96_980) < order.cum_quote / order.executed <= Decimal(97_020)
+
+
+# -- orders for retail, pegs, caps ------------------------------------------------------------------
+
+
+def _by_hand(bench, account, side: str, quantity: str):
+    order = {"symbol": "BTCUSDT", "side": side, "type": "MARKET", "quantity": quantity}
+    return bench.venue.place(account, order, retail=True)
+
+
+def test_an_rpi_order_trades_with_people_and_never_with_clients(bench, bob):
+    inside = _inside(bench)
+    order = bench.limit("SELL", "0.010", inside, bob, timeInForce="RPI")
+    assert bench.market("BUY", "0.010").average_price(1) > Decimal(inside)
+    assert order.executed == 0
+    assert _by_hand(bench, bench.account, "BUY", "0.004").average_price(1) == Decimal(inside)
+    assert order.executed == Decimal("0.004")
+
+
+def test_an_rpi_order_is_not_in_the_public_book_and_comes_last_at_its_price(bench, bob):
+    inside, carol = _inside(bench), bench.venue.open_account("carol", Decimal(100_000))
+    before = bench.venue.market("BTCUSDT").depth(5, asks=True)
+    retail = bench.limit("SELL", "0.010", inside, bob, timeInForce="RPI")
+    assert bench.venue.market("BTCUSDT").depth(5, asks=True) == before
+    later = bench.limit("SELL", "0.010", inside, carol)
+    _by_hand(bench, bench.account, "BUY", "0.010")
+    assert (later.status, retail.executed) == ("FILLED", 0)
+
+
+def test_an_rpi_order_that_would_take_expires(bench):
+    assert bench.limit("BUY", "0.010", "97000", timeInForce="RPI").status == "EXPIRED"
+
+
+def test_an_rpi_order_is_filled_when_the_market_crosses_it(bench):
+    order = bench.limit("BUY", "0.010", "95000", timeInForce="RPI")
+    bench.jump("94000")
+    assert order.status == "FILLED"
+
+
+@pytest.mark.parametrize("side", ["BUY", "SELL"])
+def test_a_pegged_order_takes_its_price_from_the_book(bench, side):
+    market = bench.venue.market("BTCUSDT")
+    own, other = market.best(asks=side == "SELL")[0], market.best(asks=side == "BUY")[0]
+    rows = {"side": side, "type": "LIMIT", "timeInForce": "GTC", "quantity": "0.010"}
+    behind = "-5.0" if side == "BUY" else "5.0"
+    queued = bench.place(**rows, pegPriceType="QUEUE_1", pegOffset=behind)
+    assert (queued.price, queued.status) == (own + Decimal(behind), "NEW")
+    assert bench.place(**rows, pegPriceType="COUNTERPARTY_1").average_price(1) == other
+
+
+def test_a_pegged_price_does_not_follow_the_book(bench):
+    order = bench.place(side="BUY", type="LIMIT", timeInForce="GTC", quantity="0.010", pegPriceType="QUEUE_1")
+    before = order.price
+    bench.jump("96500")
+    assert order.price == before
+
+
+def test_a_pegged_price_obeys_the_filters(bench):
+    rows = {"side": "BUY", "type": "LIMIT", "timeInForce": "GTC", "quantity": "0.010", "pegPriceType": "QUEUE_1"}
+    assert bench.code_of(**rows, pegOffset="0.05") == -1111
+    assert bench.code_of(**rows, pegOffset="9000") == -4016
+
+
+def test_only_limit_orders_are_pegged(bench):
+    assert bench.code_of(side="BUY", type="MARKET", quantity="0.010", pegPriceType="QUEUE_1") == -1106
+
+
+def test_a_cap_on_open_interest_refuses_what_opens_beyond_it(bench, bob):
+    market = bench.venue.market("BTCUSDT")
+    bench.market("BUY", "0.500", bob)
+    market.interest_cap = Decimal(60_000)
+    assert openable(bench.venue.state, market, 20) == Decimal(60_000) - Decimal("0.500") * market.prices.mark
+    assert bench.code_of(side="BUY", type="MARKET", quantity="0.200") == -5018
+    assert bench.market("BUY", "0.100").status == "FILLED"
+    assert bench.market("SELL", "0.100").status == "FILLED"
+
+
+def test_leverage_cannot_be_raised_when_the_cap_is_reached(bench):
+    market, settings = bench.venue.market("BTCUSDT"), bench.venue.settings
+    bench.market("BUY", "0.500")
+    market.interest_cap = Decimal(40_000)
+    with pytest.raises(VenueError, match=r"^-5018 "):
+        settings.set_leverage(bench.account, market, 50)
+    settings.set_leverage(bench.account, market, 10)
+    assert openable(bench.venue.state, market, 10) == 0

@@ -59,6 +59,10 @@ class Authenticator(Protocol):
         """A fresh stamp. Raises ``ClockNotSynchronised`` before the exchange's time is known."""
         ...
 
+    def entry_stamp(self) -> RequestStamp:
+        """A stamp of an entry, dead sooner where that was asked for. Raises as :meth:`stamp`."""
+        ...
+
     def is_alive(self, stamp: RequestStamp) -> bool:
         """Whether the exchange would still take a request with this stamp, as far as its clock is known."""
         ...
@@ -75,6 +79,8 @@ class V3Authenticator:
         credentials: the agent's key must belong to ``signer`` when that is named.
         window_s: for how long after its nonce the exchange takes a request (60 s since 2026-07, fact sheet, section 2).
         margin_s: how much longer we wait before calling a stamp dead: clock error and queueing.
+        entry_lifetime_s: for how long the exchange shall take an entry, by a nonce from the past; None: for the whole
+            window (docs/adr/0004).
 
     Raises:
         ConfigurationError: an address or the key is malformed, or they don't belong together.
@@ -90,6 +96,7 @@ class V3Authenticator:
         *,
         window_s: float,
         margin_s: float,
+        entry_lifetime_s: float | None = None,
         nonces: NonceAllocator | None = None,
     ) -> None:
         self._signer = V3Signer(credentials.private_key, credentials.chain_id)
@@ -105,10 +112,19 @@ class V3Authenticator:
         self._identity = f"&user={credentials.user}&signer={signer}"
         self._window_us = int(window_s * 1_000_000)
         self._dead_after = timedelta(seconds=window_s + margin_s)
+        self._entry_age_us = self._window_us - int((entry_lifetime_s or window_s) * 1_000_000)
 
     def stamp(self) -> RequestStamp:
         """A fresh nonce. Raises ``ClockNotSynchronised`` before the exchange's time is known."""
-        nonce = self._nonces.allocate()
+        return self._stamp_of(self._nonces.allocate())
+
+    def entry_stamp(self) -> RequestStamp:
+        """See :meth:`Authenticator.entry_stamp`: the fence follows from the nonce, however far back it could be put."""
+        if self._entry_age_us <= 0:
+            return self.stamp()
+        return self._stamp_of(self._nonces.allocate_earlier(self._entry_age_us))
+
+    def _stamp_of(self, nonce: int) -> RequestStamp:
         return RequestStamp(value=nonce, dead_after=datetime_from_us(nonce) + self._dead_after)
 
     def is_alive(self, stamp: RequestStamp) -> bool:
@@ -151,6 +167,10 @@ class V1Authenticator:
         """The present timestamp. Raises ``ClockNotSynchronised`` before the exchange's time is known."""
         now_ms = self._clock.now_us() // 1000
         return RequestStamp(value=now_ms, dead_after=datetime_from_us(now_ms * 1000) + self._dead_after)
+
+    def entry_stamp(self) -> RequestStamp:
+        """The same as any other: ``recvWindow`` is short already."""
+        return self.stamp()
 
     def is_alive(self, stamp: RequestStamp) -> bool:
         """Whether the timestamp is still within ``recvWindow``."""

@@ -90,6 +90,11 @@ def _authenticator(
 ) -> Authenticator:
     if isinstance(credentials, V3Credentials):
         return V3Authenticator(
-            credentials, clock, window_s=settings.fence_window_s, margin_s=settings.fence_margin_s, nonces=nonces
+            credentials,
+            clock,
+            window_s=settings.fence_window_s,
+            margin_s=settings.fence_margin_s,
+            entry_lifetime_s=settings.entry_lifetime_s,
+            nonces=nonces,
         )
     return V1Authenticator(credentials, clock, recv_window_ms=settings.recv_window_ms, margin_s=settings.fence_margin_s)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections.abc import Callable
 from threading import Lock
 
 USELESS_LEAD_US = 60_000_000
+NEWEST_KEPT = 50
+"""Half of what the exchange remembers: an earlier nonce may be overtaken by as many again before it arrives."""
 
 
 class NonceAllocator:
@@ -21,6 +24,7 @@ class NonceAllocator:
     def __init__(self, now_us: Callable[[], int]) -> None:
         self._now_us = now_us
         self._last = 0
+        self._newest: list[int] = []
         self._lock = Lock()
 
     def allocate(self) -> int:
@@ -31,6 +35,33 @@ class NonceAllocator:
         """
         with self._lock:
             now = self._now_us()
-            last = self._last if self._last - now <= USELESS_LEAD_US else 0
-            self._last = max(last + 1, now)
-            return self._last
+            return self._rise(now)
+
+    def allocate_earlier(self, age_us: int) -> int:
+        """An unused nonce from ``age_us`` ago, or from as long ago as the exchange will certainly take.
+
+        It refuses what is older than the signer's newest hundred. Of those we only know the ones given out here, so the
+        nonce is younger than the fiftieth newest of them, and than the first: on a busy account, and after a start, it
+        is hardly an earlier one at all. Whoever takes it must reckon with the nonce, not with ``age_us``.
+        """
+        with self._lock:
+            now = self._now_us()
+            newest = self._newest
+            nonce = max(now - age_us, newest[0] + 1) if newest else now
+            while (at := bisect_left(newest, nonce)) < len(newest) and newest[at] == nonce:
+                nonce += 1
+            if nonce >= now:
+                return self._rise(now)
+            self._last = max(self._last, nonce)
+            insort(newest, nonce)
+            del newest[:-NEWEST_KEPT]
+            return nonce
+
+    def _rise(self, now: int) -> int:
+        if self._last - now > USELESS_LEAD_US:
+            self._last = 0
+            self._newest.clear()
+        self._last = max(self._last + 1, now)
+        self._newest.append(self._last)
+        del self._newest[:-NEWEST_KEPT]
+        return self._last

@@ -102,6 +102,14 @@ class OrderCalls:
         """
         return self._gateway.auth.stamp()
 
+    def entry_stamp(self) -> RequestStamp:
+        """The same for an entry: the exchange stops taking it sooner, where ``entry_lifetime_s`` says so.
+
+        Raises:
+            NotSent: the exchange's time is not known yet.
+        """
+        return self._gateway.auth.entry_stamp()
+
     async def place_order(
         self, request: OrderRequest, stamp: RequestStamp | None = None, priority: Priority | None = None
     ) -> Placement:

@@ -11,35 +11,40 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import datetime
 from decimal import Decimal
 from typing import TypeVar
 
 import structlog
 
-from app.domain.errors import ErrorCode, ExchangeError, IllegalTransition, NotSent, StoreConflict, StoreUnavailable
-from app.domain.ids import IdSource, OrderRole
+from app.domain.errors import (
+    AuthRefused,
+    ErrorCode,
+    ExchangeError,
+    IllegalTransition,
+    NotSent,
+    StoreConflict,
+    StoreUnavailable,
+)
+from app.domain.ids import OrderRole
 from app.domain.money import ZERO
 from app.domain.orders import Order, OrderState, OrderTrigger
-from app.domain.policy import AccountPolicy
-from app.domain.ports import Clock, Randomness
-from app.domain.reports import NeverSent, Placement, RequestStamp, Unknown
+from app.domain.reports import NeverSent, Placement
 from app.domain.trades import Trade, TradeError, TradeStatus, TradeTrigger
-from app.integrations.aster.client import AsterClient
-from app.repositories.trades import TradeRepository
 from app.services.execution import commands, facts
 from app.services.execution.accounting import account_for
-from app.services.execution.evidence import Evidence
+from app.services.execution.adjuster import Adjuster
+from app.services.execution.desk_tools import Adjust, DeskTools, Enter, Learn, Message
 from app.services.execution.folding import fold
+from app.services.execution.halting import refused_key
 from app.services.execution.mailbox import Mailbox
-from app.services.execution.market import Market
-from app.services.execution.narration import Narrator
-from app.services.execution.planning import EntryPlan, EntryWish, MarketView, new_trade, position_side_for
+from app.services.execution.planning import EntryPlan, EntryWish, new_trade, position_side_for
 from app.services.execution.protection import Moment
 from app.services.execution.risk import Exposure, RiskApproved, RiskRefused, assess, too_old
+from app.services.execution.sending import cancel, transmit
 from app.services.execution.slices import ExitRoom
-from app.services.execution.supervision import Supervisor
+from app.services.execution.telling import Teller
 from app.services.execution.transitions import decide
 
 log = structlog.get_logger(__name__)
@@ -49,50 +54,6 @@ _T = TypeVar("_T")
 _KEPT_ENDED_TRADES = 32
 _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 10.0
-_BROKEN_TRANSMISSION_FENCE = timedelta(seconds=65)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeskTools:
-    """What every desk of an account shares."""
-
-    policy: AccountPolicy
-    client: AsterClient
-    trades: TradeRepository
-    market: Market
-    evidence: Evidence
-    narrator: Narrator
-    ids: IdSource
-    clock: Clock
-    randomness: Randomness
-    other_exposure: Callable[[str], dict[str, Decimal]]
-    """Notional by asset of everything but the desk's own asset."""
-    has_external_position: Callable[[str], bool]
-    on_change: Callable[[Trade], None]
-    on_refused: Callable[[EntryWish, RiskRefused], None]
-    refuses_entries: Callable[[], RiskRefused | None]
-    stop_entries: Callable[[str], None]
-    background: Supervisor
-
-
-@dataclass(frozen=True, slots=True)
-class Learn:
-    """A fact about one trade."""
-
-    trade_id: str
-    fact: facts.Fact
-
-
-@dataclass(frozen=True, slots=True)
-class Enter:
-    """A wish to open a position; ``is_durable`` is done when the decision itself is on record."""
-
-    wish: EntryWish
-    market: MarketView | None
-    is_durable: Awaitable[object]
-
-
-Message = Learn | Enter
 
 
 class Desk:
@@ -107,7 +68,9 @@ class Desk:
         self._last_activity = last_activity
         self._jobs: dict[tuple[str, ...], asyncio.Task[None]] = {}
         self._wakes: dict[str, datetime] = {}
+        self._teller = Teller(tools.trades, tools.narrator, tools.background, tools.on_change)
         self._room: ExitRoom | None = None
+        self._adjuster = Adjuster(self, tools)
         self._has_begun = False
 
     # --- what others may ask ----------------------------------------------------------------------------------------
@@ -119,9 +82,13 @@ class Desk:
 
     @property
     def notional(self) -> Decimal:
-        """Value of what is held or on its way, at the planned price."""
+        """Value of what is held or on its way, at the mark price."""
+        mark = self._tools.market.prices.last_mark(self.asset)
         return sum(
-            (max(trade.exposure, _on_its_way(trade)) * trade.reference_price for trade in self._active.values()),
+            (
+                (trade.exposure + trade.entering_quantity) * (mark.mark_price if mark else trade.reference_price)
+                for trade in self._active.values()
+            ),
             start=ZERO,
         )
 
@@ -143,13 +110,21 @@ class Desk:
         """Queue a fact."""
         self._mailbox.put_urgent(Learn(trade_id, fact))
 
-    def enter(self, wish: EntryWish, market: MarketView | None, is_durable: Awaitable[object]) -> None:
+    def enter(self, message: Enter) -> None:
         """Queue an entry.
 
         Raises:
             MailboxFull: too many entries are waiting for this asset.
         """
-        self._mailbox.put(Enter(wish, market, is_durable))
+        self._mailbox.put(message)
+
+    def enter_next(self, message: Enter) -> None:
+        """Queue an entry ahead of all others: the asset was made free for it."""
+        self._mailbox.put_urgent(message)
+
+    def adjust(self, message: Adjust) -> None:
+        """Queue a change to a position."""
+        self._mailbox.put_urgent(message)
 
     def knows(self, trade_id: str) -> bool:
         """Whether the trade is in memory."""
@@ -172,10 +147,10 @@ class Desk:
 
     def question_given_up(self) -> None:
         """Ask again for entries given up as never placed: a position that nobody explains may be theirs (U10)."""
-        for trade in self._ended.values():
-            entry = trade.entry
-            if entry.state is OrderState.NOT_PLACED and entry.refusal_message is None:
-                self._start(("late", trade.id), self._look_again(trade))
+        for trade in (*self._active.values(), *self._ended.values()):
+            for entry in trade.entries:
+                if entry.state is OrderState.NOT_PLACED and entry.refusal_message is None:
+                    self.start(("late", entry.client_order_id), self._look_again(trade.id, entry))
 
     # --- the loop ---------------------------------------------------------------------------------------------------
 
@@ -196,6 +171,7 @@ class Desk:
     def _handle(self, messages: list[Message]) -> None:
         """Fold every waiting fact first, then decide once for each trade: a burst of fills is one resize, not five."""
         touched: dict[str, Trade] = {}
+        wishes: list[Enter | Adjust] = []
         for message in messages:
             match message:
                 case Learn(trade_id=trade_id, fact=fact):
@@ -203,20 +179,36 @@ class Desk:
                     if trade is None:
                         log.warning("desk.unknown_trade", asset=self.asset, trade_id=trade_id)
                         continue
-                    touched[trade_id] = self._fold(trade, fact)
-                case Enter():
-                    self._enter(message)
+                    folded = self._fold(trade, fact)
+                    if isinstance(fact, facts.EntrySent) and trade_id not in touched:
+                        self._keep(folded)
+                        self._teller.note(trade, folded)
+                    else:
+                        touched[trade_id] = folded
+                case Enter() | Adjust():
+                    wishes.append(message)
         for trade_id, trade in touched.items():
             before = self.trade(trade_id)
             if before is not None:
                 self._advance(before, trade)
+        for wish in wishes:  # judged by all that is known
+            if isinstance(wish, Enter):
+                self._enter(wish)
+            else:
+                self._adjuster.adjust(wish, self.exposure(wish.wish))
+
+    def take(self, trade_id: str, fact: facts.Fact) -> None:
+        """Fold a fact in at once, on the desk's own turn; its record is on its way when the next job begins."""
+        trade = self.trade(trade_id)
+        if trade is not None:
+            self._advance(trade, self._fold(trade, fact))
 
     def _fold(self, trade: Trade, fact: facts.Fact) -> Trade:
         try:
             return fold(trade, fact)
         except IllegalTransition as error:
             text = f"{self.asset}: {type(fact).__name__} contradicts trade {trade.id} ({error}); it was left as it is"
-            self._alert(commands.Alert(commands.Severity.CRITICAL, "contradiction", text), trade)
+            self._teller.alert(commands.Alert(commands.Severity.CRITICAL, "contradiction", text), trade)
             return trade
 
     def _advance(self, before: Trade, folded: Trade) -> None:
@@ -226,19 +218,14 @@ class Desk:
             step = decide(folded, moment, tools.policy.protection)
         except IllegalTransition as error:
             text = f"{self.asset}: trade {before.id} can't go on by itself ({error}); look at the exchange"
-            self._alert(commands.Alert(commands.Severity.CRITICAL, "contradiction", text), before)
+            self._teller.alert(commands.Alert(commands.Severity.CRITICAL, "contradiction", text), before)
             return
         after = step.trade
         self._keep(after)
         for command in step.commands:
             self._run(after, command)
-        if after != before:
-            # the commands' tasks have their first step before this: exits leave, then it is told that they left
-            self._tools.background.soon(lambda: self._tell(before, after))
-
-    def _tell(self, before: Trade, after: Trade) -> None:
-        self._record(before, after)
-        self._tools.on_change(after)
+        if after is not before and after != before:
+            self._teller.changed(before, after)
 
     def _keep(self, trade: Trade) -> None:
         if trade.is_ended:
@@ -247,6 +234,7 @@ class Desk:
             self._wakes.pop(trade.id, None)
             if trade.entered_quantity > ZERO:
                 self._last_activity = max(filter(None, (self._last_activity, trade.closed_at)))
+            self._adjuster.on_ended(trade)
         else:
             self._ended.pop(trade.id, None)
             self._active[trade.id] = trade
@@ -257,39 +245,28 @@ class Desk:
         while len(self._ended) > _KEPT_ENDED_TRADES:
             self._ended.popitem(last=False)
 
-    def _record(self, before: Trade, after: Trade) -> None:
-        """Hand the change to the writer and go on: what already happened is recorded right behind."""
-        events = tuple(self._tools.narrator.changes(before, after))
-        log.info(
-            "trade.changed",
-            trade_id=after.id,
-            asset=self.asset,
-            status=after.status.value,
-            orders=" ".join(f"{order.role.value}:{order.state.value}" for order in after.orders),
-        )
-        self._store(lambda: self._tools.trades.record_progress(before, after, events))
-
-    def _store(self, write: Callable[[], object]) -> None:
-        try:
-            write()
-        except StoreUnavailable as error:
-            log.exception("desk.not_recorded", asset=self.asset, error=str(error))
-
-    def _alert(self, alert: commands.Alert, trade: Trade) -> None:
-        event = self._tools.narrator.alert(alert, trade=trade)
-        self._store(lambda: self._tools.trades.record_events((event,)))
-
     # --- entries ----------------------------------------------------------------------------------------------------
 
     def _enter(self, message: Enter) -> None:
         tools = self._tools
         now = tools.clock.now()
-        refusal = tools.refuses_entries()
-        verdict = refusal or assess(message.wish, message.market, self._exposure(), tools.policy, now)
+        self._adjuster.begins(message.wish.decision_id)
+        if self._adjuster.resumes_flip(message):
+            return
+        exposure = self.exposure(message.wish)
+        verdict = tools.refuses_entries() or assess(message.wish, message.market, exposure, tools.policy, now)
         if isinstance(verdict, RiskRefused):
             tools.on_refused(message.wish, verdict)
-            return
-        side = position_side_for(message.wish.side, is_hedge_mode=tools.market.is_hedge_mode)
+        elif verdict.plan.closes is not None:
+            self._adjuster.flip(message, verdict, verdict.plan.closes)
+        elif verdict.plan.onto is not None:
+            self._adjuster.add(message, verdict, verdict.plan.onto)
+        else:
+            self._open(message, verdict, now)
+
+    def _open(self, message: Enter, verdict: RiskApproved, now: datetime) -> None:
+        tools = self._tools
+        side = position_side_for(verdict.plan.side, is_hedge_mode=tools.market.is_hedge_mode)
         trade = new_trade(
             verdict.plan,
             trade_id=tools.ids.new(),
@@ -298,7 +275,7 @@ class Desk:
             now=now,
         )
         try:
-            stamp = tools.client.stamp()
+            stamp = tools.client.entry_stamp()
         except NotSent as error:
             refusal = RiskRefused(code=ErrorCode.EXCHANGE_UNAVAILABLE, message=str(error))
             tools.on_refused(message.wish, refusal)
@@ -306,16 +283,20 @@ class Desk:
         entry = replace(trade.entry.after(OrderTrigger.SUBMIT, now), stamp=stamp)
         trade = trade.with_order(entry).after(TradeTrigger.SUBMIT)
         self._active[trade.id] = trade
-        self._start(("enter", trade.id), self._submit(message, verdict, trade))
+        self.start(("enter", trade.id), self._submit(message, verdict, trade))
 
-    def _exposure(self) -> Exposure:
-        reserved = [trade.created_at for trade in self._active.values()]
+    def exposure(self, wish: EntryWish) -> Exposure:
+        """What a wish for this asset is judged against, at this moment."""
+        reserved = [at for trade in self._active.values() for at in (trade.created_at, trade.last_entry_at)]
         activity = [at for at in (self._last_activity, *reserved) if at is not None]
+        is_taken = bool(self._active) or self._adjuster.keeps_free_for_another(wish.decision_id)
         return Exposure(
-            has_position=bool(self._active) or self._tools.has_external_position(self.asset),
+            has_position=is_taken or self._tools.has_external_position(self.asset),
             has_unknown_order=any(trade.has_unknown_order for trade in self._active.values()),
             last_activity=max(activity, default=None),
             notional_by_asset={**self._tools.other_exposure(self.asset), self.asset: self.notional},
+            trade=next((trade for trade in self._active.values() if _is_held(trade)), None),
+            realised_today=self._tools.realised_today(),
         )
 
     async def _submit(self, message: Enter, approved: RiskApproved, trade: Trade) -> None:
@@ -336,13 +317,13 @@ class Desk:
             self._give_up_entry(message, trade, RiskRefused(code=ErrorCode.INTERNAL_ERROR, message=text))
             raise
         if obstacle is None:
-            obstacle = self._late_objection(approved.plan)
+            obstacle = self.late_objection(approved.plan)
         placement: Placement
         if obstacle is not None:
             placement = NeverSent(reason=obstacle.message)
         else:
             self.learn(trade.id, facts.EntrySent(at=tools.clock.now()))
-            placement = await self._transmit(trade.entry)
+            placement = await transmit(tools, trade.entry)
         fact = facts.Placed(
             at=tools.clock.now(),
             client_order_id=trade.entry.client_order_id,
@@ -353,10 +334,10 @@ class Desk:
 
     def _give_up_entry(self, message: Enter, trade: Trade, refusal: RiskRefused) -> None:
         self._active.pop(trade.id, None)
-        self._tools.market.entry_ended(trade)
+        self._tools.market.entries_ended(trade)
         self._tools.on_refused(message.wish, refusal)
 
-    def _late_objection(self, plan: EntryPlan) -> TradeError | None:
+    def late_objection(self, plan: EntryPlan) -> TradeError | None:
         """What speaks against sending by now, when recording or preparing took its time (scenario C7)."""
         tools = self._tools
         refusal = tools.refuses_entries() or too_old(plan.wish, tools.policy.risk, tools.clock.now())
@@ -369,27 +350,32 @@ class Desk:
     def _run(self, trade: Trade, command: commands.Command) -> None:
         match command:
             case commands.Send(order=order):
-                self._start(("send", order.client_order_id, str(order.transmissions)), self._send(trade.id, order))
+                key = ("send", order.client_order_id, str(order.transmissions))
+                if order.role is OrderRole.REDUCE:
+                    # behind the record of this change, which is told in a moment
+                    self._tools.background.soon(lambda: self.start(key, self._send_recorded(trade.id, order)))
+                else:
+                    self.start(key, self._send(trade.id, order))
             case commands.Cancel(client_order_id=order_id):
-                self._start(("cancel", order_id), self._cancel(trade, order_id))
+                self.start(("cancel", order_id), self._cancel(trade, order_id))
             case commands.Query(client_order_id=order_id, delay_s=delay_s):
-                self._start(("query", order_id), self._query(trade, order_id, delay_s))
+                self.start(("query", order_id), self._query(trade, order_id, delay_s))
             case commands.Resolve(client_order_id=order_id):
-                self._start(("query", order_id), self._query(trade, order_id, 0))
+                self.start(("query", order_id), self._query(trade, order_id, 0))
             case commands.CheckPosition():
-                self._start(("check", trade.id), self._check_position(trade))
+                self.start(("check", trade.id), self._check_position(trade))
             case commands.ReadBook():
-                self._start(("book", trade.id), self._read_book(trade))
+                self.start(("book", trade.id), self._read_book(trade))
             case commands.Account():
-                self._start(("account", trade.id), self._account(trade))
+                self.start(("account", trade.id), self._account(trade))
             case commands.WakeAt(at=at):
                 self._wake(trade.id, at)
             case commands.Alert():
-                self._alert(command, trade)
+                self._teller.alert(command, trade)
             case commands.StopEntries(reason=reason):
                 self._tools.stop_entries(reason)
 
-    def _start(self, key: tuple[str, ...], job: Coroutine[None, None, None]) -> None:
+    def start(self, key: tuple[str, ...], job: Coroutine[None, None, None]) -> None:
         """Run ``job`` unless the same one is running."""
         if key in self._jobs:
             job.close()
@@ -399,29 +385,23 @@ class Desk:
         task.add_done_callback(lambda done: self._jobs.pop(key, None) if self._jobs.get(key) is done else None)
 
     async def _send(self, trade_id: str, order: Order) -> None:
-        placement = await self._transmit(order)
-        at = self._tools.clock.now()
-        fact = facts.Placed(at=at, client_order_id=order.client_order_id, placement=placement)
-        self.learn(trade_id, fact)
+        self._placed(trade_id, order, await transmit(self._tools, order))
 
-    async def _transmit(self, order: Order) -> Placement:
-        """Send once. Should our own code break on the way, the request may have left: that is unknown, not failed."""
-        client = self._tools.client
+    async def _send_recorded(self, trade_id: str, order: Order) -> None:
+        """A part is taken off once: what asks for it is on record before it leaves, whatever happens then."""
         try:
-            return await client.place_order(order.request, order.stamp if order.role is OrderRole.ENTRY else None)
-        except Exception as error:  # whatever broke, an order in flight must not be taken for one that was not sent
-            log.exception("desk.transmission_broke", asset=self.asset, client_order_id=order.client_order_id)
-            dead_after = client.exchange_time() + _BROKEN_TRANSMISSION_FENCE
-            stamp = order.stamp or RequestStamp(value=0, dead_after=dead_after)
-            return Unknown(reason=f"{type(error).__name__} while sending", stamp=stamp)
+            await self._tools.trades.settled()
+            placement = await transmit(self._tools, order)
+        except StoreUnavailable as error:
+            placement = NeverSent(reason=f"it could not be recorded: {error}")
+        self._placed(trade_id, order, placement)
+
+    def _placed(self, trade_id: str, order: Order, placement: Placement) -> None:
+        at, order_id = self._tools.clock.now(), order.client_order_id
+        self.learn(trade_id, facts.Placed(at=at, client_order_id=order_id, placement=placement))
 
     async def _cancel(self, trade: Trade, client_order_id: str) -> None:
-        placement: Placement
-        try:
-            placement = await self._tools.client.cancel_order(trade.asset, client_order_id)
-        except Exception as error:  # whatever broke, the order must not wait for this answer for ever
-            log.exception("desk.cancel_broke", asset=self.asset, client_order_id=client_order_id)
-            placement = NeverSent(reason=f"{type(error).__name__} while canceling")
+        placement = await cancel(self._tools, trade.asset, client_order_id)
         at = self._tools.clock.now()
         self.learn(trade.id, facts.CancelAnswered(at=at, client_order_id=client_order_id, placement=placement))
 
@@ -436,10 +416,10 @@ class Desk:
         self._jobs.pop(("query", client_order_id), None)
         self.learn(trade.id, fact)
 
-    async def _look_again(self, trade: Trade) -> None:
-        report = await self._until_read(lambda: self._tools.evidence.order(trade.entry))
+    async def _look_again(self, trade_id: str, entry: Order) -> None:
+        report = await self._until_read(lambda: self._tools.evidence.order(entry))
         if report is not None:
-            self.learn(trade.id, facts.OrderQueried(at=self._tools.clock.now(), report=report))
+            self.learn(trade_id, facts.OrderQueried(at=self._tools.clock.now(), report=report))
 
     async def _check_position(self, trade: Trade) -> None:
         learned = await self._until_read(lambda: self._tools.evidence.position_then_orders(trade))
@@ -465,6 +445,8 @@ class Desk:
                 return await read()
             except ExchangeError as error:
                 log.warning("desk.read_failed", asset=self.asset, error=str(error))
+                if isinstance(error, AuthRefused):
+                    self._tools.stop_entries(refused_key(error.message, error.code))
             await self._tools.clock.sleep(pause_s * self._tools.randomness.uniform(0.5, 1))
             pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
 
@@ -474,7 +456,7 @@ class Desk:
         if earlier is not None and earlier <= at:
             return
         self._wakes[trade_id] = at
-        self._start(("wake", trade_id, at.isoformat()), self._tick(trade_id, at))
+        self.start(("wake", trade_id, at.isoformat()), self._tick(trade_id, at))
 
     async def _tick(self, trade_id: str, at: datetime) -> None:
         await self._tools.clock.sleep((at - self._tools.clock.now()).total_seconds())
@@ -486,5 +468,7 @@ class Desk:
             self.learn(trade_id, facts.Ticked(at=self._tools.clock.now()))
 
 
-def _on_its_way(trade: Trade) -> Decimal:
-    return trade.quantity if trade.status in (TradeStatus.PENDING, TradeStatus.ENTERING) else ZERO
+def _is_held(trade: Trade) -> bool:
+    """Whether a trade holds something and is not on its way out."""
+    is_in = trade.status in (TradeStatus.PROTECTING, TradeStatus.OPEN)
+    return is_in and trade.exposure > ZERO and trade.close_reason is None

@@ -151,19 +151,24 @@ class Evidence:
     async def account_for(self, trade: Trade) -> facts.Accounted:
         """Every execution of the trade as booked, others' that reduced its position included, and its funding.
 
-        Asks again while executions that are known to have happened are still missing from the exchange's history.
+        Asks again while executions that are known to have happened are still missing from the exchange's history; for
+        those of others it is patient for a minute.
         """
         # not since the first fill: that is when we learned of it, which may be long after it happened
         since = self._exchange_time(trade.created_at) - _CLOCK_ERROR
-        pause_s = _FIRST_PAUSE_S
+        pause_s, waited_s = _FIRST_PAUSE_S, 0.0
         while True:
             booked = await self.client.user_trades(trade.asset, since)
             ours = _ours(trade, booked)
-            if _is_complete(trade, ours):
+            taken = _taken_by_others(trade, ours, booked)
+            # what others took may have left the history, and then it is waited for in vain
+            is_told = sum((fill.quantity for fill in taken), start=ZERO) >= _missing(trade)
+            if _is_complete(trade, ours) and (is_told or waited_s >= _SETTLED_AFTER_S):
                 break
             await self.clock.sleep(pause_s)
+            waited_s += pause_s
             pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
-        fills = (*ours, *_taken_by_others(trade, ours, booked))
+        fills = (*ours, *taken)
         return facts.Accounted(at=self.clock.now(), fills=fills, funding=await self._funding(trade, fills))
 
     async def _funding(self, trade: Trade, fills: tuple[FillReport, ...]) -> Decimal:
@@ -211,9 +216,15 @@ def _is_complete(trade: Trade, fills: tuple[FillReport, ...]) -> bool:
     return all(by_order.get(order.exchange_order_id or 0, ZERO) >= trade.executed(order) for order in trade.orders)
 
 
+def _missing(trade: Trade) -> Decimal:
+    """What others must have taken: a close of ours whose fate was learned late may explain a part of it."""
+    by_us = sum((trade.executed(order) for order in trade.orders if order.role.is_exit), start=ZERO)
+    return min(trade.externally_reduced, max(trade.entered_quantity - by_us, ZERO))
+
+
 def _taken_by_others(trade: Trade, ours: tuple[FillReport, ...], booked: list[FillReport]) -> tuple[FillReport, ...]:
     """Executions of others that reduced the position, oldest first, up to what is missing."""
-    missing = trade.externally_reduced
+    missing = _missing(trade)
     if missing <= ZERO or not ours:
         return ()
     own_ids = {fill.order_id for fill in ours}

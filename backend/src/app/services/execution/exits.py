@@ -164,7 +164,7 @@ def _clean_up(trade: Trade, moment: Moment) -> tuple[Trade, list[Command]]:
             commands += more
         elif order.state is OrderState.UNKNOWN:
             commands.append(Resolve(order.client_order_id))
-        elif not order.is_final:
+        elif not order.is_final and order.state not in IN_FLIGHT:
             commands.append(Query(order.client_order_id, BURST_GRACE_S))
     if commands or not all(order.is_final for order in trade.orders):
         return trade, commands
@@ -196,19 +196,23 @@ def _told_by_fills(trade: Trade) -> CloseReason:
         for role in (*REASON_OF_EXIT, OrderRole.CLOSE)
     }
     role = max(by_role, key=lambda role: by_role[role])
+    if not by_role[role] and not trade.externally_reduced:
+        return trade.close_reason or CloseReason.DECISION  # taken off in parts
     if trade.externally_reduced > by_role[role]:
-        return _told_by_takers(trade) or trade.close_reason or CloseReason.MANUAL
+        return _told_by_takers(trade)
     if role is OrderRole.CLOSE:
         return trade.close_reason or CloseReason.MANUAL
     return REASON_OF_EXIT[role]
 
 
-def _told_by_takers(trade: Trade) -> CloseReason | None:
-    """Liquidation or ADL, when that is how most of what others took was taken."""
+def _told_by_takers(trade: Trade) -> CloseReason:
+    """How most of what others took was taken; ``reconciled`` when the exchange no longer tells (contract, part 9)."""
     ours = {order.exchange_order_id for order in trade.orders}
-    taken: dict[CloseReason | None, Decimal] = {None: ZERO}
+    taken: dict[CloseReason | None, Decimal] = {}
     for fill in trade.exit_fills:
         if fill.order_id not in ours:
             reason = forced_reason(fill.client_order_id)
             taken[reason] = taken.get(reason, ZERO) + fill.quantity
-    return max(taken, key=lambda reason: taken[reason])
+    if not taken:
+        return CloseReason.RECONCILED
+    return max(taken, key=lambda reason: taken[reason]) or trade.close_reason or CloseReason.MANUAL

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
+from app.domain.orders import Order
 from app.domain.reports import FillReport, OrderReport, Placement
-from app.domain.trades import CloseReason, TradeError
+from app.domain.trades import Adjustment, CloseReason, TradeError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +89,29 @@ class CloseAsked(_Fact):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AdjustmentAsked(_Fact):
+    """A decision changes the trade; ``order``, where there is one, is being made durable and then sent."""
+
+    adjustment: Adjustment
+    order: Order | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdjustmentSent(_Fact):
+    """The adjustment's intent is durable, and its order is being handed to the network."""
+
+    decision_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdjustmentFailed(_Fact):
+    """Nothing of the adjustment was sent."""
+
+    decision_id: str
+    error: TradeError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Accounted(_Fact):
     """Every execution of the trade as the exchange booked it, and the funding received while it was open."""
 
@@ -114,6 +138,9 @@ Fact = (
     | OrderAbsent
     | PositionShown
     | CloseAsked
+    | AdjustmentAsked
+    | AdjustmentSent
+    | AdjustmentFailed
     | Accounted
     | Ticked
     | Restarted

@@ -20,8 +20,9 @@ from app.domain.reports import (
     Refused,
     Unknown,
 )
-from app.domain.trades import CloseReason, Trade, TradeSide, TradeStatus
+from app.domain.trades import AdjustmentKind, CloseReason, Trade, TradeError, TradeSide, TradeStatus
 from app.services.execution import facts
+from app.services.execution.adjusting import take_in
 
 
 def fold(trade: Trade, fact: facts.Fact) -> Trade:
@@ -47,6 +48,8 @@ def fold(trade: Trade, fact: facts.Fact) -> Trade:
             return _position_shown(trade, fact)
         case facts.CloseAsked():
             return trade if trade.close_reason else replace(trade, close_reason=fact.reason)
+        case facts.AdjustmentAsked() | facts.AdjustmentSent() | facts.AdjustmentFailed():
+            return _adjusted(trade, fact)
         case facts.Accounted():
             return replace(_with_fills(trade, fact.fills), funding=fact.funding, is_accounted=True)
         case facts.Ticked():
@@ -71,8 +74,27 @@ def _placed(trade: Trade, fact: facts.Placed) -> Trade:
     if order is None:
         return trade
     if fact.error is not None:
-        trade = replace(trade, error=fact.error)
+        trade = _held_back(trade, order, fact.error)
     return _answered(trade, order, fact.placement, fact.at)
+
+
+def _held_back(trade: Trade, order: Order, error: TradeError) -> Trade:
+    """It was us who did not send the order: the reason belongs to the decision that wanted it."""
+    for adjustment in trade.adjustments:
+        if adjustment.client_order_id == order.client_order_id:
+            return trade.with_adjustment(replace(adjustment, error=error))
+    return replace(trade, error=error)
+
+
+def _adjusted(trade: Trade, fact: facts.AdjustmentAsked | facts.AdjustmentSent | facts.AdjustmentFailed) -> Trade:
+    if isinstance(fact, facts.AdjustmentAsked):
+        return take_in(trade, fact.adjustment, fact.order)
+    for adjustment in trade.adjustments:
+        if adjustment.decision_id == fact.decision_id:
+            if isinstance(fact, facts.AdjustmentSent):
+                return trade.with_adjustment(replace(adjustment, sent_at=fact.at))
+            return trade.with_adjustment(replace(adjustment, error=fact.error, ended_at=fact.at))
+    return trade
 
 
 def _answered(trade: Trade, order: Order, placement: Placement, at: datetime) -> Trade:
@@ -170,7 +192,8 @@ def _position_shown(trade: Trade, fact: facts.PositionShown) -> Trade:
     if (trade.entered_quantity, trade.transmissions) != (fact.entered_before, fact.transmissions_before):
         return trade  # behind the read the entry went on filling, or an exit was sent that may explain what is missing
     is_explained = all(_is_fate_known(order) for order in trade.orders)
-    if not is_explained and (held > ZERO or not trade.entry.is_final):
+    is_entered = all(entry.is_final for entry in trade.entries)
+    if not is_explained and (held > ZERO or not is_entered):
         return trade  # counted twice, an exit of ours would leave a part of the position behind; flat is flat (U9)
     reduced = trade.externally_reduced + trade.exposure - held
     reason = trade.close_reason or (CloseReason.MANUAL if held == ZERO else None)
@@ -185,6 +208,10 @@ def _restarted(trade: Trade, fact: facts.Restarted) -> Trade:
     if trade.exposure > ZERO:
         # the last close may have been sent and not recorded; its id is not used again (U5)
         trade = replace(trade, close_attempts=trade.close_attempts + 1)
+    for adjustment in trade.adjustments:
+        if adjustment.is_pending and adjustment.kind is AdjustmentKind.DECREASE and adjustment.client_order_id is None:
+            # everything was to go; that is on record, whether it was asked for or not
+            trade = replace(trade, close_reason=trade.close_reason or CloseReason.DECISION)
     for order in trade.orders:
         if order.state in IN_FLIGHT:
             trade = trade.with_order(order.after(OrderTrigger.LOST, fact.at))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
@@ -23,6 +25,9 @@ from app.services.execution.risk import RiskRefused
 log = structlog.get_logger(__name__)
 
 _RECORD_PATIENCE_S = 2.0
+_EMERGENCIES = 3
+EMERGENCY_WINDOW = timedelta(minutes=10)
+"""So many emergency closes within this time stop new entries: whatever makes them fail will make the next one fail."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,3 +111,31 @@ class KillSwitch:
         if landing is not None:
             with contextlib.suppress(TimeoutError, StoreUnavailable):
                 await asyncio.wait_for(asyncio.shield(landing), _RECORD_PATIENCE_S)
+
+
+class EmergencyWatch:
+    """Counts emergency closes; each trade once."""
+
+    def __init__(self) -> None:
+        self._seen: deque[tuple[datetime, str]] = deque()
+
+    def load(self, emergencies: Iterable[tuple[datetime, str]]) -> None:
+        """Take over when, and of which trades, the record tells."""
+        self._seen.extend(sorted(emergencies))
+
+    def note(self, trade_id: str, now: datetime) -> str | None:
+        """Count one; the reason to halt once there were too many within the window."""
+        while self._seen and self._seen[0][0] <= now - EMERGENCY_WINDOW:
+            self._seen.popleft()
+        if any(trade_id == known for _, known in self._seen):
+            return None
+        self._seen.append((now, trade_id))
+        if len(self._seen) < _EMERGENCIES:
+            return None
+        minutes = EMERGENCY_WINDOW.total_seconds() / 60
+        return f"{len(self._seen)} positions had to be closed in an emergency within {minutes:g} minutes"
+
+
+def refused_key(message: str, code: int | None) -> str:
+    """The reason of a halt when the exchange refuses who we are (scenario L6)."""
+    return f"the exchange refuses our key or signature: {message}" + (f" ({code})" if code is not None else "")

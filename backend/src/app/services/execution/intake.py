@@ -17,7 +17,7 @@ from app.domain.events import EventType, RecordedEvent
 from app.domain.ids import IdSource
 from app.domain.ports import Clock
 from app.repositories.decisions import DecisionRepository, StoredDecision
-from app.schemas.decision import TradingDecision
+from app.schemas.decision import Action, TradingDecision
 from app.schemas.result import AssetResult, AssetStatus, ExecutionResult, ResultStatus, whole_status
 from app.services.execution import results
 from app.services.execution.narration import Narrator
@@ -40,10 +40,20 @@ class RunningDecision:
     decided_at: datetime
     received_at: datetime
     results: dict[str, AssetResult]
+    """What is known to be so; an asset at work is pending here."""
     landing: asyncio.Future[tuple[RecordedEvent, ...]]
     """Done when the decision itself is on record."""
+    at_work: dict[str, Callable[[], AssetResult]] = field(default_factory=dict)
+    """How to make the result of an asset at work as it stands, should somebody ask."""
     completed_at: datetime | None = None
     ended: asyncio.Event = field(default_factory=asyncio.Event)
+    told: dict[str, asyncio.Event] = field(default_factory=dict)
+    """By asset: whether its result is no longer pending."""
+
+    async def until_told(self, asset: str) -> None:
+        """Wait until an asset's result has ended."""
+        if self.results[asset].status is AssetStatus.PENDING:
+            await self.told.setdefault(asset, asyncio.Event()).wait()
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,10 +199,21 @@ class Intake:
             del self._known[old_id]
         return running
 
+    def recall(self, stored: StoredDecision) -> None:
+        """Bring a decision that has ended back into reach, because its result may turn out to be wrong."""
+        if stored.result is None or stored.decision_id in self._known:
+            return
+        running = self.resume(stored)
+        running.results.update({one.asset: one for one in stored.result.results})
+        running.completed_at = stored.completed_at
+        running.ended.set()
+
     def forget(self, running: RunningDecision) -> None:
         """Drop a decision whose record was refused: it does not use up its id."""
         self._known.pop(running.decision_id, None)
         running.ended.set()
+        for told in running.told.values():
+            told.set()
 
     def running(self, decision_id: str) -> RunningDecision | None:
         """The decision, when it is in memory."""
@@ -203,21 +224,31 @@ class Intake:
         running = self._known.get(decision_id)
         return running is not None and running.results[asset].status in _OPEN_TO_CORRECTION
 
-    def report(self, decision_id: str, result: AssetResult) -> None:
-        """Take an asset's result as it stands; the last one that ends completes the decision.
+    def at_work(self, decision_id: str, asset: str, result: Callable[[], AssetResult]) -> None:
+        """An asset has come further and is still pending; ``result`` tells how far, an entry in doubt included."""
+        running = self._known.get(decision_id)
+        if running is not None and running.results[asset].status is AssetStatus.PENDING:
+            running.at_work[asset] = result
 
-        A result that had ended changes only when it turns out to have been wrong (contract, section 9).
+    def action_of(self, decision_id: str, asset: str) -> Action:
+        """What a decision in memory asked for."""
+        return self._known[decision_id].results[asset].action
+
+    def report(self, decision_id: str, result: AssetResult) -> None:
+        """Take an asset's result that has ended; the last one completes the decision.
+
+        It changes only when it turns out to have been wrong (contract, section 9).
         """
         if not self.may_change(decision_id, result.asset):
             return
         running = self._known[decision_id]
         known = running.results[result.asset]
-        if known.status is AssetStatus.PENDING and result.status is AssetStatus.PENDING:
-            running.results[result.asset] = result  # what is known so far, an entry in doubt included
-            return
         if result.status in (AssetStatus.PENDING, known.status):
             return
         running.results[result.asset] = result
+        running.at_work.pop(result.asset, None)
+        if result.asset in running.told:
+            running.told[result.asset].set()
         if all(one.status is not AssetStatus.PENDING for one in running.results.values()):
             self._complete(running)
 
@@ -226,11 +257,12 @@ class Intake:
         outcome = self.result_of(running)
         is_refused = outcome.status is ResultStatus.REJECTED
         type_ = EventType.DECISION_REJECTED if is_refused else EventType.DECISION_COMPLETED
-        data = outcome.model_dump(mode="json", include={"status", "success", "results"})
+        body = outcome.model_dump(mode="json")
+        data = {name: body[name] for name in ("status", "success", "results")}
         event = self._narrator.event(type_, data, decision_id=running.decision_id)
         try:
             landing = self._decisions.complete(
-                self._account_id, running.decision_id, outcome.status, outcome, running.completed_at, (event,)
+                self._account_id, running.decision_id, outcome.status, body, running.completed_at, (event,)
             )
         except StoreUnavailable as error:
             # what happened at the exchange is told all the same; the next start completes the record
@@ -242,7 +274,10 @@ class Intake:
 
     def result_of(self, running: RunningDecision) -> ExecutionResult:
         """The whole result as it stands."""
-        ordered = tuple(running.results[item.asset] for item in running.decision.decisions)
+        ordered = tuple(
+            running.at_work[item.asset]() if item.asset in running.at_work else running.results[item.asset]
+            for item in running.decision.decisions
+        )
         status = whole_status([one.status for one in ordered])
         return ExecutionResult(
             decision_id=running.decision_id,

@@ -60,10 +60,3 @@ class Mailbox(Generic[_T]):
             self._urgent.clear()
             return urgent
         return [self._waiting.popleft()]
-
-    def drain(self) -> list[_T]:
-        """Everything that nobody took."""
-        rest = [*self._urgent, *self._waiting]
-        self._urgent.clear()
-        self._waiting.clear()
-        return rest

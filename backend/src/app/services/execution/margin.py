@@ -116,6 +116,11 @@ class Margin:
             earlier += reservation.amount
         return earlier
 
+    @property
+    def reserved(self) -> Decimal:
+        """What entries on their way have spoken for."""
+        return sum((one.amount for one in self._reservations.values()), start=ZERO)
+
     def entry_ended(self, trade_id: str, *, took_margin: bool) -> None:
         """The fate of an entry is known. What it took is counted until a read shows it."""
         reservation = self._reservations.get(trade_id)

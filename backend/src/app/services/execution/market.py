@@ -21,6 +21,8 @@ from app.domain.policy import RiskPolicy
 from app.domain.ports import Clock
 from app.domain.reports import (
     AccountConfigUpdate,
+    AccountReport,
+    AccountUpdate,
     BookTicker,
     LeverageBracket,
     LeverageSetting,
@@ -151,6 +153,11 @@ class Market:
                 symbol=row.symbol, leverage=row.leverage, maximum_notional=row.maximum_notional
             )
 
+    def on_account(self, update: AccountUpdate) -> None:
+        """Take the margin type from each position that changed (scenario Z6)."""
+        for row in update.positions:
+            self._margin_types[row.symbol] = row.margin_type
+
     def on_config(self, update: AccountConfigUpdate) -> None:
         """Somebody changed a setting: what we knew of it is void, unless it is what we set ourselves (scenario Z6)."""
         if update.symbol is not None:
@@ -184,14 +191,28 @@ class Market:
             and wanted in (None, self._margin_types.get(asset))
         )
 
+    async def look(self, plan: EntryPlan) -> tuple[BookTicker, Means]:
+        """What :meth:`prepare` would judge by, without reserving or setting anything.
+
+        Raises:
+            ExchangeError: something could not be read.
+        """
+        asset = plan.wish.item.asset
+        terms = self._terms_at_hand(asset) or await self._read_terms(asset)
+        quote, account = await asyncio.gather(self.prices.quote(asset), self.margin.read())
+        return quote, self._means(asset, account, self.margin.reserved, terms)
+
     def moved_away(self, plan: EntryPlan) -> TradeError | None:
         """Why the price by now speaks against sending an entry that :meth:`prepare` let pass (scenario C7), or None."""
         quote = self.prices.quote_at_hand(plan.wish.item.asset)
         return self._judge_price(plan, quote) if quote is not None else None
 
-    def entry_ended(self, trade: Trade) -> None:
-        """The fate of a trade's entry is known: what was reserved for it is in the account, or free again."""
-        self.margin.entry_ended(trade.id, took_margin=trade.entered_quantity > ZERO)
+    def entries_ended(self, trade: Trade) -> None:
+        """What was reserved for an entry whose fate is known is in the account, or free again."""
+        for entry in trade.entries:
+            if entry.is_final:
+                key = trade.id if entry is trade.entry else entry.client_order_id
+                self.margin.entry_ended(key, took_margin=trade.executed(entry) > ZERO)
 
     async def _look_at_means(self, trade_id: str, plan: EntryPlan) -> TradeError | None:
         """Margin, fees and a buffer must be free, whatever other entries are on their way (scenario Z4)."""
@@ -208,16 +229,18 @@ class Market:
         except ExchangeError as error:
             text = f"balance, fees or leverage brackets of {asset} could not be read: {error}"
             return TradeError(code=ErrorCode.EXCHANGE_UNAVAILABLE, message=text, exchange_code=error.code)
+        refusal = beyond_means(plan, self._means(asset, account, reserved, terms))
+        return TradeError(code=refusal.code, message=refusal.message) if refusal else None
+
+    def _means(self, asset: str, account: AccountReport, reserved: Decimal, terms: _Terms) -> Means:
         margin_type = self._policy.margin_type or self._margin_types.get(asset)
-        means = Means(
+        return Means(
             account=account,
             reserved=reserved,
             is_isolated=margin_type is MarginType.ISOLATED,
             taker_fee=terms.taker_fee,
             brackets=terms.brackets,
         )
-        refusal = beyond_means(plan, means)
-        return TradeError(code=refusal.code, message=refusal.message) if refusal else None
 
     def _terms_at_hand(self, asset: str) -> _Terms | None:
         """Fees and brackets, unless they are older than an hour."""
@@ -264,10 +287,10 @@ class Market:
         if setting.leverage != plan.leverage:
             text = f"{asset} is at {setting.leverage}x on the exchange although {plan.leverage}x was set"
             return TradeError(code=ErrorCode.LEVERAGE_EXCEEDED, message=text)
-        if setting.maximum_notional and plan.notional > setting.maximum_notional:
+        if setting.maximum_notional and plan.position_notional > setting.maximum_notional:
             text = (
                 f"at {plan.leverage}x the exchange allows {setting.maximum_notional} on {asset}, "
-                f"less than the {plan.notional} planned; lower the leverage or the allocation"
+                f"less than the {plan.position_notional} planned; lower the leverage or the allocation"
             )
             return TradeError(code=ErrorCode.EXPOSURE_LIMIT, message=text)
         return None

@@ -59,9 +59,14 @@ class Narrator:
         told: list[Event] = []
         for order in after.orders:
             earlier = before.order(order.client_order_id) if before else None
-            data = order_data(order) | self._doubt(earlier, order)
-            told += [self.event(type_, data, trade=after) for type_ in _order_news(earlier, order)]
-        told += [self.event(type_, trade_data(after), trade=after) for type_ in _trade_news(before, after)]
+            if earlier is order:
+                continue
+            if order_news := _order_news(earlier, order):
+                data = order_data(order) | self._doubt(earlier, order)
+                told += [self.event(type_, data, trade=after) for type_ in order_news]
+        if trade_news := _trade_news(before, after):
+            data = trade_data(after)
+            told += [self.event(type_, data, trade=after) for type_ in trade_news]
         return told
 
     def _doubt(self, before: Order | None, after: Order) -> dict[str, float]:

@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 from app.domain.ids import ClientOrderId, OrderRole
 from app.domain.instruments import Instrument
-from app.domain.money import BPS
+from app.domain.money import BPS, ZERO, divide_down, round_down_to_step
 from app.domain.orders import Order
 from app.domain.policy import AccountPolicy, AllocationBasis, ProtectionPolicy
 from app.domain.reports import MarkPrice, OrderRequest, OrderType, PositionSide, Side, WorkingType
-from app.domain.trades import Leg, Trade, TradeSide
-from app.schemas.decision import Action, AssetDecision
+from app.domain.trades import AdjustmentKind, Leg, Trade, TradeSide
+from app.schemas.decision import Action, AdjustmentType, AssetDecision
 from app.services.execution.protection import exit_request
+
+FLIPPED = "flipped_trade_id"
+"""In a trade's context: the trade that was closed to make room for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EntryWish:
-    """An asset's decision on its way in. ``decided_at`` is when the engine made it."""
+    """An asset's decision on its way in. ``decided_at`` is when the engine made it.
+
+    ``flipped`` is the trade that was closed to make room for it, once it was.
+    """
 
     decision_id: str
     item: AssetDecision
     decided_at: datetime
     received_at: datetime
+    flipped: str | None = None
 
     @property
     def side(self) -> TradeSide:
@@ -43,18 +50,61 @@ class MarketView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EntryPlan:
-    """Exact numbers of an entry. Not approved yet: only :class:`~.risk.RiskApproved` can be sent."""
+    """Exact numbers of an entry. Not approved yet: only :class:`~.risk.RiskApproved` can be sent.
+
+    ``onto`` is the trade that it adds to; ``closes`` the one on the other side that must be closed first.
+    """
 
     wish: EntryWish
+    side: TradeSide
     leverage: int
     requested_leverage: int | None
     quantity: Decimal
     notional: Decimal
     reference_price: Decimal
     legs: tuple[Leg, ...]
+    onto: Trade | None = None
+    closes: Trade | None = None
+
+    @property
+    def position_quantity(self) -> Decimal:
+        """What will be held once it is filled."""
+        return self.quantity + (self.onto.exposure if self.onto else ZERO)
+
+    @property
+    def position_notional(self) -> Decimal:
+        """Value of that at the mark price of the plan."""
+        return self.position_quantity * self.reference_price
+
+    @property
+    def exits(self) -> tuple[Leg, ...]:
+        """What will protect the whole position: the wished exits, and those that it has beside them."""
+        wished = {leg.role for leg in self.legs}
+        kept = self.onto.legs if self.onto is not None else ()
+        return (*self.legs, *(leg for leg in kept if leg.role not in wished))
 
 
-def plan_entry(wish: EntryWish, market: MarketView, leverage: int, policy: AccountPolicy) -> EntryPlan:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdjustmentPlan:
+    """Exact numbers of a change to a trade. Not approved yet: only :class:`~.risk.AdjustmentApproved` can be done.
+
+    ``quantity`` is what is added or taken off, in base units. ``legs`` replace the trade's exits of their role, exits
+    in ``drops`` go. ``entry`` is there when exposure is added.
+    """
+
+    wish: EntryWish
+    trade: Trade
+    kind: AdjustmentKind
+    reference_price: Decimal
+    quantity: Decimal = ZERO
+    legs: tuple[Leg, ...] = ()
+    drops: tuple[OrderRole, ...] = ()
+    entry: EntryPlan | None = None
+
+
+def plan_entry(
+    wish: EntryWish, market: MarketView, leverage: int, policy: AccountPolicy, onto: Trade | None = None
+) -> EntryPlan:
     """Size the entry from its allocation at the mark price, rounded down, and put TP and SL on the tick.
 
     ``allocation_usd`` is the notional, or the margin where the policy says so (then notional = allocation x leverage).
@@ -67,25 +117,89 @@ def plan_entry(wish: EntryWish, market: MarketView, leverage: int, policy: Accou
     quantity = market.instrument.market_quantity_within(allocation, price)
     return EntryPlan(
         wish=wish,
+        side=wish.side,
         leverage=leverage,
         requested_leverage=int(item.leverage) if item.leverage is not None else None,
         quantity=quantity,
         notional=quantity * price,
         reference_price=price,
         legs=(
-            *plan_legs(wish.side, item, market.instrument, policy.protection),
+            *plan_legs(wish.side, item.sl_price, item.tp_price, market.instrument, policy.protection),
             *plan_trailing_leg(wish.side, item, price, market.instrument, policy.protection),
         ),
+        onto=onto,
     )
 
 
+def plan_adjustment(
+    wish: EntryWish, trade: Trade, leverage: int, market: MarketView, policy: AccountPolicy
+) -> AdjustmentPlan:
+    """What ``adjust_position`` or ``adjust_orders`` means for ``trade`` at this mark price (contract, section 9)."""
+    item, price = wish.item, market.mark.mark_price
+    orders, position = item.order_adjustment, item.position_adjustment
+    drops: tuple[OrderRole, ...] = ()
+    if item.action is Action.ADJUST_ORDERS and orders is not None:
+        wanted = ((orders.cancel_sl, OrderRole.STOP_LOSS), (orders.cancel_tp, OrderRole.TAKE_PROFIT))
+        drops = tuple(role for is_wanted, role in wanted if is_wanted)
+        stop, target = orders.new_sl_price, orders.new_tp_price
+    else:
+        stop, target = (position.new_sl_price, position.new_tp_price) if position else (None, None)
+    plan = AdjustmentPlan(
+        wish=wish,
+        trade=trade,
+        kind=adjustment_kind(item),
+        reference_price=price,
+        quantity=_adjusted_quantity(item, trade, market),
+        legs=plan_legs(trade.side, stop, target, market.instrument, policy.protection),
+        drops=drops,
+    )
+    if plan.kind is not AdjustmentKind.INCREASE:
+        return plan
+    entry = EntryPlan(
+        wish=wish,
+        side=trade.side,
+        leverage=leverage,
+        requested_leverage=int(item.leverage) if item.leverage is not None else None,
+        quantity=plan.quantity,
+        notional=plan.quantity * price,
+        reference_price=price,
+        legs=plan.legs,
+        onto=trade,
+    )
+    return replace(plan, entry=entry)
+
+
+def adjustment_kind(item: AssetDecision) -> AdjustmentKind:
+    """Whether an adjustment adds, takes off, or only moves the exits."""
+    change = item.position_adjustment
+    if item.action is not Action.ADJUST_POSITION or change is None or not change.has_size:
+        return AdjustmentKind.EXITS
+    is_increase = change.adjustment_type is AdjustmentType.INCREASE
+    return AdjustmentKind.INCREASE if is_increase else AdjustmentKind.DECREASE
+
+
+def _adjusted_quantity(item: AssetDecision, trade: Trade, market: MarketView) -> Decimal:
+    """Percentages are of what is held, and win over amounts; rounded down, a decrease to what is held at the most."""
+    change = item.position_adjustment
+    kind = adjustment_kind(item)
+    if change is None or kind is AdjustmentKind.EXITS:
+        return ZERO
+    if change.adjustment_percentage is not None:
+        wanted = trade.exposure * change.adjustment_percentage / 100
+    else:
+        wanted = divide_down(change.adjustment_amount_usd or ZERO, market.mark.mark_price)
+    if kind is AdjustmentKind.DECREASE and wanted >= trade.exposure:
+        return trade.exposure
+    return round_down_to_step(wanted, market.instrument.market_step)
+
+
 def plan_legs(
-    side: TradeSide, item: AssetDecision, instrument: Instrument, policy: ProtectionPolicy
+    side: TradeSide, stop: Decimal | None, target: Decimal | None, instrument: Instrument, policy: ProtectionPolicy
 ) -> tuple[Leg, ...]:
     """The wished exits, stop loss first."""
     wishes = (
-        (OrderRole.STOP_LOSS, policy.stop_loss_type, item.sl_price),
-        (OrderRole.TAKE_PROFIT, policy.take_profit_type, item.tp_price),
+        (OrderRole.STOP_LOSS, policy.stop_loss_type, stop),
+        (OrderRole.TAKE_PROFIT, policy.take_profit_type, target),
     )
     return tuple(
         plan_leg(role, order_type, price, side.exit_side, instrument, policy)
@@ -138,19 +252,8 @@ def plan_trailing_leg(
 
 def new_trade(plan: EntryPlan, *, trade_id: str, account_id: str, position_side: PositionSide, now: datetime) -> Trade:
     """The planned trade with all its order intents; nothing is sent yet."""
-    side = plan.wish.side
-    entry_key = ClientOrderId(trade_id, OrderRole.ENTRY, 1)
-    entry = Order(
-        key=entry_key,
-        request=OrderRequest(
-            symbol=plan.wish.item.asset,
-            side=side.entry_side,
-            type=OrderType.MARKET,
-            client_order_id=str(entry_key),
-            quantity=plan.quantity,
-            position_side=position_side,
-        ),
-    )
+    side = plan.side
+    entry = entry_order(plan, ClientOrderId(trade_id, OrderRole.ENTRY, 1), position_side)
     trade = Trade(
         id=trade_id,
         account_id=account_id,
@@ -166,7 +269,7 @@ def new_trade(plan: EntryPlan, *, trade_id: str, account_id: str, position_side:
         created_at=now,
         legs=plan.legs,
         orders=(entry,),
-        context=_context(plan.wish.item),
+        context=_context(plan.wish),
     )
     for leg in plan.legs:
         key = ClientOrderId(trade_id, leg.role, 1)
@@ -175,9 +278,22 @@ def new_trade(plan: EntryPlan, *, trade_id: str, account_id: str, position_side:
     return trade
 
 
-def _context(item: AssetDecision) -> dict[str, Any]:
-    kept = item.model_dump(mode="json", include={"exit_plan", "rationale", "confidence", "risk_level"})
-    return {name: value for name, value in kept.items() if value is not None}
+def entry_order(plan: EntryPlan, key: ClientOrderId, position_side: PositionSide) -> Order:
+    """The market order that opens the position, or adds to it."""
+    request = OrderRequest(
+        symbol=plan.wish.item.asset,
+        side=plan.side.entry_side,
+        type=OrderType.MARKET,
+        client_order_id=str(key),
+        quantity=plan.quantity,
+        position_side=position_side,
+    )
+    return Order(key=key, request=request)
+
+
+def _context(wish: EntryWish) -> dict[str, Any]:
+    kept = wish.item.model_dump(mode="json", include={"exit_plan", "rationale", "confidence", "risk_level"})
+    return {name: value for name, value in {**kept, FLIPPED: wish.flipped}.items() if value is not None}
 
 
 def position_side_for(side: TradeSide, *, is_hedge_mode: bool) -> PositionSide:

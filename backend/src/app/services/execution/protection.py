@@ -6,6 +6,7 @@ failure policy decides. Scenarios P1–P10, Z2, O6.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -84,14 +85,15 @@ def secure(trade: Trade, moment: Moment, policy: ProtectionPolicy) -> tuple[Trad
     """
     if trade.deadline_at is None and not is_secured(trade):
         trade = replace(trade, deadline_at=moment.now + timedelta(seconds=policy.deadline_s))
-    commands: list[Command] = []
+    trade, commands = _drop_unwanted(trade, moment.now)
     for leg in sorted(trade.legs, key=lambda leg: leg.role is OrderRole.TAKE_PROFIT):
-        if trade.close_reason is None:
+        if trade.close_reason is None and not _stands_back(trade, leg):
             trade, more = _ensure_leg(trade, leg, moment, policy)
             commands += more
     if trade.close_reason is None and not trade.protection_failed and _is_overdue(trade, moment):
-        missing = " and ".join(_name(leg) for leg in trade.legs if _covering(trade, leg.role) is None)
-        trade, more = _give_up(trade, f"no {missing} on the book within {policy.deadline_s:g} s", policy)
+        missing = [leg for leg in trade.legs if _covering(trade, leg) is None]
+        why = f"no {' and '.join(_name(leg) for leg in missing)} on the book within {policy.deadline_s:g} s"
+        trade, more = _give_up(trade, missing, why, moment, policy)
         commands += more
     if trade.close_reason is not None:
         return trade.after(TradeTrigger.CLOSE), commands
@@ -110,13 +112,27 @@ def _is_overdue(trade: Trade, moment: Moment) -> bool:
 
 def is_secured(trade: Trade) -> bool:
     """Whether the exchange shows, for each requested exit, exactly one order and it covers the exposure."""
-    return all(_covering(trade, leg.role) is not None for leg in trade.legs)
+    return all(_covering(trade, leg) is not None for leg in trade.legs)
 
 
-def _covering(trade: Trade, role: OrderRole) -> Order | None:
+def realises(order: Order, leg: Leg) -> bool:
+    """Whether the order was made for the leg as it is wished now; its size is another matter."""
+    request = order.request
+    has_trigger = leg.order_type not in (OrderType.LIMIT, OrderType.TRAILING_STOP_MARKET)
+    return (
+        request.type is leg.order_type
+        and request.price == leg.limit_price
+        and request.stop_price == (leg.trigger_price if has_trigger else None)
+        and request.activation_price == leg.activation_price
+        and request.callback_rate == leg.callback_rate
+    )
+
+
+def _covering(trade: Trade, leg: Leg) -> Order | None:
     exposure = trade.exposure
-    for order in reversed(trade.orders_of(role)):
-        if order.state in (OrderState.NEW, OrderState.PARTIALLY_FILLED) and not order.needs_query:
+    for order in reversed(trade.orders_of(leg.role)):
+        is_shown = order.state in (OrderState.NEW, OrderState.PARTIALLY_FILLED) and not order.needs_query
+        if is_shown and realises(order, leg):
             if order.request.close_position or order.remaining == exposure:
                 return order
             if order.state is OrderState.PARTIALLY_FILLED and order.remaining > exposure:
@@ -125,11 +141,14 @@ def _covering(trade: Trade, role: OrderRole) -> Order | None:
 
 
 def _ensure_leg(trade: Trade, leg: Leg, moment: Moment, policy: ProtectionPolicy) -> tuple[Trade, list[Command]]:
-    covering = _covering(trade, leg.role)
+    covering = _covering(trade, leg)
     if covering is not None:
         return _retire_others(trade.with_leg(replace(leg, retry_at=None)), leg.role, covering, moment.now)
     latest = trade.latest(leg.role)
     if latest is None or latest.state is OrderState.PLANNED:
+        return _place(trade, leg, latest, moment, counts=True)
+    if not realises(latest, leg):
+        # the wish has changed: the order for it first; whatever is left of the old one goes when that is shown (P10)
         return _place(trade, leg, latest, moment, counts=True)
     if latest.state in IN_FLIGHT or (latest.state is OrderState.CANCELING and not latest.needs_query):
         return trade, []
@@ -166,15 +185,15 @@ def _try_again(
         commands.append(StopEntries(why))
     if leg.attempts >= policy.maximum_attempts and not trade.protection_failed:
         why = f"the {_name(leg)} was refused {leg.attempts} times, last: {_refusal_text(latest)}"
-        trade, more = _give_up(trade, why, policy)
+        trade, more = _give_up(trade, [leg], why, moment, policy)
         commands += more
-        if trade.close_reason is not None:
+        if trade.close_reason is not None or trade.leg(leg.role) is not leg:
             return trade, commands
     if latest.state is OrderState.UNKNOWN:
         commands.append(Resolve(latest.client_order_id))
     if latest.refusal is Refusal.REDUCE_ONLY and leg.retry_at is None:
-        # an exit of an earlier size covers the position already (P10), or somebody else reduced it (H1)
-        trade, more = _retire_others(trade, leg.role, latest, moment.now)
+        # exits that rest cover the position already (P10), or somebody else reduced it (H1)
+        trade, more = _free(trade, leg, latest, moment.now)
         commands += [CheckPosition(), *more]
     is_first_doubt = latest.state is OrderState.UNKNOWN and latest.transmissions == 1
     if leg.retry_at is None and leg.attempts > 0 and not is_first_doubt:
@@ -193,7 +212,8 @@ def _place(
 ) -> tuple[Trade, list[Command]]:
     """Send the leg for the whole exposure: the planned order, the unresolved one again, or the next attempt."""
     trade = trade.with_leg(replace(leg, retry_at=None, attempts=leg.attempts + 1 if counts else leg.attempts))
-    if latest is not None and latest.state is OrderState.UNKNOWN and latest.quantity == trade.exposure:
+    is_unresolved = latest is not None and latest.state is OrderState.UNKNOWN and realises(latest, leg)
+    if latest is not None and is_unresolved and latest.quantity == trade.exposure:
         # same id, same parameters: should the first transmission have arrived, this one is refused as a duplicate
         return send(trade, latest, OrderTrigger.RESUBMIT, moment.now)
     if latest is not None and latest.state is OrderState.PLANNED:
@@ -235,8 +255,109 @@ def retire(trade: Trade, order: Order, now: datetime) -> tuple[Trade, list[Comma
     return trade.with_order(order.after(OrderTrigger.CANCEL_SENT, now)), [Cancel(order.client_order_id)]
 
 
-def _give_up(trade: Trade, why: str, policy: ProtectionPolicy) -> tuple[Trade, list[Command]]:
-    """Apply the failure policy, and say so."""
+def _drop_unwanted(trade: Trade, now: datetime) -> tuple[Trade, list[Command]]:
+    """Take exits off the book that are no longer wished for."""
+    commands: list[Command] = []
+    for order in trade.orders:
+        if order.role in REASON_OF_EXIT and not order.is_final and trade.leg(order.role) is None:
+            trade, more = retire(trade, order, now)
+            commands += more
+    return trade, commands
+
+
+def make_room(trade: Trade, now: datetime) -> tuple[Trade, list[Command]]:
+    """Take the targets off the book for a moment: the exchange counts them as cover (-2022). Stops stay."""
+    commands: list[Command] = []
+    for order in trade.orders_of(OrderRole.TAKE_PROFIT):
+        trade, more = retire(trade, order, now)
+        commands += more
+    leg = trade.leg(OrderRole.TAKE_PROFIT)
+    if commands and leg is not None:
+        trade = trade.with_leg(replace(leg, attempts=0, retry_at=now))  # it has not disappeared
+    return trade, commands
+
+
+def _stands_back(trade: Trade, leg: Leg) -> bool:
+    """Whether a target must wait: a stop, or a reduction, needs the room first (P10)."""
+    if leg.role is not OrderRole.TAKE_PROFIT:
+        return False
+    is_stop_blocked = any(
+        (latest := trade.latest(stop.role)) is not None
+        and latest.refusal is Refusal.REDUCE_ONLY
+        and _covering(trade, stop) is None
+        for stop in trade.legs
+        if stop.role is not OrderRole.TAKE_PROFIT
+    )
+    waiting = (order.state for order in trade.orders_of(OrderRole.REDUCE))
+    return is_stop_blocked or OrderState.PLANNED in waiting
+
+
+def _free(trade: Trade, leg: Leg, latest: Order, now: datetime) -> tuple[Trade, list[Command]]:
+    """Room for an exit that was refused because others cover the position: targets first, an old stop last."""
+    if leg.role is not OrderRole.TAKE_PROFIT:
+        trade, commands = make_room(trade, now)
+        if commands or _standing(trade, leg) is not None:
+            return trade, commands
+    return _retire_others(trade, leg.role, latest, now)
+
+
+def _standing(trade: Trade, leg: Leg) -> Order | None:
+    """The order of an earlier wish that still covers what is held, while an adjustment tries to replace it."""
+    if not any(one.is_pending and leg.role in one.roles for one in trade.adjustments):
+        return None
+    for order in reversed(trade.orders_of(leg.role)):
+        if order.state is OrderState.NEW and not order.needs_query and not realises(order, leg):
+            return order
+    return None
+
+
+def _fall_back(trade: Trade, leg: Leg, why: str, now: datetime) -> Trade | None:
+    """The trade with the exit as it was before an adjustment, when that still stands; the adjustment has failed.
+
+    Where there was none before, there is none again: a wish for a stop is no reason to close what went without one.
+    """
+    standing = _standing(trade, leg)
+    if standing is not None:
+        request = standing.request
+        trigger = request.stop_price or request.price or leg.trigger_price
+        old = replace(leg, order_type=request.type, trigger_price=trigger, limit_price=request.price)
+        trade = trade.with_leg(replace(old, attempts=0, retry_at=None))
+        left = f"the old one at {plain(trigger)} stays"
+    elif _is_new_wish(trade, leg):
+        trade = replace(trade, legs=tuple(one for one in trade.legs if one.role is not leg.role))
+        left = "the position stays without one, as before"
+    else:
+        return None
+    text = f"the new {_name(leg)} did not get on the book ({why}); {left}"
+    error = TradeError(code=ErrorCode.EXCHANGE_REJECTED, message=text)
+    for one in trade.adjustments:
+        if one.is_pending and leg.role in one.roles:
+            trade = trade.with_adjustment(replace(one, error=error, ended_at=now))
+    return replace(trade, deadline_at=None)
+
+
+def _is_new_wish(trade: Trade, leg: Leg) -> bool:
+    """Whether a pending adjustment wishes for an exit that the trade never had."""
+    is_wished = any(one.is_pending and leg.role in one.roles for one in trade.adjustments)
+    return is_wished and all(realises(order, leg) for order in trade.orders_of(leg.role))
+
+
+def _give_up(
+    trade: Trade, missing: Iterable[Leg], why: str, moment: Moment, policy: ProtectionPolicy
+) -> tuple[Trade, list[Command]]:
+    """Go back to exits that still stand where an adjustment meant to replace them; else apply the failure policy."""
+    is_back = False
+    for leg in missing:
+        fallen_back = _fall_back(trade, leg, why, moment.now)
+        if fallen_back is not None:
+            trade, is_back = fallen_back, True
+    if is_back:
+        text = f"{trade.asset}: {why}; the exit that was to be replaced stays"
+        return trade, [Alert(Severity.WARNING, "adjustment_failed", text), WakeAt(moment.now)]
+    return _apply_failure_policy(trade, why, policy)
+
+
+def _apply_failure_policy(trade: Trade, why: str, policy: ProtectionPolicy) -> tuple[Trade, list[Command]]:
     closes = policy.on_failure is ProtectionFailurePolicy.CLOSE
     what = "closing it at market" if closes else "it stays open; placing the exits goes on"
     text = f"{trade.asset}: {plain(trade.exposure)} held without full protection ({why}); {what}"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 
@@ -55,6 +55,8 @@ class Reconciler:
         clock: Clock,
         active_trades: Callable[[], Sequence[Trade]],
         desk: Callable[[str], Desk],
+        recall: Callable[[str], Awaitable[None]],
+        on_auth_refused: Callable[[ExchangeError], None],
     ) -> None:
         self._policy = policy
         self._client = client
@@ -65,6 +67,8 @@ class Reconciler:
         self._clock = clock
         self._active_trades = active_trades
         self._desk = desk
+        self._recall = recall
+        self._on_auth_refused = on_auth_refused
         self._wanted = asyncio.Event()
         self._running = asyncio.Lock()
         self._has_reported = False
@@ -127,6 +131,8 @@ class Reconciler:
             what = "record" if isinstance(error, StoreUnavailable) else "exchange"
             self.trouble = f"the {what} can't be read: {error}"
             log.warning("reconcile.failed", account_id=self._policy.account_id, error=str(error))
+            if isinstance(error, ExchangeError):
+                self._on_auth_refused(error)
             return False
         self.trouble = None
         return True
@@ -163,6 +169,7 @@ class Reconciler:
                 await self._cancel_orphan(difference)
             case DifferenceKind.POSITION_LARGER | DifferenceKind.POSITION_EXTERNAL:
                 # what others hold is shown, never touched (H2); but what is ours is never taken for theirs (U10)
+                await self._recall(difference.asset)
                 self._desk(difference.asset).question_given_up()
 
     async def _cancel_orphan(self, difference: Difference) -> None:

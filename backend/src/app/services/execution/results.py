@@ -9,7 +9,7 @@ from app.domain.errors import DecisionRefused, ErrorCode
 from app.domain.ids import OrderRole
 from app.domain.money import BPS, ZERO
 from app.domain.orders import Order, OrderState
-from app.domain.trades import CloseReason, Trade, TradeStatus
+from app.domain.trades import Adjustment, AdjustmentKind, CloseReason, Trade, TradeError, TradeStatus
 from app.schemas.decision import Action, AssetDecision
 from app.schemas.fields import iso
 from app.schemas.result import (
@@ -20,6 +20,7 @@ from app.schemas.result import (
     ResultOrders,
     Timings,
 )
+from app.services.execution.planning import FLIPPED
 from app.services.execution.risk import RiskRefused
 
 _BPS_DIGITS = Decimal("0.01")
@@ -28,8 +29,8 @@ _PRICE_DIGITS = Decimal("1e-12")
 
 def of_trade(trade: Trade, action: Action) -> AssetResult:
     """The result as it stands; ``pending`` while the outcome of the decision is open."""
-    status = _status(trade)
-    price = trade.entry_price
+    status = status_of(trade)
+    price = trade.price_of(trade.entry)
     return AssetResult(
         asset=trade.asset,
         action=action,
@@ -38,7 +39,7 @@ def of_trade(trade: Trade, action: Action) -> AssetResult:
         trade_id=trade.id,
         side=trade.side.value,
         requested_quantity=trade.quantity,
-        filled_quantity=trade.entered_quantity,
+        filled_quantity=trade.executed(trade.entry),
         fill_price=_tidy(price),
         leverage=trade.leverage,
         requested_leverage=trade.requested_leverage,
@@ -49,7 +50,7 @@ def of_trade(trade: Trade, action: Action) -> AssetResult:
             trailing_stop=_reference(_told(trade, OrderRole.TRAILING_STOP)),
             close=_reference(_told(trade, OrderRole.CLOSE)),
         ),
-        slippage_bps=_slippage_bps(trade, price),
+        slippage_bps=_slippage_bps(price, trade.reference_price, trade.side.sign),
         commission=trade.commission if trade.fills else None,
         commission_asset=trade.commission_asset,
         timings_ms=Timings(
@@ -59,6 +60,72 @@ def of_trade(trade: Trade, action: Action) -> AssetResult:
         ),
         error=_error(trade),
     )
+
+
+def of_adjustment(trade: Trade, adjustment: Adjustment, action: Action) -> AssetResult:
+    """The result of a decision that changes a trade, as it stands."""
+    order = trade.order(adjustment.client_order_id) if adjustment.client_order_id is not None else None
+    status = _adjustment_status(trade, adjustment, order)
+    price = trade.price_of(order) if order is not None else None
+    is_entry = order is not None and order.role is OrderRole.ENTRY
+    sign = trade.side.sign if is_entry else -trade.side.sign
+    fills = trade.fills_of(order) if order is not None else ()
+    return AssetResult(
+        asset=trade.asset,
+        action=action,
+        status=status,
+        success=status.is_success,
+        trade_id=trade.id,
+        side=trade.side.value,
+        requested_quantity=adjustment.quantity or None,
+        filled_quantity=trade.executed(order) if order is not None else None,
+        fill_price=_tidy(price),
+        leverage=adjustment.leverage or trade.leverage,
+        requested_leverage=adjustment.requested_leverage,
+        orders=ResultOrders(
+            entry=_reference(order) if is_entry else None,
+            reduce=None if is_entry else _reference(order),
+            take_profit=_reference(_told(trade, OrderRole.TAKE_PROFIT)),
+            stop_loss=_reference(_told(trade, OrderRole.STOP_LOSS)),
+            close=_reference(_told(trade, OrderRole.CLOSE)),
+        ),
+        slippage_bps=_slippage_bps(price, adjustment.reference_price, sign),
+        commission=sum((fill.commission for fill in fills), start=ZERO) if fills else None,
+        commission_asset=trade.commission_asset if fills else None,
+        timings_ms=Timings(
+            received_to_sent=_ms(adjustment.received_at, adjustment.sent_at),
+            sent_to_filled=_ms(adjustment.sent_at, adjustment.filled_at),
+            filled_to_protected=_ms(adjustment.filled_at, adjustment.ended_at),
+        ),
+        error=_adjustment_error(trade, adjustment, order, status),
+    )
+
+
+def _adjustment_status(trade: Trade, adjustment: Adjustment, order: Order | None) -> AssetStatus:
+    if adjustment.error is not None:
+        was_never_sent = order is not None and order.state is OrderState.NOT_PLACED and order.refusal_message
+        return AssetStatus.REJECTED if was_never_sent else AssetStatus.FAILED
+    if not adjustment.is_pending:
+        if adjustment.kind is AdjustmentKind.ADD:
+            return AssetStatus.PROTECTED if trade.legs else AssetStatus.FILLED
+        return AssetStatus.ADJUSTED
+    if adjustment.kind is AdjustmentKind.FLIP:
+        return AssetStatus.PENDING  # it ends with the trade on the other side
+    if trade.status is TradeStatus.CLOSED:
+        return AssetStatus.EMERGENCY_CLOSED if trade.close_reason is CloseReason.EMERGENCY else AssetStatus.CLOSED
+    if trade.status is TradeStatus.PROTECTING and trade.protection_failed:
+        return AssetStatus.UNPROTECTED
+    return AssetStatus.PENDING
+
+
+def _adjustment_error(
+    trade: Trade, adjustment: Adjustment, order: Order | None, status: AssetStatus
+) -> ResultError | None:
+    if adjustment.error is not None:
+        return _told_error(adjustment.error)
+    if status in (AssetStatus.UNPROTECTED, AssetStatus.EMERGENCY_CLOSED) and trade.error is not None:
+        return _told_error(trade.error)
+    return _doubt(order) if order is not None else None
 
 
 def refused(item: AssetDecision, refusal: RiskRefused | DecisionRefused) -> AssetResult:
@@ -96,10 +163,12 @@ def of_close(trade: Trade) -> AssetResult:
     return result.model_copy(update={"status": status, "success": status.is_success, "error": None})
 
 
-def _status(trade: Trade) -> AssetStatus:
+def status_of(trade: Trade) -> AssetStatus:
+    """Where the decision stands; ``pending`` while its outcome is open."""
     match trade.status:
         case TradeStatus.REJECTED:
-            return AssetStatus.REJECTED
+            # nothing of it was sent, but for a flip something else was: the close of what stood in its way
+            return AssetStatus.FAILED if FLIPPED in trade.context else AssetStatus.REJECTED
         case TradeStatus.FAILED:
             return AssetStatus.FAILED
         case TradeStatus.OPEN if trade.entry.is_final:
@@ -131,31 +200,34 @@ def _reference(order: Order | None) -> OrderReference | None:
 
 
 def _error(trade: Trade) -> ResultError | None:
-    if trade.error is None:
-        return _doubt(trade.entry)
+    return _doubt(trade.entry) if trade.error is None else _told_error(trade.error)
+
+
+def _told_error(error: TradeError) -> ResultError:
     return ResultError(
-        code=trade.error.code,
-        message=trade.error.message,
-        exchange_code=trade.error.exchange_code,
-        retry_after_seconds=trade.error.retry_after_s,
+        code=error.code,
+        message=error.message,
+        exchange_code=error.exchange_code,
+        retry_after_seconds=error.retry_after_s,
     )
 
 
 def _doubt(entry: Order) -> ResultError | None:
-    """While nobody knows what became of the entry, the result says so, and since when."""
+    """While nobody knows what became of an order, the result says so, and since when."""
     if entry.state is not OrderState.UNKNOWN or entry.submitted_at is None:
         return None
-    text = f"the entry sent at {iso(entry.submitted_at)} got no answer; the exchange is being asked what became of it"
+    sent_at, name = iso(entry.submitted_at), entry.role.value
+    text = f"the {name} sent at {sent_at} got no answer; the exchange is being asked what became of it"
     if entry.stamp is not None:
         text += f", until {iso(entry.stamp.dead_after)} at the latest, when it can no longer be executed"
     return ResultError(code=ErrorCode.OUTCOME_UNKNOWN, message=text)
 
 
-def _slippage_bps(trade: Trade, price: Decimal | None) -> Decimal | None:
-    """How much worse than the mark price at planning the fill was; negative is better."""
-    if price is None or trade.reference_price <= ZERO:
+def _slippage_bps(price: Decimal | None, reference: Decimal, sign: int) -> Decimal | None:
+    """How much worse than the mark price at planning the fill was; negative is better. ``sign`` is +1 for a buy."""
+    if price is None or reference <= ZERO:
         return None
-    return ((price / trade.reference_price - 1) * BPS * trade.side.sign).quantize(_BPS_DIGITS)
+    return ((price / reference - 1) * BPS * sign).quantize(_BPS_DIGITS)
 
 
 def _tidy(price: Decimal | None) -> Decimal | None:

@@ -1,23 +1,30 @@
 """Risk: a wish goes in with a snapshot of the account, an approval or a refusal comes out. Pure.
 
 The order of the checks is the contract's (section 9); the first that fails answers. Only a :class:`RiskApproved` can be
-submitted, by type.
+submitted, by type, whether it opens a position or adds to one; and only an :class:`AdjustmentApproved` can be done.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
+from app.domain.days import until_tomorrow_s
 from app.domain.errors import ErrorCode
 from app.domain.ids import OrderRole
 from app.domain.money import BPS, ZERO, plain
-from app.domain.policy import HARD_MAXIMUM_LEVERAGE, AccountPolicy, LeveragePolicy, RiskPolicy
+from app.domain.policy import (
+    HARD_MAXIMUM_LEVERAGE,
+    AccountPolicy,
+    ExistingPositionPolicy,
+    LeveragePolicy,
+    RiskPolicy,
+)
 from app.domain.reports import AccountReport, BookTicker, LeverageBracket
 from app.domain.trades import Leg, Trade, TradeSide, TradeStatus
-from app.services.execution.planning import EntryPlan, EntryWish, MarketView, plan_entry
+from app.services.execution.planning import AdjustmentPlan, EntryPlan, EntryWish, MarketView, plan_entry
 
 _FIELD = {
     OrderRole.STOP_LOSS: ("sl_price", ErrorCode.STOP_LOSS_INVALID),
@@ -35,13 +42,17 @@ class Exposure:
     """What the account holds or has on its way at one moment.
 
     ``notional_by_asset`` counts trades of ours that are not ended and positions of others, in quote units.
-    ``last_activity`` is the later of the last entry and the last exit of the asset in question.
+    ``last_activity`` is the later of the last entry and the last exit of the asset in question. ``trade`` is our trade
+    on it, when it holds something and is not on its way out. ``realised_today`` is the day's result in dollars, losses
+    negative, None when the exchange has not told it.
     """
 
     has_position: bool = False
     has_unknown_order: bool = False
     last_activity: datetime | None = None
     notional_by_asset: Mapping[str, Decimal]
+    trade: Trade | None = None
+    realised_today: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +60,14 @@ class RiskApproved:
     """A plan that passed every check."""
 
     plan: EntryPlan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdjustmentApproved:
+    """A change to a trade that passed every check; ``entry`` is there when it adds exposure."""
+
+    plan: AdjustmentPlan
+    entry: RiskApproved | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +79,9 @@ class RiskRefused:
     retry_after_s: float | None = None
 
 
-class _Refusal(Exception):
+class CheckFailed(Exception):
+    """A check says no."""
+
     def __init__(self, code: ErrorCode, message: str, retry_after_s: float | None = None) -> None:
         super().__init__(message)
         self.refused = RiskRefused(code=code, message=message, retry_after_s=retry_after_s)
@@ -71,20 +92,41 @@ def assess(
 ) -> RiskApproved | RiskRefused:
     """Check the wish and plan it. ``market`` is None when the exchange lists no such asset."""
     try:
-        _check_age(wish, policy.risk, now)
-        listed = _check_asset(wish, market)
-        leverage = _leverage(wish, policy.risk)
-        _check_cooldown(wish, exposure, policy.risk, now)
-        _check_existing(wish, exposure)
-        _check_stop_required(wish, policy.risk)
-        plan = plan_entry(wish, listed, leverage, policy)
-        _check_sides(plan)
-        _check_price_bounds(plan, listed)
-        _check_size(plan, listed)
-        _check_exposure(plan, exposure, policy.risk)
-    except _Refusal as refusal:
+        check_age(wish, policy.risk, now)
+        listed = check_asset(wish, market)
+        leverage = choose_leverage(wish, policy.risk)
+        check_cooldown(wish, exposure, policy.risk, now)
+        check_existing(wish, exposure, policy.risk)
+        check_stop_required(wish, policy.risk)
+        plan = plan_opening(wish, listed, leverage, exposure, policy)
+        check_sides(plan.legs, plan.side, plan.reference_price)
+        check_price_bounds(plan.legs, listed)
+        check_size(plan, listed)
+        check_exposure(plan, exposure, policy.risk)
+        check_daily_loss(exposure, policy.risk, now)
+    except CheckFailed as refusal:
         return refusal.refused
     return RiskApproved(plan=plan)
+
+
+def plan_opening(
+    wish: EntryWish, market: MarketView, leverage: int, exposure: Exposure, policy: AccountPolicy
+) -> EntryPlan:
+    """Plan the entry as what it is: a new position, an addition to ours, or one that ours must make room for.
+
+    The exchange has one leverage for a symbol, so an addition keeps that of the position, within the limit.
+    """
+    trade = exposure.trade
+    if trade is None:
+        return plan_entry(wish, market, leverage, policy)
+    if trade.side is wish.side:
+        return plan_entry(wish, market, kept_leverage(trade, policy.risk), policy, onto=trade)
+    return replace(plan_entry(wish, market, leverage, policy), closes=trade)
+
+
+def kept_leverage(trade: Trade, policy: RiskPolicy) -> int:
+    """The leverage of a position that is added to; lowered when the limit was lowered since it was opened."""
+    return min(trade.leverage, policy.maximum_leverage, HARD_MAXIMUM_LEVERAGE)
 
 
 def laid_bare(trades: Iterable[Trade]) -> RiskRefused | None:
@@ -100,7 +142,7 @@ def laid_bare(trades: Iterable[Trade]) -> RiskRefused | None:
 
 def too_far(plan: EntryPlan, quote: BookTicker, mark: Decimal, policy: RiskPolicy) -> RiskRefused | None:
     """Why the entry would fill too far from the mark price, judged by the best price on the other side, or None."""
-    is_long = plan.wish.side is TradeSide.LONG
+    is_long = plan.side is TradeSide.LONG
     expected = quote.ask_price if is_long else quote.bid_price
     asset = plan.wish.item.asset
     if expected <= ZERO:
@@ -132,7 +174,7 @@ class Means:
 
 def beyond_means(plan: EntryPlan, means: Means) -> RiskRefused | None:
     """Why the account can't carry the entry (scenario Z4), or its stop comes too late (P6); or None."""
-    return _short_of_margin(plan, means) or _stop_too_late(plan, means)
+    return short_of_margin(plan, means) or stop_too_late(plan, means)
 
 
 def margin_needed(plan: EntryPlan, taker_fee: Decimal) -> Decimal:
@@ -141,7 +183,8 @@ def margin_needed(plan: EntryPlan, taker_fee: Decimal) -> Decimal:
     return margin + 2 * plan.notional * taker_fee + margin * _MARGIN_BUFFER
 
 
-def _short_of_margin(plan: EntryPlan, means: Means) -> RiskRefused | None:
+def short_of_margin(plan: EntryPlan, means: Means) -> RiskRefused | None:
+    """Why free margin does not suffice with fees and a buffer (scenario Z4), or None."""
     needed = margin_needed(plan, means.taker_fee)
     available = means.account.available_balance
     if needed <= available - means.reserved:
@@ -156,11 +199,11 @@ def _short_of_margin(plan: EntryPlan, means: Means) -> RiskRefused | None:
     return RiskRefused(code=ErrorCode.INSUFFICIENT_MARGIN, message=text)
 
 
-def _stop_too_late(plan: EntryPlan, means: Means) -> RiskRefused | None:
+def stop_too_late(plan: EntryPlan, means: Means) -> RiskRefused | None:
     """A stop beyond the liquidation price is no stop."""
     liquidation = liquidation_estimate(plan, means)
-    stop = _stop_from_the_start(plan)
-    if stop is None or liquidation is None or (stop.trigger_price - liquidation) * plan.wish.side.sign > ZERO:
+    stop = stop_from_the_start(plan)
+    if stop is None or liquidation is None or (stop.trigger_price - liquidation) * plan.side.sign > ZERO:
         return None
     what = "sl_price" if stop.role is OrderRole.STOP_LOSS else "a trailing stop that begins at"
     text = (
@@ -170,9 +213,9 @@ def _stop_too_late(plan: EntryPlan, means: Means) -> RiskRefused | None:
     return RiskRefused(code=ErrorCode.STOP_LOSS_INVALID, message=text)
 
 
-def _stop_from_the_start(plan: EntryPlan) -> Leg | None:
+def stop_from_the_start(plan: EntryPlan) -> Leg | None:
     """What bounds the loss as soon as it is on the book: the stop loss, else a trailing stop that waits for nothing."""
-    stops = [leg for leg in plan.legs if leg.role is not OrderRole.TAKE_PROFIT and leg.activation_price is None]
+    stops = [leg for leg in plan.exits if leg.role is not OrderRole.TAKE_PROFIT and leg.activation_price is None]
     return next((leg for leg in stops if leg.role is OrderRole.STOP_LOSS), stops[0] if stops else None)
 
 
@@ -180,82 +223,120 @@ def liquidation_estimate(plan: EntryPlan, means: Means) -> Decimal | None:
     """The mark price at which the margin behind the position would be used up; None when there is no such price.
 
     Solves ``backing + (p - entry) * quantity * sign = p * quantity * rate - cumulative`` for ``p`` in the notional's
-    tier (fact sheet, section 12). Behind an isolated position stands its initial margin, behind a cross one the whole
-    account but what its other positions need.
+    tier (fact sheet, section 12), for the whole position where the plan adds to one. Behind an isolated position stands
+    its initial margin, behind a cross one the whole account but what its positions need.
     """
-    tier = next((row for row in means.brackets if plan.notional <= row.notional_cap), None)
+    tier = next((row for row in means.brackets if plan.position_notional <= row.notional_cap), None)
     if tier is None:
         return None
-    account, sign, entry = means.account, plan.wish.side.sign, plan.reference_price
-    fee = plan.notional * means.taker_fee
-    cross = account.margin_balance - account.maintenance_margin - fee
-    backing = plan.notional / plan.leverage if means.is_isolated else cross
-    rate = plan.quantity * (sign - tier.maintenance_rate)
-    price = (entry * plan.quantity * sign - backing - tier.cumulative) / rate
+    account, sign, quantity = means.account, plan.side.sign, plan.position_quantity
+    if means.is_isolated:
+        value = plan.notional + _entry_value(plan)
+        backing = value / plan.leverage
+    else:
+        value = plan.position_notional  # what the held part has gained or lost is in the balance
+        backing = account.margin_balance - account.maintenance_margin - plan.notional * means.taker_fee
+    rate = quantity * (sign - tier.maintenance_rate)
+    price = (value * sign - backing - tier.cumulative) / rate
     return price if price > ZERO else None
+
+
+def _entry_value(plan: EntryPlan) -> Decimal:
+    """What is held already, at its entry price."""
+    if plan.onto is None:
+        return ZERO
+    return plan.onto.exposure * (plan.onto.entry_price or plan.reference_price)
 
 
 def too_old(wish: EntryWish, policy: RiskPolicy, now: datetime) -> RiskRefused | None:
     """Why the wish may not be sent any more, if it waited too long since it was assessed (scenario C7)."""
     try:
-        _check_age(wish, policy, now)
-    except _Refusal as refusal:
+        check_age(wish, policy, now)
+    except CheckFailed as refusal:
         return refusal.refused
     return None
 
 
-def _check_age(wish: EntryWish, policy: RiskPolicy, now: datetime) -> None:
+def check_age(wish: EntryWish, policy: RiskPolicy, now: datetime) -> None:
+    """Scenario C7. Like every check here, raises CheckFailed."""
     age_s = (now - wish.decided_at).total_seconds()
     if age_s > policy.maximum_decision_age_s:
-        raise _Refusal(
+        raise CheckFailed(
             ErrorCode.STALE_DECISION,
             f"the decision is {age_s:.1f} s old, more than the {policy.maximum_decision_age_s:g} s allowed; "
             "send a fresh one",
         )
 
 
-def _check_asset(wish: EntryWish, market: MarketView | None) -> MarketView:
+def check_asset(wish: EntryWish, market: MarketView | None) -> MarketView:
+    """The asset is listed, and takes new positions (scenario H3)."""
+    listed = check_listed(wish, market)
+    if not listed.instrument.is_trading:
+        text = f"{wish.item.asset} is {listed.instrument.status} on the exchange; entries need TRADING"
+        raise CheckFailed(ErrorCode.ASSET_NOT_TRADING, text)
+    return listed
+
+
+def check_listed(wish: EntryWish, market: MarketView | None) -> MarketView:
+    """The exchange knows the asset."""
     asset = wish.item.asset
     if market is None:
         hint = f"; did you mean {asset.upper()}?" if asset != asset.upper() else ""
-        raise _Refusal(ErrorCode.ASSET_UNKNOWN, f"the exchange lists no perpetual future {asset}{hint}")
-    if not market.instrument.is_trading:
-        text = f"{asset} is {market.instrument.status} on the exchange; entries need TRADING"
-        raise _Refusal(ErrorCode.ASSET_NOT_TRADING, text)
+        raise CheckFailed(ErrorCode.ASSET_UNKNOWN, f"the exchange lists no perpetual future {asset}{hint}")
     return market
 
 
-def _leverage(wish: EntryWish, policy: RiskPolicy) -> int:
+def choose_leverage(wish: EntryWish, policy: RiskPolicy) -> int:
+    """The leverage to set: as wished, the default, or the limit."""
     maximum = min(policy.maximum_leverage, HARD_MAXIMUM_LEVERAGE)
     if wish.item.leverage is None:
         return min(policy.default_leverage, maximum)
     wanted = int(wish.item.leverage)
     if wanted > maximum and policy.leverage_policy is LeveragePolicy.REJECT:
         text = f"leverage {wanted} is above the limit of {maximum}"
-        raise _Refusal(ErrorCode.LEVERAGE_EXCEEDED, text)
+        raise CheckFailed(ErrorCode.LEVERAGE_EXCEEDED, text)
     return min(wanted, maximum)
 
 
-def _check_cooldown(wish: EntryWish, exposure: Exposure, policy: RiskPolicy, now: datetime) -> None:
-    if exposure.last_activity is None or policy.cooldown_s <= 0:
+def check_cooldown(wish: EntryWish, exposure: Exposure, policy: RiskPolicy, now: datetime) -> None:
+    """Enough time has passed since the asset was last traded; a flip was asked before its close."""
+    if exposure.last_activity is None or policy.cooldown_s <= 0 or wish.flipped is not None:
         return
     left = exposure.last_activity + timedelta(seconds=policy.cooldown_s) - now
     if left > timedelta(0):
         seconds = round(left.total_seconds(), 3)
         text = f"{wish.item.asset} was traded less than {policy.cooldown_s:g} s ago; wait another {seconds:g} s"
-        raise _Refusal(ErrorCode.COOLDOWN_ACTIVE, text, seconds)
+        raise CheckFailed(ErrorCode.COOLDOWN_ACTIVE, text, seconds)
 
 
-def _check_existing(wish: EntryWish, exposure: Exposure) -> None:
+def check_existing(wish: EntryWish, exposure: Exposure, policy: RiskPolicy) -> None:
+    """What is held, or on its way, allows the entry (contract, section 9)."""
+    check_fate_known(wish, exposure)
+    if not exposure.has_position:
+        return
+    asset, trade, mode = wish.item.asset, exposure.trade, policy.on_existing_position
+    if trade is None:
+        text = f"{asset} already has a position that is not ours to change, or an entry or exit on its way"
+    elif mode is ExistingPositionPolicy.ADD and trade.side is not wish.side:
+        text = f"{asset} already has a {trade.side.value} position; this account adds on the same side only"
+    elif mode is ExistingPositionPolicy.FLIP and trade.side is wish.side:
+        text = f"{asset} already has a {trade.side.value} position; use adjust_position to change its size"
+    elif mode is ExistingPositionPolicy.REJECT:
+        text = f"{asset} already has a position or an entry on its way; close it first"
+    else:
+        return
+    raise CheckFailed(ErrorCode.POSITION_EXISTS, text)
+
+
+def check_fate_known(wish: EntryWish, exposure: Exposure) -> None:
+    """No entry while the fate of an order on the asset is unknown (scenario U1)."""
     if exposure.has_unknown_order:
         text = f"the outcome of an earlier order on {wish.item.asset} is not known yet; no entry until it is"
-        raise _Refusal(ErrorCode.OUTCOME_UNKNOWN, text)
-    if exposure.has_position:
-        text = f"{wish.item.asset} already has a position or an entry on its way; close it first"
-        raise _Refusal(ErrorCode.POSITION_EXISTS, text)
+        raise CheckFailed(ErrorCode.OUTCOME_UNKNOWN, text)
 
 
-def _check_stop_required(wish: EntryWish, policy: RiskPolicy) -> None:
+def check_stop_required(wish: EntryWish, policy: RiskPolicy) -> None:
+    """An account that requires stops takes no entry without one that stops from the start."""
     trailing = wish.item.trailing_stop
     if wish.item.sl_price is not None:
         return
@@ -264,26 +345,23 @@ def _check_stop_required(wish: EntryWish, policy: RiskPolicy) -> None:
             "trailing_stop with an activation_price stops nothing before the market has reached that price; give "
             "sl_price beside it, or leave activation_price out"
         )
-        raise _Refusal(ErrorCode.STOP_LOSS_REQUIRED, text)
+        raise CheckFailed(ErrorCode.STOP_LOSS_REQUIRED, text)
     if policy.require_stop_loss and trailing is None:
         text = "sl_price is missing, and this account refuses entries without a stop loss"
-        raise _Refusal(ErrorCode.STOP_LOSS_REQUIRED, text)
+        raise CheckFailed(ErrorCode.STOP_LOSS_REQUIRED, text)
 
 
-def _check_sides(plan: EntryPlan) -> None:
-    mark = plan.reference_price
-    is_long = plan.wish.side is TradeSide.LONG
-    for leg in plan.legs:
+def check_sides(legs: Iterable[Leg], side: TradeSide, mark: Decimal) -> None:
+    """Take profit lies on the winning side of the mark price, stop loss on the losing one (scenario P7)."""
+    is_long = side is TradeSide.LONG
+    for leg in legs:
         price = _asked_price(leg)
         must_be_above = is_long is not (leg.role is OrderRole.STOP_LOSS)
         if price is not None and (price <= ZERO or price == mark or (price > mark) is not must_be_above):
             name, code = _FIELD[leg.role]
-            side = "above" if must_be_above else "below"
-            text = (
-                f"{name} {plain(price)} must be {side} the mark price {plain(mark)} "
-                f"for a {plan.wish.side.value} position"
-            )
-            raise _Refusal(code, text)
+            where = "above" if must_be_above else "below"
+            text = f"{name} {plain(price)} must be {where} the mark price {plain(mark)} for a {side.value} position"
+            raise CheckFailed(code, text)
 
 
 def _asked_price(leg: Leg) -> Decimal | None:
@@ -291,10 +369,10 @@ def _asked_price(leg: Leg) -> Decimal | None:
     return leg.activation_price if leg.role is OrderRole.TRAILING_STOP else leg.trigger_price
 
 
-def _check_price_bounds(plan: EntryPlan, market: MarketView) -> None:
+def check_price_bounds(legs: Iterable[Leg], market: MarketView) -> None:
     """An exit whose price the exchange would never take must not be found out with the position already held."""
     instrument = market.instrument
-    for leg in plan.legs:
+    for leg in legs:
         for price in (_asked_price(leg), leg.limit_price):
             if price is not None and not instrument.is_price_on_tick(price):
                 name, code = _FIELD[leg.role]
@@ -302,47 +380,74 @@ def _check_price_bounds(plan: EntryPlan, market: MarketView) -> None:
                     f"{name} needs an order at {plain(price)}, outside the prices of "
                     f"{instrument.symbol}: {plain(instrument.minimum_price)} to {plain(instrument.maximum_price)}"
                 )
-                raise _Refusal(code, text)
+                raise CheckFailed(code, text)
 
 
-def _check_size(plan: EntryPlan, market: MarketView) -> None:
+def check_size(plan: EntryPlan, market: MarketView) -> None:
+    """The quantity is one that the exchange takes (scenario Z1)."""
     instrument = market.instrument
-    asked = plain(plan.wish.item.allocation_usd or ZERO)
+    asked = asked_size(plan.wish)
     if plan.quantity < instrument.market_minimum or plan.quantity <= ZERO:
         needed = plain(instrument.market_minimum * plan.reference_price)
         text = (
-            f"allocation_usd {asked} buys {plain(plan.quantity)} {instrument.base_asset}, below the minimum order of "
+            f"{asked} buys {plain(plan.quantity)} {instrument.base_asset}, below the minimum order of "
             f"{plain(instrument.market_minimum)} (about {needed} {instrument.quote_asset})"
         )
-        raise _Refusal(ErrorCode.QUANTITY_BELOW_MINIMUM, text)
+        raise CheckFailed(ErrorCode.QUANTITY_BELOW_MINIMUM, text)
     if instrument.market_maximum and plan.quantity > instrument.market_maximum:
         text = (
-            f"allocation_usd {asked} needs {plain(plan.quantity)} {instrument.base_asset}, above the maximum market "
+            f"{asked} needs {plain(plan.quantity)} {instrument.base_asset}, above the maximum market "
             f"order of {plain(instrument.market_maximum)}"
         )
-        raise _Refusal(ErrorCode.QUANTITY_ABOVE_MAXIMUM, text)
+        raise CheckFailed(ErrorCode.QUANTITY_ABOVE_MAXIMUM, text)
     if plan.notional < instrument.minimum_notional:
         text = (
             f"the order would be worth {plain(plan.notional)} {instrument.quote_asset}, below the minimum of "
-            f"{plain(instrument.minimum_notional)}; raise allocation_usd"
+            f"{plain(instrument.minimum_notional)}; {asked} is too little"
         )
-        raise _Refusal(ErrorCode.NOTIONAL_BELOW_MINIMUM, text)
+        raise CheckFailed(ErrorCode.NOTIONAL_BELOW_MINIMUM, text)
 
 
-def _check_exposure(plan: EntryPlan, exposure: Exposure, policy: RiskPolicy) -> None:
+def asked_size(wish: EntryWish) -> str:
+    """The field that asks for a size, and its value, for messages."""
+    change = wish.item.position_adjustment
+    if change is None:
+        return f"allocation_usd {plain(wish.item.allocation_usd or ZERO)}"
+    if change.adjustment_percentage is not None:
+        return f"adjustment_percentage {plain(change.adjustment_percentage)}"
+    return f"adjustment_amount_usd {plain(change.adjustment_amount_usd or ZERO)}"
+
+
+def check_exposure(plan: EntryPlan, exposure: Exposure, policy: RiskPolicy) -> None:
+    """Number of positions, notional per asset and in total stay within the limits; a position to be closed is gone."""
     asset = plan.wish.item.asset
-    held = {name: value for name, value in exposure.notional_by_asset.items() if value}
+    gone = asset if plan.closes is not None else None
+    held = {name: value for name, value in exposure.notional_by_asset.items() if value and name != gone}
     count = len(held.keys() | {asset})
     if policy.maximum_open_positions is not None and count > policy.maximum_open_positions:
         text = f"this would be position {count}, above the limit of {policy.maximum_open_positions}"
-        raise _Refusal(ErrorCode.EXPOSURE_LIMIT, text)
+        raise CheckFailed(ErrorCode.EXPOSURE_LIMIT, text)
     on_asset = held.get(asset, ZERO) + plan.notional
     limit = policy.maximum_notional_per_asset
     if limit is not None and on_asset > limit:
         text = f"{asset} would carry {plain(on_asset)}, above the limit of {plain(limit)} per asset"
-        raise _Refusal(ErrorCode.EXPOSURE_LIMIT, text)
+        raise CheckFailed(ErrorCode.EXPOSURE_LIMIT, text)
     total = sum(held.values(), start=ZERO) + plan.notional
     limit = policy.maximum_total_notional
     if limit is not None and total > limit:
         text = f"all positions together would carry {plain(total)}, above the limit of {plain(limit)}"
-        raise _Refusal(ErrorCode.EXPOSURE_LIMIT, text)
+        raise CheckFailed(ErrorCode.EXPOSURE_LIMIT, text)
+
+
+def check_daily_loss(exposure: Exposure, policy: RiskPolicy, now: datetime) -> None:
+    """What was lost since midnight UTC stays within the limit (contract, section 9: a refusal, no halt)."""
+    limit = policy.maximum_daily_loss
+    if limit is None:
+        return
+    if exposure.realised_today is None:
+        text = f"how much of the daily limit of {plain(limit)} is lost is not known: the exchange has not told it yet"
+        raise CheckFailed(ErrorCode.NOT_READY, text, 1.0)
+    lost = -exposure.realised_today
+    if lost >= limit:
+        text = f"{plain(lost)} was lost today, the limit is {plain(limit)}; entries are taken again at midnight UTC"
+        raise CheckFailed(ErrorCode.DAILY_LOSS_LIMIT, text, round(until_tomorrow_s(now), 3))

@@ -16,6 +16,7 @@ from app.domain.ports import Clock
 from app.domain.reports import (
     AccountConfigUpdate,
     AccountUpdate,
+    FillReport,
     MarginCall,
     OrderUpdate,
     StreamDown,
@@ -49,6 +50,10 @@ class StreamRouter:
     on_forced: Callable[[str], None]
     """The exchange itself reduces the position on a symbol."""
     request_reconciliation: Callable[[], None]
+    on_fill: Callable[[FillReport], None]
+    """Any execution of the account, ours or not."""
+    on_booking: Callable[[], None]
+    """Money has moved without an execution: funding, a liquidation, a transfer."""
     is_up: bool = False
 
     def take(self, event: UserEvent) -> None:
@@ -77,6 +82,8 @@ class StreamRouter:
                 log.info("stream.unrecognised_event", kind=kind)
 
     def _order(self, event: OrderUpdate) -> None:
+        if event.fill is not None:
+            self.on_fill(event.fill)
         key = parse_client_order_id(event.order.client_order_id)
         if key is None:
             self.market.margin.void()
@@ -91,6 +98,8 @@ class StreamRouter:
             self.market.margin.note_change()  # the order's own event tells whether it was ours
         else:
             self.market.margin.void()
+            self.on_booking()
+        self.market.on_account(event)
         for row in self.projection.apply(event, self.clock.now()):
             data = {
                 "quantity": plain(row.quantity),

@@ -1,7 +1,8 @@
 """``ExecutionService``: the path of a decision, from top to bottom.
 
-    submit ── intake ──▶ carry out ──▶ phases: closes ▶ entries
+    submit ── intake ──▶ carry out ──▶ phases: closes and reductions ▶ moved exits ▶ entries and increases
                                         entry: market ▶ desk ▶ risk ▶ plan ▶ durable intent ▶ send
+                                        change to a position: the same way, by the desk's adjuster
                                         desk:  fills ▶ protection ▶ open ▶ exits ▶ closed
     reconcile ── read the exchange ▶ differences ▶ desks put them right
 
@@ -20,46 +21,50 @@ from decimal import Decimal
 
 import structlog
 
-from app.domain.errors import DecisionRefused, ErrorCode, ExchangeError, StoreConflict, StoreUnavailable
+from app.domain.errors import AuthRefused, DecisionRefused, ErrorCode, ExchangeError, StoreConflict, StoreUnavailable
 from app.domain.ids import ClientOrderId, IdSource
-from app.domain.money import ZERO
 from app.domain.policy import AccountPolicy
 from app.domain.ports import Clock, Randomness
 from app.domain.reports import UserEvent
 from app.domain.trades import CloseReason, Trade, TradeSide
 from app.integrations.aster.client import AsterClient
 from app.integrations.aster.market_stream import Followed, PriceListener
-from app.repositories.decisions import DecisionRepository, StoredDecision
+from app.repositories.decisions import DecisionRepository
 from app.repositories.flags import FlagRepository
 from app.repositories.trades import TradeRepository
-from app.schemas.decision import Action, AssetDecision, TradingDecision
+from app.schemas.decision import Action, TradingDecision
+from app.schemas.explanation import Explanation
 from app.schemas.result import AssetResult, AssetStatus, ExecutionResult
 from app.services.execution import facts, results
+from app.services.execution.carrying import DecisionRunner
+from app.services.execution.closing import CLOSE_PATIENCE_S, Closer
 from app.services.execution.commands import Alert, Severity
-from app.services.execution.desk import Desk, DeskTools
+from app.services.execution.daily_loss import DailyResult
+from app.services.execution.desk import Desk
+from app.services.execution.desk_tools import DeskTools
 from app.services.execution.evidence import Evidence, seconds_unknown
-from app.services.execution.halting import Halt, KillSwitch
+from app.services.execution.explaining import Explainer
+from app.services.execution.flatness import left_open
+from app.services.execution.halting import EMERGENCY_WINDOW, EmergencyWatch, Halt, KillSwitch, refused_key
 from app.services.execution.intake import Intake, RunningDecision, Submission, id_taken
-from app.services.execution.mailbox import MailboxFull
 from app.services.execution.market import Market
 from app.services.execution.narration import Narrator
 from app.services.execution.planning import EntryWish
 from app.services.execution.projection import AccountView, PositionsView, Projection, Readiness
+from app.services.execution.recall import Recall
 from app.services.execution.reconciler import Reconciler
 from app.services.execution.reconciliation import ReconciliationReport
+from app.services.execution.resuming import Resumption
 from app.services.execution.risk import RiskRefused, laid_bare
 from app.services.execution.routing import StreamRouter
 from app.services.execution.supervision import Supervisor
 
 log = structlog.get_logger(__name__)
 
-_PHASE_PATIENCE_S = 2.0
 _CONNECT_PAUSE_S = 0.5
 _LONGEST_CONNECT_PAUSE_S = 15.0
 _STREAM_PATIENCE_S = 5.0
 _STREAM_LOOK_S = 0.02
-_CLOSE_PATIENCE_S = 30.0
-_RECORD_PATIENCE_S = 2.0
 
 
 class ExecutionService:
@@ -99,8 +104,27 @@ class ExecutionService:
         self._store_health = store_health
         self._background = Supervisor(clock, self._on_failure)
         self._kill_switch = KillSwitch(self.account_id, flags, narrator, clock)
+        self._emergencies = EmergencyWatch()
+        self._daily = DailyResult(client, clock, self._on_auth_refused)
         self._projection = Projection()
         self._market = Market(client, clock, policy.risk, self._projection.all_held)
+        self._intake = Intake(
+            account_id=self.account_id,
+            is_paper=self.is_paper,
+            decisions=decisions,
+            narrator=narrator,
+            ids=ids,
+            clock=clock,
+            require_ready=self._require_ready,
+        )
+        self._recall = Recall(
+            account_id=self.account_id,
+            trades=trades,
+            decisions=decisions,
+            intake=self._intake,
+            clock=clock,
+            desk=self._desk,
+        )
         self._reconciler = Reconciler(
             policy=policy,
             client=client,
@@ -111,6 +135,8 @@ class ExecutionService:
             clock=clock,
             active_trades=self._active_trades,
             desk=self._desk,
+            recall=self._recall.entries_given_up,
+            on_auth_refused=self._on_auth_refused,
         )
         self._router = StreamRouter(
             projection=self._projection,
@@ -121,15 +147,8 @@ class ExecutionService:
             on_order=self._on_order,
             on_forced=self._on_forced,
             request_reconciliation=self._reconciler.request,
-        )
-        self._intake = Intake(
-            account_id=self.account_id,
-            is_paper=self.is_paper,
-            decisions=decisions,
-            narrator=narrator,
-            ids=ids,
-            clock=clock,
-            require_ready=self._require_ready,
+            on_fill=self._daily.learn_fill,
+            on_booking=self._daily.request,
         )
         self._tools = DeskTools(
             policy=policy,
@@ -143,16 +162,47 @@ class ExecutionService:
             randomness=randomness,
             other_exposure=self._exposure_of_others,
             has_external_position=lambda asset: bool(self._projection.held(asset)),
+            realised_today=lambda: self._daily.realised,
             on_change=self._on_change,
             on_refused=self._on_refused,
             refuses_entries=self._refuses_entries,
             stop_entries=self._kill_switch.trip,
             background=self._background,
         )
+        self._runner = DecisionRunner(
+            client=client,
+            market=self._market,
+            intake=self._intake,
+            kill_switch=self._kill_switch,
+            background=self._background,
+            desk=self._desk,
+            close_position=self.close_position,
+            on_refused=self._on_refused,
+            on_auth_refused=self._on_auth_refused,
+        )
+        self._resumption = Resumption(
+            account_id=self.account_id,
+            decisions=decisions,
+            trades=trades,
+            intake=self._intake,
+            clock=clock,
+            desk=self._desk,
+            on_change=self._on_change,
+            on_trouble=self._on_trouble,
+        )
+        self._explainer = Explainer(
+            policy=policy,
+            market=self._market,
+            kill_switch=self._kill_switch,
+            now=clock.now,
+            exposure=lambda wish: self._desk(wish.item.asset).exposure(wish),
+            readiness=self.readiness,
+            unready=self._unready,
+        )
         self._stream_builder = streams
         self._desks: dict[str, Desk] = {}
+        self._closer = Closer(self._desks, trades, clock)
         self._last_activity: dict[str, datetime] = {}
-        self._watchers: dict[str, list[asyncio.Event]] = {}
         self._trouble: str | None = "starting"
 
     # --- 1. a decision comes in -------------------------------------------------------------------------------------
@@ -179,7 +229,7 @@ class ExecutionService:
             running = admission.running
             if running is not None:
                 if not admission.is_replay:
-                    self._background.start(self._carry_out(running))
+                    self._background.start(self._runner.carry_out(running))
                 await self._until_recorded(running)
         except StoreUnavailable as error:
             raise DecisionRefused(ErrorCode.NOT_READY, f"the decision could not be recorded: {error}") from error
@@ -195,81 +245,20 @@ class ExecutionService:
             self._intake.forget(running)
             raise id_taken(running.decision_id) from error
 
-    # --- 2. it is carried out: closes first, then entries ----------------------------------------------------------
-
-    async def _carry_out(self, running: RunningDecision) -> None:
-        """Work through the phases; a phase begins when the one before has ended, or after 2 s (contract, section 4)."""
-        pending = [
-            item for item in running.decision.decisions if running.results[item.asset].status is AssetStatus.PENDING
-        ]
-        closes = [item for item in pending if item.action is Action.CLOSE_POSITION]
-        rest = [item for item in pending if item.action is not Action.CLOSE_POSITION]
-        for phase in (closes, rest):
-            tasks = [self._background.start(self._carry_out_asset(running, item)) for item in phase]
-            if tasks and phase is not rest:
-                await asyncio.wait(tasks, timeout=_PHASE_PATIENCE_S)
-
-    async def _carry_out_asset(self, running: RunningDecision, item: AssetDecision) -> None:
-        match item.action:
-            case Action.HOLD:
-                self._intake.report(running.decision_id, results.skipped(item))
-            case Action.BUY | Action.SELL:
-                await self._enter(running, item)
-            case Action.CLOSE_POSITION:
-                result = await self.close_position(item.asset, CloseReason.DECISION, timeout_s=None)
-                self._intake.report(running.decision_id, result)
-            case Action.ADJUST_POSITION | Action.ADJUST_ORDERS:
-                text = f"{item.action.value} is not available in this version; nothing was done"
-                refusal = RiskRefused(code=ErrorCode.VALIDATION_ERROR, message=text)
-                self._intake.report(running.decision_id, results.refused(item, refusal))
-
-    async def _enter(self, running: RunningDecision, item: AssetDecision) -> None:
-        """Look at the market, then queue at the asset's desk, where risk, plan and intent happen in one go."""
-        wish = EntryWish(
-            decision_id=running.decision_id,
-            item=item,
-            decided_at=running.decided_at,
-            received_at=running.received_at,
-        )
-        if self._kill_switch.refusal is not None:
-            self._on_refused(wish, self._kill_switch.refusal)
-            return
-        try:
-            view = await self._market.view(item.asset)
-            self._desk(item.asset).enter(wish, view, running.landing)
-        except ExchangeError as error:
-            text = f"the mark price of {item.asset} could not be read, so nothing was sent: {error}"
-            self._on_refused(wish, RiskRefused(code=ErrorCode.EXCHANGE_UNAVAILABLE, message=text))
-        except MailboxFull:
-            text = f"too many entries are waiting for {item.asset}; send fewer at once"
-            self._on_refused(wish, RiskRefused(code=ErrorCode.NOT_READY, message=text))
+    # --- 2. it is carried out (see DecisionRunner); and what an operator asks for ----------------------------------
 
     async def close_position(
-        self, asset: str, reason: CloseReason = CloseReason.MANUAL, timeout_s: float | None = _CLOSE_PATIENCE_S
+        self, asset: str, reason: CloseReason = CloseReason.MANUAL, timeout_s: float | None = CLOSE_PATIENCE_S
     ) -> AssetResult:
         """Close what the service holds on ``asset`` at market and take its exits off the book.
 
         The result is ``closed``, ``pending`` after ``timeout_s`` seconds, or ``rejected`` with ``position_absent``.
         """
-        desk = self._desks.get(asset)
-        trade = next((trade for trade in desk.active if trade.entered_quantity > ZERO), None) if desk else None
-        if desk is None or trade is None:
-            item = AssetDecision(asset=asset, action=Action.CLOSE_POSITION)
-            text = f"the service holds no position on {asset}; positions of others are never touched"
-            return results.refused(item, RiskRefused(code=ErrorCode.POSITION_ABSENT, message=text))
-        ended = asyncio.Event()
-        self._watchers.setdefault(trade.id, []).append(ended)
-        desk.learn(trade.id, facts.CloseAsked(at=self._clock.now(), reason=reason))
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(ended.wait(), timeout_s)
-        with contextlib.suppress(TimeoutError, StoreUnavailable):
-            await asyncio.wait_for(self._trades.settled(), _RECORD_PATIENCE_S)
-        return results.of_close(desk.trade(trade.id) or trade)
+        return await self._closer.close(asset, reason, timeout_s)
 
     async def close_all(self, reason: CloseReason = CloseReason.MANUAL) -> list[AssetResult]:
         """Close everything that the service holds, side by side."""
-        assets = sorted(asset for asset, desk in self._desks.items() if any(trade.exposure for trade in desk.active))
-        return list(await asyncio.gather(*(self.close_position(asset, reason) for asset in assets)))
+        return await self._closer.close_all(reason)
 
     async def halt(self, reason: str, *, flatten: bool = False) -> list[AssetResult]:
         """Send no more entries until :meth:`resume`, over restarts; exits go on. ``flatten`` closes everything too.
@@ -284,7 +273,14 @@ class ExecutionService:
             if not trade.exposure:
                 asked = facts.CloseAsked(at=self._clock.now(), reason=CloseReason.HALT)
                 self._desk(trade.asset).learn(trade.id, asked)
-        return await self.close_all(CloseReason.HALT)
+        closed = await self.close_all(CloseReason.HALT)
+        with contextlib.suppress(ExchangeError, StoreUnavailable):
+            await self.reconcile()  # orders that no trade knows of go, too
+        return closed
+
+    async def left_open(self) -> list[str]:
+        """What the exchange still shows of ours, in words; nothing when we are flat."""
+        return await left_open(self._client, self._active_trades())
 
     async def resume(self) -> None:
         """Accept entries again."""
@@ -298,41 +294,54 @@ class ExecutionService:
     # --- 3. what the desks report ----------------------------------------------------------------------------------
 
     def _on_change(self, trade: Trade) -> None:
-        if trade.entry.is_final:
-            self._market.entry_ended(trade)
+        self._market.entries_ended(trade)
         if self._intake.may_change(trade.decision_id, trade.asset):
-            action = Action.BUY if trade.side is TradeSide.LONG else Action.SELL
-            self._intake.report(trade.decision_id, results.of_trade(trade, action))
+            entered = Action.BUY if trade.side is TradeSide.LONG else Action.SELL
+            if results.status_of(trade) is AssetStatus.PENDING:
+                self._intake.at_work(trade.decision_id, trade.asset, lambda: results.of_trade(trade, entered))
+            else:
+                self._intake.report(trade.decision_id, results.of_trade(trade, entered))
+        for adjustment in trade.adjustments:
+            if self._intake.may_change(adjustment.decision_id, trade.asset):
+                action = self._intake.action_of(adjustment.decision_id, trade.asset)
+                self._intake.report(adjustment.decision_id, results.of_adjustment(trade, adjustment, action))
+        if trade.close_reason is CloseReason.EMERGENCY and (why := self._emergencies.note(trade.id, self._clock.now())):
+            self._kill_switch.trip(why)
         if trade.is_ended:
-            for watcher in self._watchers.pop(trade.id, []):
-                watcher.set()
+            self._daily.request()
+            self._closer.on_ended(trade)
         if trade.has_unknown_order or (trade.is_ended and self._projection.held(trade.asset)):
             self._reconciler.request()  # or the frame that shows us flat got lost, and would keep the asset blocked
 
     def _on_refused(self, wish: EntryWish, refusal: RiskRefused) -> None:
-        self._intake.report(wish.decision_id, results.refused(wish.item, refusal))
+        if wish.flipped is None:
+            self._intake.report(wish.decision_id, results.refused(wish.item, refusal))
+            return
+        text = f"the position on the other side was closed, but nothing was opened: {refusal.message}"
+        self._intake.report(wish.decision_id, results.failed(wish.item, refusal.code, text))
+
+    def _on_auth_refused(self, error: ExchangeError) -> None:
+        """A refused key stops entries; other errors do not (scenario L6)."""
+        if isinstance(error, AuthRefused):
+            self._kill_switch.trip(refused_key(error.message, error.code))
 
     def _on_order(self, asset: str, key: ClientOrderId, fact: facts.Fact) -> None:
         """A stream event about an order of ours; its trade may have ended long ago (scenario U10)."""
         desk = self._desk(asset)
-        if desk.knows(key.trade_id):
+        trade = desk.trade(key.trade_id)
+        if trade is not None and (not trade.is_ended or self._intake.running(trade.decision_id) is not None):
             desk.learn(key.trade_id, fact)
         else:
-            self._background.start(self._revive(desk, key.trade_id, fact))
+            self._background.start(self._recall.learn(desk, key.trade_id, fact))
+
+    def _on_trouble(self, trouble: str) -> None:
+        self._trouble = trouble
 
     def _on_forced(self, asset: str) -> None:
         """The exchange liquidated or deleveraged: the position tells what is left, the siblings go (W6)."""
         desk = self._desk(asset)
         for trade in desk.active:
             desk.verify(trade.id)
-
-    async def _revive(self, desk: Desk, trade_id: str, fact: facts.Fact) -> None:
-        trade = await self._trades.get(trade_id)
-        if trade is None or trade.account_id != self.account_id:
-            log.warning("service.order_without_record", trade_id=trade_id)
-            return
-        desk.revive(trade)
-        desk.learn(trade_id, fact)
 
     # --- 4. reconciliation -----------------------------------------------------------------------------------------
 
@@ -353,8 +362,11 @@ class ExecutionService:
             StoreUnavailable: the record can't be read.
         """
         await self._kill_switch.load()
+        emergencies = await self._trades.emergencies(self.account_id, self._clock.now() - EMERGENCY_WINDOW)
+        self._emergencies.load(emergencies)
         self._last_activity = await self._trades.last_activity(self.account_id)
         for trade in await self._trades.open_trades(self.account_id):
+            await self._recall.decision_of(trade)
             self._desk(trade.asset).adopt(trade)
         self._background.start(self._run())
 
@@ -371,12 +383,16 @@ class ExecutionService:
         self._market.bring_latest_into_play(self._last_activity)
         self._background.keep_running(self._market.keep_warm)
         self._background.keep_running(self._market.margin.keep_fresh)
-        untouched = await self._resume_decisions()
+        if self.policy.risk.maximum_daily_loss is not None:
+            self._trouble = "what was lost today is not known yet"
+            self._background.keep_running(self._daily.keep_fresh)
+            await self._daily.until_known()
+        untouched = await self._resumption.take_up()
         self._trouble = None
         if self.halted is not None and self.halted.flatten:
             await self._flatten()  # the process that was asked to may have died on the way
-        for running, item in untouched:
-            self._background.start(self._carry_out_asset(running, item))
+        for running, item, flipped in untouched:
+            self._background.start(self._runner.carry_out_asset(running, item, flipped))
 
     async def _connect(self) -> None:
         pause_s = _CONNECT_PAUSE_S
@@ -387,6 +403,7 @@ class ExecutionService:
             except ExchangeError as error:
                 self._trouble = f"the exchange can't be reached: {error}"
                 log.warning("service.not_connected", account_id=self.account_id, error=str(error))
+                self._on_auth_refused(error)
             else:
                 return
             await self._clock.sleep(pause_s)
@@ -397,28 +414,6 @@ class ExecutionService:
         while not self._router.is_up and waited_s < _STREAM_PATIENCE_S:
             await self._clock.sleep(_STREAM_LOOK_S)
             waited_s += _STREAM_LOOK_S
-
-    async def _resume_decisions(self) -> list[tuple[RunningDecision, AssetDecision]]:
-        """Take up decisions without an end: trades report by themselves; returns what never got one, to decide anew."""
-        untouched: list[tuple[RunningDecision, AssetDecision]] = []
-        for stored, of_decision in await self._read_unfinished():
-            running = self._intake.resume(stored)
-            recorded = {trade.asset: trade for trade in of_decision}
-            for asset, trade in recorded.items():
-                self._on_change(self._desk(asset).trade(trade.id) or trade)
-            untouched += [(running, item) for item in running.decision.decisions if item.asset not in recorded]
-        return untouched
-
-    async def _read_unfinished(self) -> list[tuple[StoredDecision, list[Trade]]]:
-        """Decisions without an end with the trades that they led to; a record that can't be read is read again."""
-        while True:
-            try:
-                unfinished = await self._decisions.unfinished(self.account_id)
-                return [(one, await self._trades.of_decision(self.account_id, one.decision_id)) for one in unfinished]
-            except StoreUnavailable as error:
-                self._trouble = f"the record can't be read: {error}"
-                log.warning("service.record_not_read", account_id=self.account_id, error=str(error))
-            await self._clock.sleep(_CONNECT_PAUSE_S)
 
     async def stop(self) -> None:
         """Stop everything that runs; what is in flight is found again at the next start (C8)."""
@@ -442,6 +437,10 @@ class ExecutionService:
             self._desks[asset] = desk
             self._background.keep_running(desk.run)
         return desk
+
+    async def explain(self, decision: TradingDecision) -> Explanation:
+        """What a decision would do now. Sends nothing and keeps nothing."""
+        return await self._explainer.explain(decision)
 
     # --- 6. what others may ask ------------------------------------------------------------------------------------
 
@@ -491,6 +490,9 @@ class ExecutionService:
         """Why no entry at all may be sent now: halted, not ready, or a position that could not be protected (P3)."""
         if self._kill_switch.refusal is not None:
             return self._kill_switch.refusal
+        return self._unready()
+
+    def _unready(self) -> RiskRefused | None:
         readiness = self.readiness()
         if not readiness.is_ready:
             return RiskRefused(code=ErrorCode.NOT_READY, message="not ready: " + "; ".join(readiness.reasons))

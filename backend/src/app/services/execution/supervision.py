@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 
 import structlog
@@ -12,6 +13,8 @@ from app.domain.ports import Clock
 log = structlog.get_logger(__name__)
 
 _RESTART_PAUSE_S = 1.0
+_TURNS_TO_LEAVE = 3
+"""Turns of the loop until the request of a new task is at the socket: the HTTP client writes in one of its own."""
 
 
 class Supervisor:
@@ -21,6 +24,7 @@ class Supervisor:
         self._clock = clock
         self._on_failure = on_failure
         self._tasks: set[asyncio.Task[None]] = set()
+        self._calls: deque[Callable[[], None]] = deque()
 
     def start(self, work: Awaitable[None]) -> asyncio.Task[None]:
         """Run ``work`` once, beside everything else."""
@@ -37,10 +41,21 @@ class Supervisor:
         self.start(self._repeated(work))
 
     def soon(self, call: Callable[[], None]) -> None:
-        """Make ``call`` behind everything that is about to run; it is made even when the service is being stopped."""
-        asyncio.get_running_loop().call_soon(self._guarded, call)
+        """Make ``call`` behind everything that is about to leave; it is made even when the service is being stopped."""
+        self._calls.append(call)
+        self._after(_TURNS_TO_LEAVE)
 
-    def _guarded(self, call: Callable[[], None]) -> None:
+    def _after(self, turns: int) -> None:
+        loop = asyncio.get_running_loop()
+        if turns:
+            loop.call_soon(self._after, turns - 1)
+        else:
+            loop.call_soon(self._make_one_call)
+
+    def _make_one_call(self) -> None:
+        if not self._calls:
+            return  # made at the stop
+        call = self._calls.popleft()
         try:
             call()
         except Exception as error:  # as in _reported: nobody else would hear of it
@@ -52,6 +67,8 @@ class Supervisor:
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        while self._calls:
+            self._make_one_call()
 
     async def _reported(self, work: Awaitable[None]) -> None:
         try:

@@ -1,7 +1,7 @@
-"""The state machine of a trade: ``transition(trade, fact, moment, policy) -> Step``. Pure.
+"""The state machine of a trade: ``decide(trade, moment, policy) -> Step``, after ``folding`` took the facts in. Pure.
 
-A step has two halves. *Fold* takes the fact in; *decide* looks at all that is known and asks for what is missing. Since
-the second half does not care which fact came last, a restart is nothing special: load the facts, decide.
+Deciding looks at all that is known and asks for what is missing. Since it does not care which fact came last, a restart
+is nothing special: load the facts, decide.
 """
 
 from __future__ import annotations
@@ -9,15 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from app.domain.errors import ErrorCode, Refusal
 from app.domain.money import ZERO
-from app.domain.orders import Order, OrderState
+from app.domain.orders import IN_FLIGHT, OrderState
 from app.domain.policy import ProtectionPolicy
-from app.domain.trades import Trade, TradeError, TradeStatus, TradeTrigger
+from app.domain.trades import Trade, TradeStatus, TradeTrigger
+from app.services.execution.adjusting import adjust, conclude, note_failures
 from app.services.execution.commands import Account, Alert, Command, Query, Resolve, Severity
 from app.services.execution.exits import wind_up
-from app.services.execution.facts import Fact
-from app.services.execution.folding import fold
+from app.services.execution.outcomes import error_of
 from app.services.execution.protection import BURST_GRACE_S, Moment, secure
 
 
@@ -47,26 +46,15 @@ _PHASE = {
     TradeStatus.FAILED: _Phase.OVER,
 }
 
-_ENTRY_ERROR = {
-    Refusal.MARGIN: ErrorCode.INSUFFICIENT_MARGIN,
-    Refusal.RATE_LIMIT: ErrorCode.EXCHANGE_UNAVAILABLE,
-    Refusal.LEVERAGE: ErrorCode.LEVERAGE_EXCEEDED,
-}
-
 _ENDED_EMPTY = frozenset({OrderState.CANCELED, OrderState.EXPIRED})
 
 
-def transition(trade: Trade, fact: Fact, moment: Moment, policy: ProtectionPolicy) -> Step:
-    """Take ``fact`` in and decide what follows.
+def decide(trade: Trade, moment: Moment, policy: ProtectionPolicy) -> Step:
+    """What follows from the facts, whichever came last.
 
     Raises:
-        IllegalTransition: the fact contradicts what is known; the trade is unchanged, and a human should look.
+        IllegalTransition: the facts contradict each other; a human should look.
     """
-    return decide(fold(trade, fact), moment, policy)
-
-
-def decide(trade: Trade, moment: Moment, policy: ProtectionPolicy) -> Step:
-    """What follows from the facts, whichever came last."""
     commands: list[Command] = []
     if trade.exposure > ZERO and trade.status not in (
         TradeStatus.PROTECTING,
@@ -84,7 +72,7 @@ def decide(trade: Trade, moment: Moment, policy: ProtectionPolicy) -> Step:
         commands += more
         phase = _PHASE[trade.status]
     if phase is _Phase.LEAVING:
-        trade, more = wind_up(trade, moment)
+        trade, more = wind_up(note_failures(trade, moment.now), moment)
         commands += more
     return Step(trade, tuple(commands))
 
@@ -121,44 +109,21 @@ def _await_entry(trade: Trade, moment: Moment) -> tuple[Trade, list[Command]]:
         return trade, [Account()]  # user trades and position must agree before it is believed (U7)
     was_never_sent = entry.state is OrderState.NOT_PLACED and entry.refusal_message is not None
     trigger = TradeTrigger.ENTRY_NOT_SENT if was_never_sent else TradeTrigger.ENTRY_REFUSED
-    error = trade.error or _entry_error(entry)
+    error = trade.error or error_of(entry)
     return replace(trade, error=error, closed_at=moment.now).after(trigger), []
-
-
-def _entry_error(entry: Order) -> TradeError:
-    if entry.state is OrderState.REJECTED and entry.refusal is not None:
-        code = _ENTRY_ERROR.get(entry.refusal, ErrorCode.EXCHANGE_REJECTED)
-        text = f"the exchange refused the entry: {entry.refusal_message}"
-        return TradeError(code=code, message=text, exchange_code=entry.refusal_code)
-    if entry.state is OrderState.NOT_PLACED and entry.refusal_message is None:
-        doubt_s = _seconds_in_doubt(entry)
-        text = (
-            f"the entry got no answer, and after {doubt_s:.1f} s the exchange shows neither order nor execution; "
-            "it is not sent again"
-        )
-        return TradeError(code=ErrorCode.OUTCOME_UNKNOWN, message=text)
-    if entry.state is OrderState.NOT_PLACED:
-        text = f"the entry could not be sent: {entry.refusal_message}"
-        return TradeError(code=ErrorCode.EXCHANGE_UNAVAILABLE, message=text)
-    text = f"the entry ended {entry.state.value} with nothing executed"
-    return TradeError(code=ErrorCode.EXCHANGE_REJECTED, message=text)
-
-
-def _seconds_in_doubt(entry: Order) -> float:
-    if entry.submitted_at is None or entry.finished_at is None:
-        return 0.0
-    return (entry.finished_at - entry.submitted_at).total_seconds()
 
 
 def _hold(trade: Trade, moment: Moment, policy: ProtectionPolicy) -> tuple[Trade, list[Command]]:
     """Something is held, or was until a moment ago."""
     commands: list[Command] = []
-    entry = trade.entry
-    if entry.state is OrderState.UNKNOWN:
-        commands.append(Resolve(entry.client_order_id))
-    elif not entry.is_final:
-        commands.append(Query(entry.client_order_id, BURST_GRACE_S))
+    for entry in trade.entries:
+        if entry.state is OrderState.UNKNOWN:
+            commands.append(Resolve(entry.client_order_id))
+        elif not entry.is_final and (entry is trade.entry or entry.state not in IN_FLIGHT):
+            commands.append(Query(entry.client_order_id, BURST_GRACE_S))  # a further one may still wait for the disk
     if trade.exposure == ZERO or trade.close_reason is not None:
         return trade.after(TradeTrigger.CLOSE), commands
+    trade, more = adjust(trade, moment)
+    commands += more
     trade, more = secure(trade, moment, policy)
-    return trade, commands + more
+    return conclude(trade, moment.now), commands + more

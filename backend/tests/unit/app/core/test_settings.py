@@ -282,6 +282,15 @@ def test_a_client_needs_no_credentials() -> None:
     assert settings.venue is VenueKind.LIVE
 
 
+def test_an_entry_lives_shorter_than_the_window_or_as_long() -> None:
+    account = load(**TESTNET, TES_ASTER_ENTRY_LIFETIME_SECONDS="5").account_settings()["default"]
+    assert (account.nonce_window_s, account.entry_lifetime_s) == (60, 5)
+    assert load(**TESTNET).account_settings()["default"].entry_lifetime_s is None
+    too_long = {"TES_ASTER_ENTRY_LIFETIME_SECONDS": "10", "TES_ASTER_NONCE_WINDOW_SECONDS": "10"}
+    assert "TES_ASTER_NONCE_WINDOW_SECONDS=10" in refusal(**TESTNET, **too_long)
+    assert "v1 has no nonces" in refusal(TES_ASTER_AUTH="v1", TES_ASTER_ENTRY_LIFETIME_SECONDS="5")
+
+
 def test_every_risk_setting_reaches_the_policy() -> None:
     given: dict[str, Any] = {
         "TES_RISK_ALLOCATION_BASIS": "margin",

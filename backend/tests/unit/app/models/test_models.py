@@ -13,13 +13,14 @@ from app.db.types import Flag, Json, Money, Name, UtcDateTime
 from app.domain.events import Event
 from app.domain.orders import Order
 from app.domain.reports import FillReport, OrderRequest
-from app.domain.trades import Leg, Trade
+from app.domain.trades import Adjustment, Leg, Trade
 from app.models import metadata
 from app.repositories.decisions import StoredDecision
 
 VALUES = [
-    (Trade, "trades", {"legs", "orders", "fills"}),
+    (Trade, "trades", {"legs", "orders", "fills", "adjustments"}),
     (Leg, "legs", set()),
+    (Adjustment, "adjustments", set()),
     (Order, "orders", {"key", "request", "stamp"}),
     (OrderRequest, "orders", set()),
     (FillReport, "fills", set()),
@@ -69,6 +70,9 @@ def test_only_free_form_facts_are_json() -> None:
         if isinstance(column.type, Json)
     }
     assert found == {
+        "adjustments.drops",
+        "adjustments.error",
+        "adjustments.legs",
         "decisions.body",
         "decisions.result",
         "events.data",

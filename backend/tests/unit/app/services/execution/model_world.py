@@ -14,7 +14,7 @@ from decimal import Decimal
 from itertools import count
 from random import Random
 
-from story import MARK, START, Story, brief
+from story import MARK, START, STOP, Story, brief
 
 from app.domain.errors import Refusal
 from app.domain.ids import OrderRole
@@ -32,10 +32,11 @@ from app.domain.reports import (
     Side,
     Unknown,
 )
-from app.domain.trades import CloseReason, TradeStatus
+from app.domain.trades import AdjustmentKind, CloseReason, Leg, TradeStatus
 from app.services.execution import commands, facts
 
 X = ExchangeOrderStatus
+SENT_ONCE = (OrderRole.ENTRY, OrderRole.REDUCE)
 PROTECTIVE = (OrderRole.STOP_LOSS, OrderRole.TAKE_PROFIT)
 STEP = Decimal("0.001")
 CHAOS_S = 40.0
@@ -98,7 +99,7 @@ class World:
     fills: list[FillReport] = field(default_factory=list)
     by_others: list[FillReport] = field(default_factory=list)
     passed: set[OrderRole] = field(default_factory=set)
-    entries_sent: int = 0
+    sent_once: list[str] = field(default_factory=list)
     bare_since: float | None = None
     longest_bare_s: float = 0
     orphans: int = 0
@@ -219,8 +220,8 @@ class World:
         return self.chance.uniform(0.001, 0.05)
 
     def _send(self, order: Order) -> None:
-        if order.role is OrderRole.ENTRY:
-            self.entries_sent += 1
+        if order.role in SENT_ONCE:
+            self.sent_once.append(order.client_order_id)
         life = self._life
         stamp = RequestStamp(value=1, dead_after=self.now + timedelta(seconds=FENCE_S))
 
@@ -452,8 +453,35 @@ class World:
     # --- what happens -----------------------------------------------------------------------------------------------
 
     def _happenings(self) -> list[Callable[[], None]]:
-        calm = [self._restart, self._trigger_stop, self._trigger_target, self._ask_close]
+        changes = [self._move_stop, self._move_stop, self._increase, self._decrease]
+        calm = [self._restart, self._trigger_stop, self._trigger_target, self._ask_close, *changes]
         return [*calm, self._cancel_by_hand, self._reduce_by_hand, self._close_by_hand] if self.humans else calm
+
+    def _move_stop(self) -> None:
+        """A decision moves the stop, if there is still something to protect."""
+        if self._is_adjustable():
+            price = STOP + self.chance.randint(1, 9)
+            self._adjust(AdjustmentKind.EXITS, legs=(self.story.moved(OrderRole.STOP_LOSS, price),))
+
+    def _increase(self) -> None:
+        if self._is_adjustable():
+            self._adjust(AdjustmentKind.INCREASE, STEP * self.chance.randint(1, 5))
+
+    def _decrease(self) -> None:
+        if self._is_adjustable() and self.story.trade.exposure > STEP:
+            self._adjust(AdjustmentKind.DECREASE, STEP)
+
+    def _is_adjustable(self) -> bool:
+        trade = self.story.trade
+        return trade.status in (TradeStatus.PROTECTING, TradeStatus.OPEN) and trade.close_reason is None
+
+    def _adjust(self, kind: AdjustmentKind, quantity: Decimal = ZERO, legs: tuple[Leg, ...] = ()) -> None:
+        self.story.now = self.now
+        self.log.append(f"{self._time_s:8.3f} {kind.value} {quantity}")
+        order = self.story.adjust(kind, quantity, legs=legs, decision_id=f"d-{next(self._numbers)}")
+        self._execute(self.story.asked)
+        if order is not None:
+            self._send(order)
 
     def _trigger_stop(self) -> None:
         self._trigger(OrderRole.STOP_LOSS)

@@ -28,14 +28,16 @@ from app.domain.reports import (
     RequestStamp,
     Unknown,
 )
-from app.domain.trades import CloseReason, Trade, TradeError, TradeTrigger
+from app.domain.trades import Adjustment, AdjustmentKind, CloseReason, Leg, Trade, TradeError, TradeTrigger
 from app.schemas.decision import AssetDecision
 from app.services.execution import facts
+from app.services.execution.adjusting import next_key, reduction
 from app.services.execution.commands import Alert, Cancel, Command, Send, WakeAt
+from app.services.execution.folding import fold
 from app.services.execution.planning import EntryWish, MarketView, new_trade, plan_entry
 from app.services.execution.protection import Moment
 from app.services.execution.slices import ExitRoom
-from app.services.execution.transitions import Step, decide, transition
+from app.services.execution.transitions import Step, decide
 
 START = datetime(2026, 11, 22, 10, 15, tzinfo=UTC)
 TRADE_ID = "06ex5tn9g0000000abcd"
@@ -152,7 +154,7 @@ class Story:
 
     def learn(self, fact: facts.Fact) -> tuple[Command, ...]:
         """Take one fact in."""
-        return self._take(transition(self.trade, fact, self._moment(), self.policy))
+        return self._take(decide(fold(self.trade, fact), self._moment(), self.policy))
 
     def decide(self) -> tuple[Command, ...]:
         """Decide again without a new fact."""
@@ -280,6 +282,12 @@ class Story:
         )
         return self.fills[number]
 
+    def taken_by_hand(self, quantity: Decimal | str) -> FillReport:
+        """An execution of somebody else's order against our position."""
+        fill = replace(self.fill(self.trade.entry, quantity), order_id=77, client_order_id=None)
+        self.fills[fill.exchange_trade_id] = replace(fill, side=self.trade.side.exit_side)
+        return self.fills[fill.exchange_trade_id]
+
     def answer(self, order: Order, placement: Placement, error: TradeError | None = None) -> tuple[Command, ...]:
         """The reply to a placement."""
         return self.learn(
@@ -365,6 +373,46 @@ class Story:
     def ask_close(self, reason: CloseReason = CloseReason.MANUAL) -> tuple[Command, ...]:
         """Somebody wants out."""
         return self.learn(facts.CloseAsked(at=self.now, reason=reason))
+
+    def adjust(
+        self,
+        kind: AdjustmentKind,
+        quantity: Decimal | str = ZERO,
+        *,
+        legs: tuple[Leg, ...] = (),
+        drops: tuple[OrderRole, ...] = (),
+        decision_id: str = "d-2",
+    ) -> Order | None:
+        """A decision changes the trade; returns the order that is on its way because of it."""
+        quantity, order = Decimal(quantity), None
+        stamp = RequestStamp(value=2, dead_after=self.now + timedelta(seconds=65))
+        if kind is AdjustmentKind.DECREASE:
+            order = reduction(self.trade, next_key(self.trade, OrderRole.REDUCE), quantity)
+        elif kind is not AdjustmentKind.EXITS:
+            key = next_key(self.trade, OrderRole.ENTRY)
+            request = replace(self.trade.entry.request, quantity=quantity, client_order_id=str(key))
+            order = Order(key=key, request=request)
+        if order is not None:
+            order = replace(order.after(OrderTrigger.SUBMIT, self.now), stamp=stamp)
+        adjustment = Adjustment(
+            decision_id=decision_id,
+            kind=kind,
+            received_at=self.now,
+            asked_at=self.now,
+            reference_price=MARK,
+            quantity=quantity,
+            client_order_id=order.client_order_id if order else None,
+            legs=legs,
+            drops=drops,
+        )
+        self.learn(facts.AdjustmentAsked(at=self.now, adjustment=adjustment, order=order))
+        return order
+
+    def moved(self, role: OrderRole, price: Decimal | str) -> Leg:
+        """The trade's exit of that role at another price."""
+        leg = self.trade.leg(role)
+        assert leg is not None
+        return replace(leg, trigger_price=Decimal(price), attempts=0, retry_at=None)
 
     def account(self) -> tuple[Command, ...]:
         """The exchange's books: every execution of the trade's orders, filled up where the stream told less."""

@@ -15,6 +15,7 @@ from app.domain.policy import AccountPolicy
 from app.domain.reports import NeverSent, OrderRequest, Placement, RequestStamp
 from app.domain.trades import Trade, TradeError, TradeStatus
 from app.services.execution.desk import Desk
+from app.services.execution.desk_tools import Enter
 from app.services.execution.narration import Narrator
 from app.services.execution.risk import RiskRefused
 from app.services.execution.supervision import Supervisor
@@ -50,13 +51,16 @@ class Hall:
 
         tools: Any = SimpleNamespace(
             policy=AccountPolicy(account_id="default", is_paper=True),
-            client=SimpleNamespace(place_order=place_order, stamp=lambda: RequestStamp(value=1, dead_after=START)),
+            client=SimpleNamespace(
+                place_order=place_order, entry_stamp=lambda: RequestStamp(value=1, dead_after=START)
+            ),
             trades=SimpleNamespace(record_intent=lambda *_: self.recorded, record_progress=lambda *_: None),
             market=SimpleNamespace(
                 prepare=prepared,
                 moved_away=lambda _: self.moved_away,
                 entry_ended=self.given_up.append,
                 is_hedge_mode=False,
+                prices=SimpleNamespace(last_mark=lambda _: None),
             ),
             narrator=Narrator(account_id="default", is_paper=True, new_id=lambda: "id", now=self.now),
             ids=SimpleNamespace(new=lambda: TRADE_ID),
@@ -64,6 +68,7 @@ class Hall:
             randomness=SimpleNamespace(uniform=lambda low, high: high),
             other_exposure=lambda _: {},
             has_external_position=lambda _: False,
+            realised_today=lambda: None,
             on_change=changed,
             on_refused=lambda _wish, refusal: self.refused.append(refusal),
             refuses_entries=lambda: self.objection,
@@ -79,7 +84,7 @@ class Hall:
     async def enter(self) -> None:
         durable: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         durable.set_result(None)
-        self.desk.enter(wish(), market(), durable)
+        self.desk.enter(Enter(wish(), market(), durable))
         for _ in range(20):
             await asyncio.sleep(0)
 

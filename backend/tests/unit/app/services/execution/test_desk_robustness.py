@@ -14,9 +14,10 @@ import pytest
 from story import START, WHOLE, Story
 
 from app.domain.errors import Refusal, StoreUnavailable
+from app.domain.events import Event
 from app.domain.ids import OrderRole
 from app.domain.policy import AccountPolicy
-from app.domain.reports import ExchangeOrderStatus, NeverSent, OrderReport, OrderRequest, Placement
+from app.domain.reports import ExchangeOrderStatus, NeverSent, OrderReport, OrderRequest, Placement, Refused
 from app.domain.trades import CloseReason, Trade
 from app.services.execution import facts
 from app.services.execution.desk import Desk
@@ -73,6 +74,7 @@ async def bench(
     on_change: Callable[[Trade], None] = ignore,
     answer: Callable[[OrderRequest], Placement] = lambda _: NeverSent(reason="no connection"),
     order: Callable[[object], Awaitable[OrderReport]] | None = None,
+    record_events: Callable[[tuple[Event, ...]], None] = ignore,
 ) -> AsyncIterator[Bench]:
     clock = EarlyClock()
     failures: list[Exception] = []
@@ -89,7 +91,7 @@ async def bench(
     tools: Any = SimpleNamespace(
         policy=AccountPolicy(account_id="default", is_paper=True),
         client=SimpleNamespace(place_order=place_order),
-        trades=SimpleNamespace(record_progress=ignore, record_events=ignore),
+        trades=SimpleNamespace(record_progress=ignore, record_events=record_events),
         evidence=SimpleNamespace(position_then_orders=position_then_orders, order=order),
         narrator=Narrator(account_id="default", is_paper=True, new_id=lambda: "id", now=clock.now),
         clock=clock,
@@ -104,6 +106,26 @@ async def bench(
         yield Bench(desk, failures, placed)
     finally:
         await background.stop()
+
+
+async def test_an_illegal_pair_changes_nothing_is_recorded_as_an_alert_and_the_desk_goes_on() -> None:
+    """An order that was never on the book can't have its cancel refused; whoever says so contradicts the record."""
+    told: list[Event] = []
+    story = Story()
+    refused = Refused(family=Refusal.ORDER_NOT_FOUND, code=-2011, message="Unknown order sent.")
+    entry_id = story.entry.client_order_id
+    async with bench(story.trade, record_events=told.extend) as stage:
+        stage.desk.learn(story.trade.id, facts.CancelAnswered(at=START, client_order_id=entry_id, placement=refused))
+        await stage.until(lambda: told)
+        assert stage.desk.trade(story.trade.id) == story.trade
+        (alert,) = told
+        assert (alert.data["code"], alert.data["severity"]) == ("contradiction", "critical")
+        assert "can't take cancel_failed" in alert.data["message"]
+        story.fill_entry()
+        fill = story.report(story.entry, ExchangeOrderStatus.FILLED, WHOLE)
+        stage.desk.learn(story.trade.id, facts.OrderQueried(at=START, report=fill))
+        await stage.until(lambda: stage.sent(OrderRole.STOP_LOSS))
+        assert stage.failures == []
 
 
 async def test_a_timer_that_fires_a_moment_early_is_set_again() -> None:

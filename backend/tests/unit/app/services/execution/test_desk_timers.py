@@ -42,7 +42,9 @@ async def test_only_a_trade_that_has_not_ended_is_woken(
         jobs.append(asyncio.create_task(job))
         return jobs[-1]
 
-    tools: Any = SimpleNamespace(clock=gate, background=SimpleNamespace(start=start))
+    tools: Any = SimpleNamespace(
+        clock=gate, background=SimpleNamespace(start=start), trades=None, narrator=None, on_change=None
+    )
     desk = Desk("BTCUSDT", tools, None)
     learned: list[facts.Fact] = []
     monkeypatch.setattr(desk, "learn", lambda _trade_id, fact: learned.append(fact))

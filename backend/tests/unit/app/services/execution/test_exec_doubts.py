@@ -28,17 +28,24 @@ STOP, TARGET, CLOSE = OrderRole.STOP_LOSS, OrderRole.TAKE_PROFIT, OrderRole.CLOS
 
 
 def test_a_smaller_stop_refused_because_the_old_one_covers_takes_its_place() -> None:
-    """P10: -2022 while our own exit covers the position; that is no reason to close it."""
+    """P10: -2022 while our own exits cover the position: first the target makes room, and only then the old stop."""
     story = Story().protect()
     old = story.stop
     story.show_position("0.006")
     story.accept(story.target)
+    target = story.target
+    story.refuse(story.stop, Refusal.REDUCE_ONLY, -2022)
+    assert target.client_order_id in story.canceled
+    assert old.client_order_id not in story.canceled
+    story.clean()
+    story.wake()
     story.refuse(story.stop, Refusal.REDUCE_ONLY, -2022)
     assert story.canceled == [old.client_order_id]
     story.confirm_cancel(old)
     story.wake()
     assert [order.quantity for order in story.sent(STOP)] == [story.trade.exposure]
     story.accept(story.stop)
+    story.accept(story.target)
     story.clean()
     assert (story.trade.status, story.trade.close_reason) == (TradeStatus.OPEN, None)
 

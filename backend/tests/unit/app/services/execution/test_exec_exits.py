@@ -228,6 +228,7 @@ def test_a_close_refused_because_the_position_is_gone_is_success() -> None:
     """Scenario U9: flat is success."""
     story = closing()
     story.refuse(story.close, Refusal.REDUCE_ONLY, -2022)
+    story.taken_by_hand(WHOLE)
     story.show_position(0)
     assert story.sent() == []
     story.clean()
@@ -362,6 +363,7 @@ def test_a_close_accepted_without_a_fill_is_asked_about() -> None:
 def test_a_position_closed_by_hand_is_adopted_as_manual_and_its_exits_canceled() -> None:
     """Scenario H1: never reopened."""
     story = Story().protect()
+    story.taken_by_hand(WHOLE)
     story.show_position(0)
     assert set(story.canceled) == {story.stop.client_order_id, story.target.client_order_id}
     assert story.sent() == []
@@ -370,9 +372,19 @@ def test_a_position_closed_by_hand_is_adopted_as_manual_and_its_exits_canceled()
     assert (story.trade.status, story.trade.close_reason) == (TradeStatus.CLOSED, CloseReason.MANUAL)
 
 
+def test_a_position_that_went_without_a_trace_is_closed_as_reconciled() -> None:
+    """Contract, section 9: the exchange no longer tells how."""
+    story = Story().protect()
+    story.show_position(0)
+    story.clean()
+    story.account()
+    assert (story.trade.status, story.trade.close_reason) == (TradeStatus.CLOSED, CloseReason.RECONCILED)
+
+
 def test_a_reversal_by_hand_closes_our_trade_and_leaves_the_new_position_alone() -> None:
     """Contract, section 9."""
     story = Story().protect()
+    story.taken_by_hand(WHOLE)
     story.show_position("-0.010")
     assert story.sent() == []
     story.clean()

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from model_world import World
+from model_world import SENT_ONCE, World
 from story import WHOLE, Story, submitted
 
 from app.domain.ids import OrderRole
@@ -24,9 +24,9 @@ def check(world: World) -> None:
     trade = world.story.trade
     told = "\n".join(world.log[-80:])
     live = [one for one in world.everything if one.is_open]
-    entries = [one for one in world.everything if one.order.role is OrderRole.ENTRY]
-    assert world.entries_sent == 1, told
-    assert len(entries) <= 1, told
+    placed = Counter(one.order.client_order_id for one in world.everything if one.order.role in SENT_ONCE)
+    assert set(Counter(world.sent_once).values()) == {1}, told
+    assert set(placed.values()) <= {1}, told
     assert trade.exposure == world.held, told
     assert world.longest_bare_s <= world.story.policy.deadline_s + SLACK_S, told
     if world.held > ZERO:
@@ -41,6 +41,8 @@ def check(world: World) -> None:
         order = trade.order(one.order.client_order_id)
         assert order is not None, told
         assert trade.executed(order) == one.executed or one.executed == 0, told
+    if not trade.is_ended:
+        assert not [one for one in trade.adjustments if one.is_pending], told
     if trade.status is TradeStatus.CLOSED:
         assert trade.is_accounted, told
         assert {fill.exchange_trade_id for fill in trade.fills} == {fill.exchange_trade_id for fill in world.fills}, (

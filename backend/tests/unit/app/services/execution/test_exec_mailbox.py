@@ -53,11 +53,3 @@ async def test_an_overflow_of_facts_is_never_silent() -> None:
     mailbox.put_urgent(6)
     assert await mailbox.take() == [6]
     assert not mailbox.has_overflowed
-
-
-async def test_draining_gives_what_nobody_took() -> None:
-    mailbox: Mailbox[str] = Mailbox()
-    mailbox.put("enter")
-    mailbox.put_urgent("fill")
-    assert mailbox.drain() == ["fill", "enter"]
-    assert len(mailbox) == 0

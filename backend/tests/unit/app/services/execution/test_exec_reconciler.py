@@ -43,6 +43,8 @@ async def reconciled(before: Trade, after: Trade, open_orders: list[OrderReport]
         clock=anything(now=lambda: START),
         active_trades=lambda: list(trades),
         desk=lambda _: anything(learn=learn, verify=lambda _: None),
+        recall=anything,
+        on_auth_refused=lambda _: None,
     )
     await reconciler.run()
     return told

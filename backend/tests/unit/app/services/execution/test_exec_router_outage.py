@@ -34,6 +34,8 @@ def test_a_full_database_does_not_take_the_stream_down() -> None:
         on_order=nothing,
         on_forced=nothing,
         request_reconciliation=lambda: asked.append(True),
+        on_fill=nothing,
+        on_booking=nothing,
     )
     router.take(StreamUp(had_gap=True))
     assert router.is_up

@@ -36,3 +36,35 @@ async def test_a_call_that_breaks_is_told_like_a_task_that_does() -> None:
     await supervisor.stop()
     await asyncio.sleep(0)
     assert [type(error) for error in told] == [LookupError]
+
+
+async def test_a_call_is_made_behind_what_a_new_task_sends_and_in_order() -> None:
+    """An HTTP client writes in a task that the sending task starts: exits leave before it is told that they left."""
+    clock: Any = None
+    made: list[str] = []
+    supervisor = Supervisor(clock, lambda _: None)
+
+    async def write() -> None:
+        made.append("written")
+
+    async def send() -> None:
+        await asyncio.create_task(write())
+
+    supervisor.start(send())
+    supervisor.soon(lambda: made.append("first"))
+    supervisor.soon(lambda: made.append("second"))
+    while len(made) < 3:
+        await asyncio.sleep(0)
+    assert made == ["written", "first", "second"]
+    await supervisor.stop()
+
+
+async def test_a_call_that_is_still_due_is_made_at_the_stop_and_only_once() -> None:
+    clock: Any = None
+    made: list[bool] = []
+    supervisor = Supervisor(clock, lambda _: None)
+    supervisor.soon(lambda: made.append(True))
+    await supervisor.stop()
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert made == [True]

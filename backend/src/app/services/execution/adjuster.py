@@ -1,0 +1,240 @@
+"""The adjuster: changes to a desk's trades, on their way from the wish to the exchange.
+
+As with entries: assess, intent on record, then send. The intent is an adjustment of the trade, taken in as a fact at
+once, so that nobody else is assessed without it, and so that after a crash the trade goes on with it by itself. A
+position that has to go (a flip, a decrease by everything) is closed once that is on record; the entry the other way
+follows when it is gone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from app.domain.errors import ErrorCode, ExchangeError, NotSent, StoreConflict, StoreUnavailable
+from app.domain.ids import OrderRole
+from app.domain.orders import Order, OrderTrigger
+from app.domain.reports import NeverSent, Placement
+from app.domain.trades import Adjustment, AdjustmentKind, CloseReason, Trade, TradeError, TradeStatus
+from app.services.execution import facts
+from app.services.execution.adjusting import next_key, reduction
+from app.services.execution.adjustment_risk import assess_adjustment
+from app.services.execution.desk_tools import Adjust, DeskTools, Enter
+from app.services.execution.planning import AdjustmentPlan, adjustment_kind, entry_order
+from app.services.execution.risk import AdjustmentApproved, Exposure, RiskApproved, RiskRefused
+from app.services.execution.sending import transmit
+
+if TYPE_CHECKING:
+    from app.services.execution.desk import Desk
+
+_FLAT_PATIENCE_S = 3.0
+_LOOK_S = 0.05
+_ADJUSTABLE = (TradeStatus.PROTECTING, TradeStatus.OPEN)
+
+
+class Adjuster:
+    """Carries out what decisions change in the trades of one desk."""
+
+    def __init__(self, desk: Desk, tools: DeskTools) -> None:
+        self._desk = desk
+        self._tools = tools
+        self._flips: dict[str, Enter] = {}
+        self._awaited: str | None = None
+        """The decision for which the asset is kept free: its entry follows a close."""
+
+    # --- what the desk asks -----------------------------------------------------------------------------------------
+
+    def keeps_free_for_another(self, decision_id: str) -> bool:
+        """Whether the asset was made free for the entry of another decision, which is about to follow."""
+        return self._awaited not in (None, decision_id)
+
+    def adjust(self, message: Adjust, exposure: Exposure) -> None:
+        """Assess a change, and carry it out."""
+        tools, wish = self._tools, message.wish
+        is_increase = adjustment_kind(wish.item) is AdjustmentKind.INCREASE
+        verdict = (tools.refuses_entries() if is_increase else None) or assess_adjustment(
+            wish, message.market, exposure, tools.policy, tools.clock.now(), message.liquidation
+        )
+        if isinstance(verdict, RiskRefused):
+            tools.on_refused(wish, verdict)
+        else:
+            self._carry_out(verdict)
+
+    def add(self, message: Enter, approved: RiskApproved, onto: Trade) -> None:
+        """Carry out an entry on top of a position of ours."""
+        entry = approved.plan
+        plan = AdjustmentPlan(
+            wish=entry.wish,
+            trade=onto,
+            kind=AdjustmentKind.ADD,
+            reference_price=entry.reference_price,
+            quantity=entry.quantity,
+            legs=entry.legs,
+            entry=entry,
+        )
+        self._carry_out(AdjustmentApproved(plan=plan, entry=approved), message)
+
+    def flip(self, message: Enter, approved: RiskApproved, closes: Trade) -> None:
+        """Close a position of ours that is on the other side; its end brings the entry back (:meth:`on_ended`)."""
+        plan = approved.plan
+        adjustment = Adjustment(
+            decision_id=plan.wish.decision_id,
+            kind=AdjustmentKind.FLIP,
+            received_at=plan.wish.received_at,
+            asked_at=self._tools.clock.now(),
+            reference_price=plan.reference_price,
+        )
+        self._flips[closes.id] = message
+        self._desk.take(closes.id, facts.AdjustmentAsked(at=adjustment.asked_at, adjustment=adjustment))
+        self._desk.start(("adjust", plan.wish.decision_id), self._close(closes.id, adjustment, message))
+
+    def resumes_flip(self, message: Enter) -> bool:
+        """Whether the entry belongs to a flip that a dead process began; it then goes on."""
+        decision_id = message.wish.decision_id
+        for trade in self._desk.active:
+            for known in trade.adjustments:
+                if (known.decision_id, known.kind) == (decision_id, AdjustmentKind.FLIP):
+                    self._flips[trade.id] = message
+                    self._desk.start(("adjust", decision_id), self._close(trade.id, known, message))
+                    return True
+        return False
+
+    def on_ended(self, trade: Trade) -> None:
+        """A trade is over: the entry that waited for it follows."""
+        message = self._flips.pop(trade.id, None)
+        if message is not None:
+            self._awaited = message.wish.decision_id
+            wish = replace(message.wish, flipped=trade.id)
+            self._desk.start(("follow", wish.decision_id), self._follow(replace(message, wish=wish)))
+
+    def begins(self, decision_id: str) -> None:
+        """The awaited entry is being assessed: from now on it speaks for itself."""
+        if self._awaited == decision_id:
+            self._awaited = None
+
+    # --- intents ----------------------------------------------------------------------------------------------------
+
+    def _carry_out(self, approved: AdjustmentApproved, message: Enter | None = None) -> None:
+        plan, now = approved.plan, self._tools.clock.now()
+        try:
+            order = self._order(plan)
+        except NotSent as error:
+            refusal = RiskRefused(code=ErrorCode.EXCHANGE_UNAVAILABLE, message=str(error))
+            self._tools.on_refused(plan.wish, refusal)
+            return
+        adjustment = Adjustment(
+            decision_id=plan.wish.decision_id,
+            kind=plan.kind,
+            received_at=plan.wish.received_at,
+            asked_at=now,
+            reference_price=plan.reference_price,
+            quantity=plan.quantity,
+            leverage=plan.entry.leverage if plan.entry else None,
+            requested_leverage=plan.entry.requested_leverage if plan.entry else None,
+            client_order_id=order.client_order_id if order else None,
+            legs=plan.legs,
+            drops=plan.drops,
+        )
+        self._desk.take(plan.trade.id, facts.AdjustmentAsked(at=now, adjustment=adjustment, order=order))
+        # the jobs begin behind the record of what was just taken in
+        if order is not None:
+            job = self._send(approved, adjustment, order, message)
+        elif plan.kind is AdjustmentKind.DECREASE:
+            job = self._close(plan.trade.id, adjustment, message)
+        else:
+            return
+        self._desk.start(("adjust", adjustment.decision_id), job)
+
+    def _order(self, plan: AdjustmentPlan) -> Order | None:
+        """The order that changes the size, on its way; None where exits are all that changes, or everything goes."""
+        trade = plan.trade
+        if plan.entry is not None:
+            order = entry_order(plan.entry, next_key(trade, OrderRole.ENTRY), trade.position_side)
+        elif plan.kind is AdjustmentKind.DECREASE and plan.quantity < trade.exposure:
+            order = reduction(trade, next_key(trade, OrderRole.REDUCE), plan.quantity)
+        else:
+            return None
+        client = self._tools.client
+        stamp = client.entry_stamp() if order.role is OrderRole.ENTRY else client.stamp()
+        return replace(order.after(OrderTrigger.SUBMIT, self._tools.clock.now()), stamp=stamp)
+
+    # --- jobs -------------------------------------------------------------------------------------------------------
+
+    async def _send(
+        self, approved: AdjustmentApproved, adjustment: Adjustment, order: Order, message: Enter | None
+    ) -> None:
+        """Make the intent durable, then send the order: in this order, always."""
+        trade_id = approved.plan.trade.id
+        try:
+            obstacle = await self._obstacle(approved, order, message)
+        except Exception:  # nothing has left yet: the trade goes on without, and the supervisor tells of the bug
+            text = "an internal step failed before anything was sent; see the log"
+            self._hold_back(trade_id, order, TradeError(code=ErrorCode.INTERNAL_ERROR, message=text))
+            raise
+        if obstacle is not None:
+            self._hold_back(trade_id, order, obstacle)
+            return
+        self._desk.learn(trade_id, facts.AdjustmentSent(at=self._tools.clock.now(), decision_id=adjustment.decision_id))
+        self._placed(trade_id, order, await transmit(self._tools, order), None)
+
+    async def _obstacle(self, approved: AdjustmentApproved, order: Order, message: Enter | None) -> TradeError | None:
+        """Why the order must not be sent, found out while its intent is being recorded; or None."""
+        tools, plan = self._tools, approved.plan
+        try:
+            landing = tools.trades.settled()
+            obstacle = None
+            if approved.entry is not None:
+                obstacle = await tools.market.prepare(order.client_order_id, approved.entry.plan)
+            await landing
+            if message is not None:
+                await message.is_durable
+        except (StoreUnavailable, StoreConflict) as error:
+            text = f"the decision could not be recorded, so nothing was sent: {error}"
+            return TradeError(code=ErrorCode.NOT_READY, message=text)
+        if obstacle is None and approved.entry is not None:
+            obstacle = self._desk.late_objection(approved.entry.plan)
+        trade = self._desk.trade(plan.trade.id)
+        if obstacle is None and (trade is None or trade.status not in _ADJUSTABLE or trade.close_reason is not None):
+            text = f"the position on {plan.trade.asset} was closed before the {order.role.value} could be sent"
+            obstacle = TradeError(code=ErrorCode.POSITION_ABSENT, message=text)
+        return obstacle
+
+    def _hold_back(self, trade_id: str, order: Order, obstacle: TradeError) -> None:
+        self._placed(trade_id, order, NeverSent(reason=obstacle.message), obstacle)
+
+    def _placed(self, trade_id: str, order: Order, placement: Placement, error: TradeError | None) -> None:
+        at, order_id = self._tools.clock.now(), order.client_order_id
+        self._desk.learn(trade_id, facts.Placed(at=at, client_order_id=order_id, placement=placement, error=error))
+
+    async def _close(self, trade_id: str, adjustment: Adjustment, message: Enter | None) -> None:
+        """Ask for the close once it is on record why. A decrease takes risk away, so it does not wait for ever."""
+        try:
+            await self._tools.trades.settled()
+            if message is not None:
+                await message.is_durable
+        except (StoreUnavailable, StoreConflict) as error:
+            if message is not None:
+                self._flips.pop(trade_id, None)
+                text = f"the decision could not be recorded, so nothing was sent: {error}"
+                failure = TradeError(code=ErrorCode.NOT_READY, message=text)
+                at, decision_id = self._tools.clock.now(), adjustment.decision_id
+                fact = facts.AdjustmentFailed(at=at, decision_id=decision_id, error=failure)
+                self._desk.learn(trade_id, fact)
+                return
+        asked = facts.CloseAsked(at=self._tools.clock.now(), reason=CloseReason.DECISION)
+        self._desk.learn(trade_id, asked)
+
+    async def _follow(self, message: Enter) -> None:
+        """Bring back the entry whose way is free, with the market as it is now."""
+        tools, waited_s = self._tools, 0.0
+        while tools.has_external_position(self._desk.asset) and waited_s < _FLAT_PATIENCE_S:
+            await tools.clock.sleep(_LOOK_S)  # the frame that shows us flat may be late
+            waited_s += _LOOK_S
+        try:
+            market = await tools.market.view(self._desk.asset)
+        except ExchangeError as error:
+            self.begins(message.wish.decision_id)
+            text = f"the mark price of {self._desk.asset} could not be read: {error}"
+            tools.on_refused(message.wish, RiskRefused(code=ErrorCode.EXCHANGE_UNAVAILABLE, message=text))
+            return
+        self._desk.enter_next(replace(message, market=market))

@@ -1,0 +1,174 @@
+"""Adjusting: what an adjustment of a trade needs next, until it has ended. Pure.
+
+Its order first (an entry of attempt n, or a reduction), then its exits, then it has ended. Nothing here takes a stop
+away: new exits are put in place by :mod:`.protection`, and the old ones go once the new ones are shown (P10).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+from decimal import Decimal
+
+from app.domain.errors import Refusal
+from app.domain.ids import ClientOrderId, OrderRole
+from app.domain.money import ZERO
+from app.domain.orders import Order, OrderState, OrderTrigger
+from app.domain.reports import OrderRequest, OrderType, PositionSide
+from app.domain.trades import Adjustment, AdjustmentKind, Trade
+from app.services.execution.commands import Account, Alert, Command, Query, Resolve, Severity
+from app.services.execution.outcomes import error_of
+from app.services.execution.protection import BURST_GRACE_S, REASON_OF_EXIT, Moment, is_secured, make_room, send
+
+_MOST_REFUSALS = 2
+_ENDED_EMPTY = frozenset({OrderState.CANCELED, OrderState.EXPIRED})
+
+
+def take_in(trade: Trade, adjustment: Adjustment, order: Order | None) -> Trade:
+    """The trade with a new adjustment and the order that it sends; a decision adjusts a trade once."""
+    if any(known.decision_id == adjustment.decision_id for known in trade.adjustments):
+        return trade
+    if order is not None:
+        trade = trade.with_order(order)
+    return replace(trade.with_adjustment(adjustment), is_accounted=False)
+
+
+def reduction(trade: Trade, key: ClientOrderId, quantity: Decimal) -> Order:
+    """An order that takes a part off the position at market."""
+    request = OrderRequest(
+        symbol=trade.asset,
+        side=trade.side.exit_side,
+        type=OrderType.MARKET,
+        client_order_id=str(key),
+        quantity=quantity,
+        position_side=trade.position_side,
+        reduce_only=trade.position_side is PositionSide.BOTH,
+    )
+    return Order(key=key, request=request)
+
+
+def next_key(trade: Trade, role: OrderRole) -> ClientOrderId:
+    """The next attempt of a role."""
+    latest = trade.latest(role)
+    return ClientOrderId(trade.id, role, latest.key.attempt + 1 if latest else 1)
+
+
+def order_of(trade: Trade, adjustment: Adjustment) -> Order | None:
+    """The order that changes the size, where there is one."""
+    return trade.order(adjustment.client_order_id) if adjustment.client_order_id is not None else None
+
+
+def adjust(trade: Trade, moment: Moment) -> tuple[Trade, list[Command]]:
+    """Take every pending adjustment as far as the facts allow."""
+    commands: list[Command] = []
+    for known in trade.adjustments:
+        adjustment = known
+        order = order_of(trade, adjustment)
+        if not adjustment.is_pending and adjustment.error and order is not None and trade.executed(order):
+            text = (
+                f"{trade.asset}: a fill of {order.client_order_id} turned up after it was given up; it is looked after"
+            )
+            commands.append(Alert(Severity.CRITICAL, "late_fill", text))
+            adjustment = replace(adjustment, ended_at=None, error=None)
+        if adjustment.is_pending and adjustment.kind is not AdjustmentKind.FLIP:
+            trade, more = _adjust(trade, adjustment, moment)
+            commands += more
+    return trade, commands
+
+
+def _adjust(trade: Trade, adjustment: Adjustment, moment: Moment) -> tuple[Trade, list[Command]]:
+    order = order_of(trade, adjustment)
+    if order is not None and trade.executed(order) == ZERO:
+        return _await_order(trade, adjustment, order, moment)
+    if order is None and adjustment.quantity:
+        return trade, []  # the whole position is to be closed: somebody asks for that once this is durable
+    commands: list[Command] = []
+    if order is not None and not order.is_final and order.role is OrderRole.REDUCE:
+        commands.append(_ask_about(order))
+    if order is not None and order.is_final and adjustment.filled_at is None:
+        adjustment = replace(adjustment, filled_at=moment.now)
+    if not adjustment.is_applied:
+        trade = _with_exits(trade, adjustment)
+        adjustment = replace(adjustment, is_applied=True)
+    return trade.with_adjustment(adjustment), commands
+
+
+def _ask_about(order: Order) -> Command:
+    if order.state is OrderState.UNKNOWN:
+        return Resolve(order.client_order_id)
+    return Query(order.client_order_id, BURST_GRACE_S)
+
+
+def _await_order(trade: Trade, adjustment: Adjustment, order: Order, moment: Moment) -> tuple[Trade, list[Command]]:
+    if order.state is OrderState.PLANNED:
+        return _send_again(trade, order, moment)
+    if order.role is OrderRole.REDUCE and (order.state is OrderState.UNKNOWN or order.is_live or order.needs_query):
+        return trade, [_ask_about(order)]
+    if not order.is_final:
+        return trade, []
+    if order.refusal is Refusal.REDUCE_ONLY and _refusals(trade, adjustment) < _MOST_REFUSALS:
+        # exits that rest for the whole position may stand in the way (O4): make room, then once more
+        again = reduction(trade, next_key(trade, OrderRole.REDUCE), order.quantity)
+        trade = trade.with_adjustment(replace(adjustment, client_order_id=again.client_order_id)).with_order(again)
+        return _send_again(trade, again, moment)
+    return _fail(trade, adjustment, order, moment.now)
+
+
+def _send_again(trade: Trade, order: Order, moment: Moment) -> tuple[Trade, list[Command]]:
+    trade, commands = make_room(trade, moment.now)
+    if commands or any(not one.is_final for one in trade.orders_of(OrderRole.TAKE_PROFIT)):
+        return trade, commands
+    return send(trade, order, OrderTrigger.SUBMIT, moment.now)
+
+
+def _refusals(trade: Trade, adjustment: Adjustment) -> int:
+    return sum(
+        order.refusal is Refusal.REDUCE_ONLY
+        for order in trade.orders_of(OrderRole.REDUCE)
+        if order.submitted_at is not None and order.submitted_at >= adjustment.asked_at
+    )
+
+
+def _fail(trade: Trade, adjustment: Adjustment, order: Order, now: datetime) -> tuple[Trade, list[Command]]:
+    if order.state in _ENDED_EMPTY and not trade.is_accounted:
+        return trade, [Account()]  # user trades must agree before it is believed (U7)
+    error = adjustment.error or error_of(order)
+    return trade.with_adjustment(replace(adjustment, error=error, ended_at=now)), []
+
+
+def _with_exits(trade: Trade, adjustment: Adjustment) -> Trade:
+    """The trade with the exits that the adjustment wishes, and its leverage."""
+    kept = tuple(leg for leg in trade.legs if leg.role not in adjustment.roles)
+    leverage = adjustment.leverage or trade.leverage
+    return replace(trade, legs=(*kept, *adjustment.legs), leverage=leverage)
+
+
+def conclude(trade: Trade, now: datetime) -> Trade:
+    """End what is done: its order is final, and exactly the wished exits rest on the book."""
+    for adjustment in trade.adjustments:
+        order = order_of(trade, adjustment)
+        is_over = order is None or order.is_final
+        if adjustment.is_pending and adjustment.is_applied and is_over and _is_tidy(trade):
+            trade = replace(trade.with_adjustment(replace(adjustment, ended_at=now)), is_accounted=False)
+    return trade
+
+
+def _is_tidy(trade: Trade) -> bool:
+    """Whether of each wished exit exactly one order is left, which covers what is held, and of the others none."""
+    if not is_secured(trade):
+        return False
+    wished = {leg.role for leg in trade.legs}
+    return all(
+        sum(not order.is_final for order in trade.orders_of(role)) == (role in wished) for role in REASON_OF_EXIT
+    )
+
+
+def note_failures(trade: Trade, now: datetime) -> Trade:
+    """On the way out of a trade: end the adjustments whose order has come to nothing."""
+    for adjustment in trade.adjustments:
+        order = order_of(trade, adjustment)
+        is_empty = order is not None and order.is_final and trade.executed(order) == ZERO
+        if adjustment.is_pending and order is not None and is_empty:
+            error = adjustment.error or error_of(order)
+            trade = trade.with_adjustment(replace(adjustment, error=error, ended_at=now))
+    return trade

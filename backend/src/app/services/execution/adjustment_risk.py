@@ -1,0 +1,123 @@
+"""Risk of changes to a position: the same checks in the same order as for entries, as far as they apply. Pure.
+
+What only takes risk away (a decrease, moved exits) is not held up by leverage, cooldown, exposure or the daily loss.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+
+from app.domain.errors import ErrorCode
+from app.domain.ids import OrderRole
+from app.domain.money import ZERO, plain
+from app.domain.policy import AccountPolicy, RiskPolicy
+from app.domain.trades import AdjustmentKind, Trade
+from app.services.execution.planning import (
+    AdjustmentPlan,
+    EntryWish,
+    MarketView,
+    adjustment_kind,
+    plan_adjustment,
+)
+from app.services.execution.risk import (
+    AdjustmentApproved,
+    CheckFailed,
+    Exposure,
+    RiskApproved,
+    RiskRefused,
+    asked_size,
+    check_age,
+    check_asset,
+    check_cooldown,
+    check_daily_loss,
+    check_exposure,
+    check_fate_known,
+    check_listed,
+    check_price_bounds,
+    check_sides,
+    check_size,
+    choose_leverage,
+    kept_leverage,
+    stop_from_the_start,
+)
+
+
+def assess_adjustment(
+    wish: EntryWish,
+    market: MarketView | None,
+    exposure: Exposure,
+    policy: AccountPolicy,
+    now: datetime,
+    liquidation: Decimal | None = None,
+) -> AdjustmentApproved | RiskRefused:
+    """Check the wish and plan it. ``liquidation`` is the price that the exchange shows for the position, if it does."""
+    is_increase = adjustment_kind(wish.item) is AdjustmentKind.INCREASE
+    try:
+        check_age(wish, policy.risk, now)
+        listed = check_asset(wish, market) if is_increase else check_listed(wish, market)
+        if is_increase:
+            choose_leverage(wish, policy.risk)
+            check_cooldown(wish, exposure, policy.risk, now)
+            check_fate_known(wish, exposure)
+        trade = check_present(wish, exposure)
+        plan = plan_adjustment(wish, trade, kept_leverage(trade, policy.risk), listed, policy)
+        check_stop_kept(plan, policy.risk)
+        check_sides(plan.legs, trade.side, plan.reference_price)
+        check_price_bounds(plan.legs, listed)
+        if plan.kind is AdjustmentKind.DECREASE:
+            check_reduction(plan, listed)
+        if plan.entry is not None:
+            check_size(plan.entry, listed)
+            check_exposure(plan.entry, exposure, policy.risk)
+            check_daily_loss(exposure, policy.risk, now)
+        check_stop_in_time(plan, liquidation)
+    except CheckFailed as refusal:
+        return refusal.refused
+    return AdjustmentApproved(plan=plan, entry=RiskApproved(plan=plan.entry) if plan.entry is not None else None)
+
+
+def check_present(wish: EntryWish, exposure: Exposure) -> Trade:
+    """There is a position of ours to change. Like every check, raises CheckFailed."""
+    if exposure.trade is not None:
+        return exposure.trade
+    text = f"the service holds no position on {wish.item.asset} that could be changed; positions of others never are"
+    raise CheckFailed(ErrorCode.POSITION_ABSENT, text)
+
+
+def check_stop_kept(plan: AdjustmentPlan, policy: RiskPolicy) -> None:
+    """An account that requires stops keeps them, and adds nothing to a position without one."""
+    if not policy.require_stop_loss:
+        return
+    if OrderRole.STOP_LOSS in plan.drops:
+        text = "cancel_sl would leave the position without a stop loss, which this account requires"
+        raise CheckFailed(ErrorCode.STOP_LOSS_REQUIRED, text)
+    if plan.entry is not None and stop_from_the_start(plan.entry) is None:
+        text = "the position has no stop loss, which this account requires before it adds; give new_sl_price"
+        raise CheckFailed(ErrorCode.STOP_LOSS_REQUIRED, text)
+
+
+def check_reduction(plan: AdjustmentPlan, market: MarketView) -> None:
+    """The part is one that the exchange takes; what only reduces has no minimum notional."""
+    instrument = market.instrument
+    if plan.quantity < instrument.market_minimum or plan.quantity <= ZERO:
+        text = (
+            f"{asked_size(plan.wish)} is {plain(plan.quantity)} {instrument.base_asset} of the "
+            f"{plain(plan.trade.exposure)} held, below the minimum order of {plain(instrument.market_minimum)}"
+        )
+        raise CheckFailed(ErrorCode.QUANTITY_BELOW_MINIMUM, text)
+    if instrument.market_maximum and plan.quantity > instrument.market_maximum:
+        text = (
+            f"{asked_size(plan.wish)} is {plain(plan.quantity)} {instrument.base_asset}, above the maximum market "
+            f"order of {plain(instrument.market_maximum)}"
+        )
+        raise CheckFailed(ErrorCode.QUANTITY_ABOVE_MAXIMUM, text)
+
+
+def check_stop_in_time(plan: AdjustmentPlan, liquidation: Decimal | None) -> None:
+    """A stop beyond the liquidation price is no stop (scenario P6)."""
+    stop = next((leg.trigger_price for leg in plan.legs if leg.role is OrderRole.STOP_LOSS), None)
+    if stop is None or not liquidation or (stop - liquidation) * plan.trade.side.sign > ZERO:
+        return
+    text = f"new_sl_price {plain(stop)} is beyond the liquidation price {plain(liquidation)}; move it closer"
+    raise CheckFailed(ErrorCode.STOP_LOSS_INVALID, text)

@@ -1,0 +1,130 @@
+"""Carrying a decision out: phase by phase, each asset on its own (contract, section 4)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from decimal import Decimal
+
+from app.domain.errors import ErrorCode, ExchangeError, StoreConflict, StoreUnavailable
+from app.domain.trades import AdjustmentKind, CloseReason
+from app.integrations.aster.client import AsterClient
+from app.schemas.decision import Action, AssetDecision
+from app.schemas.result import AssetResult, AssetStatus
+from app.services.execution import results
+from app.services.execution.desk import Desk
+from app.services.execution.desk_tools import Adjust, Enter
+from app.services.execution.halting import KillSwitch
+from app.services.execution.intake import Intake, RunningDecision
+from app.services.execution.mailbox import MailboxFull
+from app.services.execution.market import Market
+from app.services.execution.phases import Phase, phase_of
+from app.services.execution.planning import EntryWish, adjustment_kind
+from app.services.execution.risk import RiskRefused
+from app.services.execution.supervision import Supervisor
+
+_PHASE_PATIENCE_S = 2.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecisionRunner:
+    """Brings each asset's decision of one account to its desk, with the market as it is."""
+
+    client: AsterClient
+    market: Market
+    intake: Intake
+    kill_switch: KillSwitch
+    background: Supervisor
+    desk: Callable[[str], Desk]
+    close_position: Callable[[str, CloseReason, float | None], Awaitable[AssetResult]]
+    on_refused: Callable[[EntryWish, RiskRefused], None]
+    on_auth_refused: Callable[[ExchangeError], None]
+
+    async def carry_out(self, running: RunningDecision) -> None:
+        """Work through the phases; a phase begins when the one before has ended, or after 2 s."""
+        pending = [
+            item for item in running.decision.decisions if running.results[item.asset].status is AssetStatus.PENDING
+        ]
+        for phase in Phase:
+            items = [item for item in pending if phase_of(item) is phase]
+            for item in items:
+                self.background.start(self.carry_out_asset(running, item))
+            if items and phase is not Phase.ENTRIES:
+                ends = [asyncio.ensure_future(running.until_told(item.asset)) for item in items]
+                _, late = await asyncio.wait(ends, timeout=_PHASE_PATIENCE_S)
+                for end in late:
+                    end.cancel()
+
+    async def carry_out_asset(self, running: RunningDecision, item: AssetDecision, flipped: str | None = None) -> None:
+        """Begin with one asset; ``flipped`` is the trade that was already closed for it, before a restart."""
+        wish = EntryWish(
+            decision_id=running.decision_id,
+            item=item,
+            decided_at=running.decided_at,
+            received_at=running.received_at,
+            flipped=flipped,
+        )
+        match item.action:
+            case Action.HOLD:
+                self.intake.report(running.decision_id, results.skipped(item))
+            case Action.BUY | Action.SELL:
+                await self._enter(running, wish)
+            case Action.CLOSE_POSITION:
+                result = await self.close_position(item.asset, CloseReason.DECISION, None)
+                self.intake.report(running.decision_id, result)
+            case Action.ADJUST_POSITION | Action.ADJUST_ORDERS:
+                await self._adjust(running, wish)
+
+    async def _enter(self, running: RunningDecision, wish: EntryWish) -> None:
+        """Look at the market, then queue at the asset's desk, where risk, plan and intent happen in one go."""
+        if self.kill_switch.refusal is not None:
+            self.on_refused(wish, self.kill_switch.refusal)
+            return
+        asset = wish.item.asset
+        try:
+            view = await self.market.view(asset)
+            self.desk(asset).enter(Enter(wish, view, running.landing))
+        except ExchangeError as error:
+            self._on_unread(wish, error)
+        except MailboxFull:
+            text = f"too many entries are waiting for {asset}; send fewer at once"
+            self.on_refused(wish, RiskRefused(code=ErrorCode.NOT_READY, message=text))
+
+    async def _adjust(self, running: RunningDecision, wish: EntryWish) -> None:
+        """The same for a change to a position of ours. What takes risk away goes on while halted."""
+        try:
+            await asyncio.shield(running.landing)
+        except (StoreUnavailable, StoreConflict):
+            return  # whoever sent it is told
+        is_increase = adjustment_kind(wish.item) is AdjustmentKind.INCREASE
+        if is_increase and self.kill_switch.refusal is not None:
+            self.on_refused(wish, self.kill_switch.refusal)
+            return
+        desk = self.desk(wish.item.asset)
+        try:
+            view = await self.market.view(desk.asset)
+            liquidation = None if is_increase else await self._liquidation_price(wish, desk)
+        except ExchangeError as error:
+            self._on_unread(wish, error)
+            return
+        desk.adjust(Adjust(wish, view, liquidation))
+
+    async def _liquidation_price(self, wish: EntryWish, desk: Desk) -> Decimal | None:
+        """Where the exchange would liquidate our position, when its stop is to be moved (scenario P6).
+
+        Raises:
+            ExchangeError: it could not be read.
+        """
+        change = wish.item.position_adjustment or wish.item.order_adjustment
+        trade = next((trade for trade in desk.active if trade.exposure), None)
+        if change is None or change.new_sl_price is None or trade is None:
+            return None
+        rows = await self.client.positions(desk.asset)
+        ours = (row for row in rows if row.position_side is trade.position_side and not row.is_flat)
+        return next((row.liquidation_price for row in ours), None)
+
+    def _on_unread(self, wish: EntryWish, error: ExchangeError) -> None:
+        text = f"{wish.item.asset} could not be read from the exchange, so nothing was sent: {error}"
+        self.on_refused(wish, RiskRefused(code=ErrorCode.EXCHANGE_UNAVAILABLE, message=text))
+        self.on_auth_refused(error)

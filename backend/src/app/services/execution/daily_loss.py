@@ -1,0 +1,118 @@
+"""The day's result: what the account has realised since midnight UTC, as the exchange booked it (contract, section 9).
+
+Profit and loss, commission, funding and what a liquidation took come from the exchange's income history. Between two
+reads, executions that the stream shows count already, each once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+import structlog
+
+from app.domain.days import midnight
+from app.domain.errors import AuthRefused, ExchangeError
+from app.domain.money import ZERO
+from app.domain.ports import Clock
+from app.domain.reports import FillReport, IncomeReport
+from app.integrations.aster.client import AsterClient
+
+log = structlog.get_logger(__name__)
+
+_KINDS = frozenset({"REALIZED_PNL", "COMMISSION", "FUNDING_FEE", "INSURANCE_CLEAR"})
+_DOLLARS = "USD"
+"""Amounts in assets that are called after the dollar count one to one; a limit in dollars can't judge the others."""
+_INTERVAL_S = 30.0
+_SHORTEST_INTERVAL_S = 5.0
+"""An income read weighs a lot (30); executions count from the stream meanwhile."""
+_TRUSTED_FOR = timedelta(minutes=5)
+_OVERLAP = timedelta(minutes=1)
+"""Rows are booked a little late, and out of order."""
+
+
+class DailyResult:
+    """Keeps one account's realised result of the present day. Reads nothing until :meth:`keep_fresh` runs."""
+
+    def __init__(self, client: AsterClient, clock: Clock, on_auth_refused: Callable[[ExchangeError], None]) -> None:
+        self._client = client
+        self._clock = clock
+        self._on_auth_refused = on_auth_refused
+        self._rows: dict[tuple[str, ...], IncomeReport] = {}
+        self._unbooked: dict[tuple[str, str], FillReport] = {}
+        self._read_at: datetime | None = None
+        self._wanted = asyncio.Event()
+        self._known = asyncio.Event()
+
+    @property
+    def realised(self) -> Decimal | None:
+        """Since midnight, in dollars, losses negative; None while the exchange has not told it lately."""
+        now = self._clock.now()
+        if self._read_at is None or now - self._read_at > _TRUSTED_FOR:
+            return None
+        since = midnight(now)
+        booked = sum((row.amount for row in self._rows.values() if row.time >= since), start=ZERO)
+        fills = [fill for fill in self._unbooked.values() if fill.time >= since]
+        fees = sum((fill.commission for fill in fills if fill.commission_asset.startswith(_DOLLARS)), start=ZERO)
+        return booked + sum((fill.realised_pnl for fill in fills), start=ZERO) - fees
+
+    def learn_fill(self, fill: FillReport) -> None:
+        """Count an execution that the stream shows, until it is booked."""
+        if self._read_at is None:
+            return  # nobody asks, or the first read is still to come and will show it
+        if (fill.symbol, str(fill.exchange_trade_id)) not in self._booked():
+            self._unbooked[fill.symbol, str(fill.exchange_trade_id)] = fill
+        self.request()
+
+    def request(self) -> None:
+        """Ask for a read soon: money has moved."""
+        self._wanted.set()
+
+    async def keep_fresh(self) -> None:
+        """Read at once, then whenever money has moved, and at the latest after half a minute."""
+        while True:
+            self._wanted.clear()
+            try:
+                await self.read()
+            except ExchangeError as error:  # a failed read says nothing; what was known counts for a while
+                log.warning("daily_result.not_read", error=str(error))
+                if isinstance(error, AuthRefused):
+                    self._on_auth_refused(error)
+            await self._clock.sleep(_SHORTEST_INTERVAL_S)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wanted.wait(), _INTERVAL_S - _SHORTEST_INTERVAL_S)
+
+    async def until_known(self) -> None:
+        """Wait for the first read."""
+        await self._known.wait()
+
+    async def read(self) -> None:
+        """Read what was booked since the last read, or since midnight.
+
+        Raises:
+            ExchangeError: the exchange could not be read; nothing was concluded.
+        """
+        begun_at = self._clock.now()
+        day = midnight(begun_at)
+        newest = max((row.time for row in self._rows.values()), default=day)
+        rows = await self._client.income(since=max(day, newest - _OVERLAP))
+        kept = [*self._rows.values(), *rows]
+        self._rows = {
+            (row.transfer_id, row.kind, row.symbol, row.exchange_trade_id, row.asset): row
+            for row in kept
+            if row.time >= day and row.kind in _KINDS and row.asset.startswith(_DOLLARS)
+        }
+        booked = self._booked()
+        self._unbooked = {
+            name: fill
+            for name, fill in self._unbooked.items()
+            if name not in booked and fill.time >= begun_at - _OVERLAP  # later than that it has nothing to book
+        }
+        self._read_at = begun_at
+        self._known.set()
+
+    def _booked(self) -> set[tuple[str, str]]:
+        return {(row.symbol, row.exchange_trade_id) for row in self._rows.values() if row.exchange_trade_id}

@@ -1,0 +1,38 @@
+"""Phases of a decision: what takes risk away goes before what adds it (contract, section 4). Pure."""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+
+from app.domain.trades import AdjustmentKind
+from app.schemas.decision import Action, AssetDecision
+from app.services.execution.planning import adjustment_kind
+
+
+class Phase(Enum):
+    """In the order in which they are begun."""
+
+    REDUCTIONS = auto()
+    """Closes and decreases; holds, which do nothing."""
+    EXITS = auto()
+    """Take profit and stop loss are moved or dropped."""
+    ENTRIES = auto()
+    """Entries and increases."""
+
+
+def phase_of(item: AssetDecision) -> Phase:
+    """When an asset's decision is carried out."""
+    match item.action:
+        case Action.HOLD | Action.CLOSE_POSITION:
+            return Phase.REDUCTIONS
+        case Action.BUY | Action.SELL:
+            return Phase.ENTRIES
+        case Action.ADJUST_POSITION | Action.ADJUST_ORDERS:
+            return _PHASE_OF_KIND[adjustment_kind(item)]
+
+
+_PHASE_OF_KIND = {
+    AdjustmentKind.DECREASE: Phase.REDUCTIONS,
+    AdjustmentKind.EXITS: Phase.EXITS,
+    AdjustmentKind.INCREASE: Phase.ENTRIES,
+}
