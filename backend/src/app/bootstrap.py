@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 
@@ -14,6 +14,7 @@ from app.core.clock import SystemClock
 from app.core.randomness import SystemRandomness
 from app.core.settings import AccountSettings, AuthScheme, Settings, VenueAddress
 from app.db.executors import ThreadExecutor
+from app.db.port import Database
 from app.db.sqlite import SqliteDatabase
 from app.db.urls import parse_database_url
 from app.domain.errors import ConfigurationError, DecisionRefused, ErrorCode
@@ -30,6 +31,7 @@ from app.integrations.aster.client import AsterClient
 from app.integrations.aster.market_stream import MarketStream
 from app.integrations.aster.settings import AsterSettings
 from app.integrations.aster.streams import UserStream
+from app.integrations.aster.transport import StreamConnector, Transport
 from app.repositories.decisions import DecisionRepository
 from app.repositories.events import EventRepository
 from app.repositories.flags import FlagRepository
@@ -80,23 +82,45 @@ class _Door:
     credentials: Credentials
 
 
+def _threaded_database(url: str) -> Database:
+    return SqliteDatabase(url, ThreadExecutor())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outside:
+    """What the application gets from the world around it; the proof by simulation gives it a world of its own.
+
+    ``database`` gets a database URL, ``transport`` the exchange's REST address, ``connector`` a stream address.
+    """
+
+    clock: Clock = field(default_factory=SystemClock)
+    randomness: Randomness = field(default_factory=SystemRandomness)
+    database: Callable[[str], Database] = _threaded_database
+    transport: Callable[[str], Transport] = AiohttpTransport
+    connector: Callable[[str], StreamConnector] = AiohttpStreamConnector
+
+
 @asynccontextmanager
-async def running(settings: Settings, *, is_ephemeral: bool = False) -> AsyncIterator[Application]:
+async def running(
+    settings: Settings, *, is_ephemeral: bool = False, outside: Outside | None = None
+) -> AsyncIterator[Application]:
     """Start everything that ``settings`` ask for; stop it at the end.
 
     Args:
         settings: the configuration.
         is_ephemeral: keep nothing: a temporary database, and in paper mode a venue that forgets.
+        outside: time, chance, disk and network; the machine's own unless given.
 
     Raises:
         ConfigurationError: a setting can't work.
         StoreUnavailable: the database can't be opened.
     """
-    clock, randomness = SystemClock(), SystemRandomness()
+    outside = outside or Outside()
+    clock, randomness = outside.clock, outside.randomness
     accounts = settings.account_settings()
     for account in accounts.values():
         _require_supported(account.policy)
-    database = SqliteDatabase("sqlite:///:memory:" if is_ephemeral else settings.database_url, ThreadExecutor())
+    database = outside.database("sqlite:///:memory:" if is_ephemeral else settings.database_url)
     events = EventRepository(database)
     dispatcher = EventDispatcher(events)
     async with AsyncExitStack() as stack:
@@ -113,7 +137,7 @@ async def running(settings: Settings, *, is_ephemeral: bool = False) -> AsyncIte
         for account_id, account in accounts.items():
             door = doors[account_id]
             budget = budgets.setdefault(door.address.rest_url, RequestBudget(clock))
-            transport = AiohttpTransport(door.address.rest_url)
+            transport = outside.transport(door.address.rest_url)
             stack.push_async_callback(transport.close)
             client_settings = AsterSettings(fence_window_s=account.nonce_window_s)
             client = AsterClient(transport, door.credentials, clock, randomness, budget, client_settings)
@@ -128,7 +152,7 @@ async def running(settings: Settings, *, is_ephemeral: bool = False) -> AsyncIte
                 ids=ids,
                 clock=clock,
                 randomness=randomness,
-                streams=_streams(client, door.address, clock, randomness, stack),
+                streams=_streams(client, door.address, outside, stack),
                 store_health=lambda: database.health.reason,
             )
             services[account_id] = service
@@ -227,12 +251,11 @@ async def _paper_doors(
 _Streams = Callable[[Callable[[UserEvent], None], Callable[[MarkPrice], None]], list[Callable[[], Awaitable[None]]]]
 
 
-def _streams(
-    client: AsterClient, address: VenueAddress, clock: Clock, randomness: Randomness, stack: AsyncExitStack
-) -> _Streams:
+def _streams(client: AsterClient, address: VenueAddress, outside: Outside, stack: AsyncExitStack) -> _Streams:
     """Build an account's streams once somebody listens."""
-    user_connector = AiohttpStreamConnector(address.user_stream_url)
-    market_connector = AiohttpStreamConnector(address.market_stream_url)
+    clock, randomness = outside.clock, outside.randomness
+    user_connector = outside.connector(address.user_stream_url)
+    market_connector = outside.connector(address.market_stream_url)
     stack.push_async_callback(user_connector.close)
     stack.push_async_callback(market_connector.close)
 
