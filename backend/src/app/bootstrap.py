@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import structlog
 
@@ -14,21 +15,21 @@ from app.core.clock import SystemClock
 from app.core.randomness import SystemRandomness
 from app.core.settings import AccountSettings, AuthScheme, Settings, VenueAddress
 from app.db.executors import ThreadExecutor
+from app.db.opening import make_database
 from app.db.port import Database
-from app.db.sqlite import SqliteDatabase
-from app.db.urls import parse_database_url
+from app.db.urls import SqliteLocation, parse_database_url
 from app.domain.errors import ConfigurationError, DecisionRefused, ErrorCode
 from app.domain.ids import IdSource
 from app.domain.policy import AccountPolicy, ExistingPositionPolicy, ExternalPositionPolicy
 from app.domain.ports import Clock, Randomness
-from app.domain.reports import MarkPrice, UserEvent
+from app.domain.reports import UserEvent
 from app.events.alerts import Alerter, open_channels
 from app.events.dispatcher import EventDispatcher
 from app.integrations.aster.aiohttp_transport import AiohttpStreamConnector, AiohttpTransport
 from app.integrations.aster.auth import Credentials, V1Credentials, V3Credentials
 from app.integrations.aster.budget import RequestBudget
 from app.integrations.aster.client import AsterClient
-from app.integrations.aster.market_stream import MarketStream
+from app.integrations.aster.market_stream import Followed, MarketStream, PriceListener
 from app.integrations.aster.settings import AsterSettings
 from app.integrations.aster.streams import UserStream
 from app.integrations.aster.transport import StreamConnector, Transport
@@ -83,7 +84,7 @@ class _Door:
 
 
 def _threaded_database(url: str) -> Database:
-    return SqliteDatabase(url, ThreadExecutor())
+    return make_database(url, ThreadExecutor())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -220,8 +221,7 @@ async def _paper_doors(
     """Start the embedded venue. Its positions and orders survive a restart, as an exchange's would."""
     from aster_sim.server import AccountSpec, VenueConfig, start_venue
 
-    location = parse_database_url(settings.database_url)
-    state = None if is_ephemeral or location.path is None else location.path.with_name(_PAPER_STATE)
+    state = None if is_ephemeral else _paper_state(settings.database_url)
     try:
         venue = await start_venue(
             VenueConfig(
@@ -248,7 +248,15 @@ async def _paper_doors(
     }
 
 
-_Streams = Callable[[Callable[[UserEvent], None], Callable[[MarkPrice], None]], list[Callable[[], Awaitable[None]]]]
+def _paper_state(database_url: str) -> Path | None:
+    """Where the paper venue keeps its state: beside a database file, in the working directory's data folder else."""
+    location = parse_database_url(database_url)
+    if not isinstance(location, SqliteLocation):
+        return Path("data") / _PAPER_STATE
+    return None if location.path is None else location.path.with_name(_PAPER_STATE)
+
+
+_Streams = Callable[[Callable[[UserEvent], None], PriceListener, Followed], list[Callable[[], Awaitable[None]]]]
 
 
 def _streams(client: AsterClient, address: VenueAddress, outside: Outside, stack: AsyncExitStack) -> _Streams:
@@ -260,11 +268,11 @@ def _streams(client: AsterClient, address: VenueAddress, outside: Outside, stack
     stack.push_async_callback(market_connector.close)
 
     def build(
-        on_event: Callable[[UserEvent], None], on_mark: Callable[[MarkPrice], None]
+        on_event: Callable[[UserEvent], None], prices: PriceListener, followed: Followed
     ) -> list[Callable[[], Awaitable[None]]]:
         return [
             UserStream(client, user_connector, clock, randomness, on_event).run,
-            MarketStream(market_connector, clock, randomness, on_mark).run,
+            MarketStream(market_connector, clock, randomness, prices, followed).run,
         ]
 
     return build

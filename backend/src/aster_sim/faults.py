@@ -193,8 +193,9 @@ class FaultPlan:
 
     def skew_us(self) -> int:
         """How far the venue's clock is ahead of the true one."""
-        rows = self._blowing("clock_skew") if self._faults else ()
-        return sum(int(row.fault.action.seconds * _SECOND_US) for row in rows)
+        if not self._faults:
+            return 0
+        return sum(int(row.fault.action.seconds * _SECOND_US) for row in self._blowing("clock_skew"))
 
     def outage(self) -> tuple[int, Action] | None:
         """The outage in force, with its number; None when the venue serves."""

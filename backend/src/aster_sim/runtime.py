@@ -27,8 +27,8 @@ PRICE_JOURNAL_INTERVAL_US = 10_000_000
 class MarketListener(Protocol):
     """Who tells the public what happened."""
 
-    def executed(self, trades: list[Trade], events: list[UserEvent]) -> None:
-        """Fills and user events, after they are durable."""
+    def executed(self, trades: list[Trade], touched: list[str], events: list[UserEvent]) -> None:
+        """Fills, the symbols whose orders changed, and user events, after they are durable."""
         ...
 
 
@@ -92,5 +92,6 @@ class Runtime:
         events = self.venue.take_events()
         for event in events:
             self.hub.publish_user(event.account, event.payload)
-        if self.market_listener is not None and (changes.trades or events):
-            self.market_listener.executed(changes.trades, events)
+        touched = self.venue.take_touched()
+        if self.market_listener is not None and (changes.trades or touched):
+            self.market_listener.executed(changes.trades, touched, events)

@@ -186,6 +186,7 @@ async def start_venue(config: VenueConfig, clock: SimClock | None = None) -> Run
     for credentials in accounts:
         auth.register(credentials)
     hub = Hub(faults, entropy_hex, clock.now_us)
+    venue.state.followed = hub.user_followed
     tape = Tape(lambda purpose: seeded(seed, f"tape:{purpose}"), venue.state.now_ms, with_past=not live)
     runtime = Runtime(venue, clock, auth, hub, faults, Limits(config.limits), tape, seed=seed)
     runtime.started_ms = venue.state.now_ms()

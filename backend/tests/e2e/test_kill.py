@@ -62,13 +62,15 @@ def free_port() -> int:
 
 
 @asynccontextmanager
-async def service(venue: RunningVenue, folder: Path, port: int) -> AsyncIterator[asyncio.subprocess.Process]:
+async def service(
+    venue: RunningVenue, database_url: str, folder: Path, port: int
+) -> AsyncIterator[asyncio.subprocess.Process]:
     """``tes serve`` on the venue; killed at the end if it still runs."""
     keys = venue.accounts[0]
     environment = {
         "PATH": os.environ["PATH"],
         "TES_VENUE": "testnet",
-        "TES_DATABASE_URL": f"sqlite:///{folder / 'tes.db'}",
+        "TES_DATABASE_URL": database_url,
         "TES_API_TOKEN": TOKEN,
         "TES_PORT": str(port),
         "TES_ASTER_REST_URL": venue.rest_url,
@@ -129,12 +131,17 @@ async def control(http: aiohttp.ClientSession, venue: RunningVenue, path: str, b
 
 
 async def submit_and_kill(
-    http: aiohttp.ClientSession, venue: RunningVenue, folder: Path, reached: Callable[[Any], bool], what: str
+    http: aiohttp.ClientSession,
+    venue: RunningVenue,
+    database_url: str,
+    folder: Path,
+    reached: Callable[[Any], bool],
+    what: str,
 ) -> None:
     """Send the decision, and kill the service once the venue's ledger has ``reached`` something."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
-    async with service(venue, folder, port) as process:
+    async with service(venue, database_url, folder, port) as process:
         await until(lambda: is_ready(http, url), "readiness")
         posting = asyncio.create_task(http.post(f"{url}/v1/decisions?wait=60", json=DECISION).__aenter__())
 
@@ -148,11 +155,11 @@ async def submit_and_kill(
             (await posting).release()
 
 
-async def recover(http: aiohttp.ClientSession, venue: RunningVenue, folder: Path) -> dict[str, Any]:
+async def recover(http: aiohttp.ClientSession, venue: RunningVenue, database_url: str, folder: Path) -> dict[str, Any]:
     """Start again, ask for the result with the same decision, and compare with the venue."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
-    async with service(venue, folder, port):
+    async with service(venue, database_url, folder, port):
         await until(lambda: is_ready(http, url), "readiness after the restart")
         async with http.post(f"{url}/v1/decisions?wait=30", json=DECISION) as response:
             result: dict[str, Any] = await response.json()
@@ -173,7 +180,7 @@ async def recover(http: aiohttp.ClientSession, venue: RunningVenue, folder: Path
 
 
 async def test_killed_between_sending_the_entry_and_its_answer(
-    venue: RunningVenue, http: aiohttp.ClientSession, tmp_path: Path
+    venue: RunningVenue, http: aiohttp.ClientSession, database_url: str, tmp_path: Path
 ) -> None:
     """C1: the entry is found, protected, and there is one."""
     entry = {"method": "POST", "path": "/order", "params": {"type": "MARKET"}}
@@ -183,18 +190,18 @@ async def test_killed_between_sending_the_entry_and_its_answer(
         http, venue, "/faults", [{"match": {"account": "default"}, "action": {"type": "drop_events"}, "count": 0}]
     )
     await submit_and_kill(
-        http, venue, tmp_path, lambda book: bool(book["accounts"]["default"]["fills"]), "the entry's fill"
+        http, venue, database_url, tmp_path, lambda book: bool(book["accounts"]["default"]["fills"]), "the entry's fill"
     )
     seen = (await ledger(http, venue))["accounts"]["default"]
     assert len(seen["orders"]) == 1, "killed before protection, so the position was bare"
     async with http.delete(f"{venue.control_url}/faults") as response:
         assert response.status < 300
-    result = await recover(http, venue, tmp_path)
+    result = await recover(http, venue, database_url, tmp_path)
     assert result["results"][0]["status"] == "protected"
 
 
 async def test_killed_between_the_fill_and_the_protection(
-    venue: RunningVenue, http: aiohttp.ClientSession, tmp_path: Path
+    venue: RunningVenue, http: aiohttp.ClientSession, database_url: str, tmp_path: Path
 ) -> None:
     """C1: exits that were sent and never recorded end up on the book once."""
     stop = {"method": "POST", "path": "/order", "params": {"type": "STOP_MARKET"}}
@@ -204,22 +211,22 @@ async def test_killed_between_the_fill_and_the_protection(
     def is_stop_placed(book: Any) -> bool:
         return any(row["type"] == "STOP_MARKET" for row in book["accounts"]["default"]["orders"])
 
-    await submit_and_kill(http, venue, tmp_path, is_stop_placed, "the stop")
-    result = await recover(http, venue, tmp_path)
+    await submit_and_kill(http, venue, database_url, tmp_path, is_stop_placed, "the stop")
+    result = await recover(http, venue, database_url, tmp_path)
     assert result["results"][0]["status"] == "protected"
 
 
 async def test_stopped_politely_it_ends_with_code_0_and_leaves_the_position_protected(
-    venue: RunningVenue, http: aiohttp.ClientSession, tmp_path: Path
+    venue: RunningVenue, http: aiohttp.ClientSession, database_url: str, tmp_path: Path
 ) -> None:
     """C8."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     await control(http, venue, "/prices", {BTC: "96000"})
-    async with service(venue, tmp_path, port) as process:
+    async with service(venue, database_url, tmp_path, port) as process:
         await until(lambda: is_ready(http, url), "readiness")
         async with http.post(f"{url}/v1/decisions?wait=30", data=json.dumps(DECISION)) as response:
             assert (await response.json())["status"] == "executed"
         process.send_signal(signal.SIGTERM)
         assert await asyncio.wait_for(process.wait(), PATIENCE_S) == 0
-    await recover(http, venue, tmp_path)
+    await recover(http, venue, database_url, tmp_path)

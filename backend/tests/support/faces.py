@@ -86,10 +86,12 @@ async def serving(application: Application, *, send_buffer: int | None = None) -
 
 
 @asynccontextmanager
-async def paper_face(*, send_buffer: int | None = None, **environ: str) -> AsyncIterator[Face]:
-    """A ready paper service that forgets everything at the end."""
+async def paper_face(
+    *, send_buffer: int | None = None, is_ephemeral: bool = True, **environ: str
+) -> AsyncIterator[Face]:
+    """A ready paper service, which forgets everything at the end unless told otherwise."""
     settings = load_settings({"TES_API_TOKEN": TOKEN, "TES_PAPER_SEED": "7", **environ})
-    async with running(settings, is_ephemeral=True) as application:
+    async with running(settings, is_ephemeral=is_ephemeral) as application:
         async with asyncio.timeout(20):
             while not all(service.readiness().is_ready for service in application.services.values()):
                 await asyncio.sleep(0.01)

@@ -1,7 +1,7 @@
 """The running service's note to the command line: where it listens and, when generated, its token.
 
-It lies beside the database, readable by its owner only, so that ``tes trades`` works in a second terminal without
-copying a token. A chosen token is never written.
+It lies beside the database file, or in the data folder when a server has the database, readable by its owner only, so
+that ``tes trades`` works in a second terminal without copying a token. A chosen token is never written.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from app.core.settings import Settings
 
 
+_BESIDE_NO_FILE = Path("data") / "tes.service.json"
+
+
 @dataclass(frozen=True, slots=True)
 class Session:
     """Where a service is. ``token`` is None when the operator chose it."""
@@ -27,12 +30,12 @@ class Session:
 
 
 def session_path(settings: Settings) -> Path | None:
-    """Where the note of a service with these settings lies; None for a database without a file."""
-    _, _, rest = settings.database_url.partition("://")
+    """Where the note of a service with these settings lies; None for a temporary database."""
+    kind, _, rest = settings.database_url.partition("://")
+    if not kind.startswith("sqlite"):
+        return _BESIDE_NO_FILE
     path = rest.removeprefix("/")
-    if not settings.database_url.startswith("sqlite") or path in ("", ":memory:"):
-        return None
-    return Path(f"{path}.service.json")
+    return None if path in ("", ":memory:") else Path(f"{path}.service.json")
 
 
 @contextmanager

@@ -286,7 +286,9 @@ class Settings(AccountKeys):
 
     venue: VenueKind = Field(VenueKind.PAPER, description="paper, testnet or live")
     database_url: Annotated[str, Field(min_length=1)] = Field(
-        "sqlite:///data/tes.db", description="an address like sqlite:///data/tes.db", repr=False
+        "sqlite:///data/tes.db",
+        description="an address like sqlite:///data/tes.db or postgresql://USER:PASSWORD@HOST/DATABASE",
+        repr=False,
     )
     paper_balance: _PositiveAmount = Field(Decimal(10_000), description="an amount in USD above 0")
     paper_prices: Annotated[str, Field(pattern=r"^(synthetic|manual|live|candles:.+)$")] = Field(
@@ -374,7 +376,7 @@ def _masked(name: str, value: Any) -> Any:
     if isinstance(value, Decimal):
         return plain(value)
     if name == "database_url":
-        return re.sub(r"(?<=://)[^/@]*:[^/@]*(?=@)", MASK, value)
+        return re.sub(r"(?<=://)[^/]*:[^/]*(?=@)|(?<=[?&]password=)[^&]*", MASK, value)
     return value.value if isinstance(value, StrEnum) else value
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import apsw
 
 from app.db.sqlite_files import explain, open_connection, prepare_file
-from app.db.urls import parse_database_url
+from app.db.urls import SqliteLocation, parse_database_url
 from app.domain.errors import ConfigurationError, StoreUnavailable
 
 _BUSY_TIMEOUT_MS = 5000
@@ -16,22 +16,28 @@ _BUSY_TIMEOUT_MS = 5000
 def backup(database_url: str, file: Path) -> int:
     """Copy the database into a new ``file`` of mode 0600, check the copy, and return its size in bytes.
 
-    The copy appears under its name only when it is whole. The service may go on writing meanwhile.
+    The copy appears under its name only when it is whole. The service may go on writing meanwhile. A copy of SQLite is
+    a database; one of PostgreSQL is a script for ``psql``, see :mod:`app.db.postgres_backup`.
 
     Raises:
         ConfigurationError: there is no database at the URL, or ``file`` exists already.
         StoreUnavailable: the database can't be read, or the copy can't be written.
     """
-    source_path = parse_database_url(database_url).path
-    if source_path is None or not source_path.exists():
-        raise ConfigurationError(f"TES_DATABASE_URL: there is no database at {source_path or 'a temporary place'}")
+    location = parse_database_url(database_url)
+    if isinstance(location, SqliteLocation) and (location.path is None or not location.path.exists()):
+        raise ConfigurationError(f"TES_DATABASE_URL: there is no database at {location.path or 'a temporary place'}")
     if file.exists():
         raise ConfigurationError(f"backup {file}: the file exists already: name a new one")
     partial = file.with_name(file.name + ".partial")
     partial.unlink(missing_ok=True)
     prepare_file(partial)
     try:
-        _copy(source_path, partial)
+        if not isinstance(location, SqliteLocation):
+            from app.db.postgres_backup import dump
+
+            dump(location, partial)
+        elif location.path is not None:
+            _copy(location.path, partial)
         return partial.rename(file).stat().st_size
     finally:
         partial.unlink(missing_ok=True)

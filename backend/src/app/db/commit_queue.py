@@ -69,6 +69,7 @@ class CommitQueue:
         self._pending = 0
         self._arrived: deque[Job] = deque()
         self._retained: list[Job] = []
+        self._is_in_doubt = False
         self._failed_rounds = 0
         self._failure: str | None = None
         self._lost: str | None = None
@@ -103,6 +104,8 @@ class CommitQueue:
         """
         if self._loop is None or self._is_closing:
             raise StoreUnavailable("the database is not open: nothing can be recorded now")
+        if self._is_in_doubt and not must_land:
+            raise StoreUnavailable(f"an earlier commit is in doubt: {self._failure}")
         if self._pending >= self._capacity * (2 if must_land else 1):
             raise StoreUnavailable(f"{self._pending} records wait for the database already: {self._failure or 'busy'}")
         landing: Landing = self._loop.create_future()
@@ -112,8 +115,10 @@ class CommitQueue:
         return landing
 
     def take(self) -> list[Job]:
-        """The next group: first what must land and did not, then the oldest arrivals."""
+        """The next group: first what must land and did not, then the oldest arrivals; a group in doubt comes alone."""
         group, self._retained = self._retained, []
+        if self._is_in_doubt:
+            return group
         while self._arrived and len(group) < GROUP_LIMIT:
             group.append(self._arrived.popleft())
         return group
@@ -127,6 +132,7 @@ class CommitQueue:
         """The group was committed; each job ended as its outcome says. Returns when to come back."""
         self._failed_rounds = 0
         self._failure = None
+        self._is_in_doubt = False
         for job, outcome in zip(jobs, outcomes, strict=True):
             if job.must_land and isinstance(outcome, TesError):
                 self._lost = f"a record of what happened at the exchange was refused: {outcome}"
@@ -134,16 +140,21 @@ class CommitQueue:
         self._tell(list(zip(jobs, outcomes, strict=True)))
         return 0.0 if self._arrived else None
 
-    def failed(self, jobs: Sequence[Job], reason: str) -> float | None:
-        """Nothing of the group was committed. What must land is retained. Returns when to come back."""
+    def failed(self, jobs: Sequence[Job], reason: str, *, is_in_doubt: bool = False) -> float | None:
+        """Nothing of the group was committed, and what must land is retained. Returns when to come back.
+
+        When nobody knows whether it was, the whole group is retained and comes again, alone and unchanged, until
+        somebody does: an intent must not be told as refused while it may be on record. Later intents are refused.
+        """
         self._failed_rounds += 1
         if self._failure is None:
             _log.error("store.unavailable", reason=reason)
         self._failure = reason
         gives_up = self._is_closing and self._failed_rounds >= CLOSING_ATTEMPTS
-        self._retained = [] if gives_up else [job for job in jobs if job.must_land]
+        self._is_in_doubt = is_in_doubt and not gives_up
+        self._retained = [] if gives_up else [job for job in jobs if job.must_land or is_in_doubt]
         dropped: list[tuple[Job, Outcome]] = [
-            (job, StoreUnavailable(reason)) for job in jobs if gives_up or not job.must_land
+            (job, StoreUnavailable(reason)) for job in jobs if gives_up or not (job.must_land or is_in_doubt)
         ]
         if gives_up and any(job.must_land for job in jobs):
             _log.error("store.records_lost_at_close", count=sum(job.must_land for job in jobs), reason=reason)

@@ -40,9 +40,16 @@ events = Table(
 
 INSERT_EVENT = Statement(insert(events).values({column.name: bindparam(column.name) for column in events.columns}))
 READ_COUNTER = Query(select(counters.c.value).where(counters.c.name == EVENT_COUNTER))
+LOCK_COUNTER = Query(select(counters.c.value).where(counters.c.name == EVENT_COUNTER).with_for_update())
 WRITE_COUNTER = Statement(
     update(counters).where(counters.c.name == EVENT_COUNTER).values({"value": bindparam("value")})
 )
+ADVANCE_COUNTER = Statement(
+    update(counters)
+    .where(counters.c.name == EVENT_COUNTER, counters.c.value == bindparam("before"))
+    .values({"value": bindparam("after")})
+)
+"""Like ``WRITE_COUNTER``, for who only believes to know its value."""
 
 
 def event_parameters(event: Event, seq: int) -> dict[str, object]:

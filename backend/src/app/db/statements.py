@@ -12,13 +12,14 @@ from operator import itemgetter
 from typing import Any, TypeAlias
 
 from sqlalchemy import Delete, Dialect, Insert, Select, Update
-from sqlalchemy.dialects import sqlite
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.compiler import SQLCompiler
 
 from app.db.types import Converter, StoredType
 from app.domain.errors import InvariantBroken
 
 SQLITE: Dialect = sqlite.dialect(paramstyle="qmark")
+POSTGRESQL: Dialect = postgresql.dialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
 
 SqlValue: TypeAlias = Any
 Row: TypeAlias = Mapping[str, Any]

@@ -11,7 +11,7 @@
 
 An encoder refuses what it cannot keep exactly (floats, NaN, naive times) with ``TypeError`` or ``ValueError``. Encoders
 are plain functions, chosen once per statement: a bracket's intent has about 170 values, and they are encoded on the
-event loop.
+event loop. PostgreSQL is given every value as text and reads it as its column's type.
 """
 
 from __future__ import annotations
@@ -70,9 +70,9 @@ class Money(StoredType[Decimal]):
         """Text where the database has no exact decimals."""
         return dialect.type_descriptor(Text() if dialect.name == _SQLITE else Numeric())
 
-    def encoder(self, dialect: Dialect) -> Converter:
-        """Checks on both dialects, plain text on SQLite."""
-        return _money_text if dialect.name == _SQLITE else _checked_money
+    def encoder(self, dialect: Dialect) -> Converter:  # noqa: ARG002 — the same everywhere
+        """Plain text, without exponent."""
+        return _money_text
 
     def decoder(self, dialect: Dialect) -> Converter:  # noqa: ARG002 — the same everywhere
         """The decimal, with the digits that were stored."""
@@ -87,8 +87,8 @@ class UtcDateTime(StoredType[datetime]):
         return dialect.type_descriptor(Integer() if dialect.name == _SQLITE else DateTime(timezone=True))
 
     def encoder(self, dialect: Dialect) -> Converter:
-        """Checks on both dialects, microseconds on SQLite."""
-        return _microseconds if dialect.name == _SQLITE else _checked_moment
+        """Microseconds on SQLite, ISO 8601 with its offset on PostgreSQL."""
+        return _microseconds if dialect.name == _SQLITE else _moment_text
 
     def decoder(self, dialect: Dialect) -> Converter:
         """The moment in UTC."""
@@ -103,8 +103,8 @@ class Flag(StoredType[bool]):
         return dialect.type_descriptor(Integer() if dialect.name == _SQLITE else Boolean())
 
     def encoder(self, dialect: Dialect) -> Converter:
-        """Checks on both dialects, 0 or 1 on SQLite."""
-        return _bit if dialect.name == _SQLITE else _checked_flag
+        """0 or 1 on SQLite, a word on PostgreSQL."""
+        return _bit if dialect.name == _SQLITE else _flag_text
 
     def decoder(self, dialect: Dialect) -> Converter:  # noqa: ARG002 — the same everywhere
         """The flag."""
@@ -174,6 +174,10 @@ def _microseconds(value: Any) -> int:
     return (_checked_moment(value) - _EPOCH) // _MICROSECOND
 
 
+def _moment_text(value: Any) -> str:
+    return _checked_moment(value).isoformat()
+
+
 def _moment(value: int) -> datetime:
     return _EPOCH + timedelta(microseconds=value)
 
@@ -190,6 +194,10 @@ def _checked_flag(value: Any) -> bool:
 
 def _bit(value: Any) -> int:
     return int(_checked_flag(value))
+
+
+def _flag_text(value: Any) -> str:
+    return "true" if _checked_flag(value) else "false"
 
 
 def _json_default(value: Any) -> str:

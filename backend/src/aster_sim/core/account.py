@@ -7,7 +7,8 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from aster_sim.core.numbers import ZERO, commission_half_even, display_half_even, pnl_half_even
-from aster_sim.core.orders import BOTH, EXPIRE_TAKER, LIMIT, LONG, SHORT, Income, MarginChange, Order, Trade
+from aster_sim.core.orders import BOTH, EXPIRE_TAKER, LONG, SHORT, Income, MarginChange, Order, Trade
+from aster_sim.core.resting import RestingSums, Side, binds, side_of
 
 if TYPE_CHECKING:
     from aster_sim.core.strategies import Strategy
@@ -90,6 +91,7 @@ class Account:
     trades: dict[str, list[Trade]] = field(default_factory=dict)
     incomes: list[Income] = field(default_factory=list)
     margin_changes: list[MarginChange] = field(default_factory=list)
+    resting: dict[str, RestingSums] = field(default_factory=dict)
     order_margin: dict[str, Decimal] = field(default_factory=dict)
     strategies: dict[int, Strategy] = field(default_factory=dict)
     countdowns: dict[str, int] = field(default_factory=dict)
@@ -129,13 +131,26 @@ class Account:
 
     def opened(self, order: Order) -> None:
         """Take an order into the indexes."""
+        self.changed(order)
         self.orders[order.order_id] = order
         self.client_ids[order.symbol, order.client_order_id] = order.order_id
         self.open_orders.setdefault(order.symbol, {})[order.order_id] = order
         self.open_client_ids[order.client_order_id] = order
 
+    def changed(self, order: Order) -> None:
+        """Count what an open order has left; to follow each change of its type, quantity, price or execution."""
+        if not binds(order):
+            return
+        sums = self.resting.get(order.symbol)
+        if sums is None:
+            sums = self.resting[order.symbol] = RestingSums()
+        sums.count(order)
+
     def closed(self, order: Order) -> None:
         """Take a final order out of the indexes of open ones; it stays in the history."""
+        sums = self.resting.get(order.symbol)
+        if sums is not None:
+            sums.drop(order)
         orders = self.open_orders.get(order.symbol)
         if orders is not None:
             orders.pop(order.order_id, None)
@@ -156,21 +171,37 @@ class Account:
             return None
         return order if order is not None and order.symbol == symbol else None
 
+    def resting_quantity(self, symbol: str, *, buys: bool) -> Decimal:
+        """What a symbol's limit orders of one direction would open or add if they all filled."""
+        sums = self.resting.get(symbol)
+        return sums.quantity(buys=buys) if sums is not None else ZERO
+
     def margin_of_orders(self, symbol: str, leverage: int) -> Decimal:
         """Initial margin of the symbol's resting limit orders, beyond what closes a position."""
+        sums = self.resting.get(symbol)
+        if sums is None:
+            return ZERO
         total = ZERO
-        closable: dict[tuple[str, bool], Decimal] = {}
-        for order in self.open_orders.get(symbol, {}).values():
-            if order.type != LIMIT or order.closes_only:
-                continue
-            key = (order.position_side, order.buys)
-            free = closable.get(key)
-            if free is None:
-                free = self.closable(order)
-            opening = max(ZERO, order.remaining - free)
-            closable[key] = max(ZERO, free - order.remaining)
-            total += opening * order.price
+        for side, (_, notional) in sums.sides.items():
+            if notional:
+                total += notional - self._closing_notional(symbol, side)
         return total / leverage
+
+    def _closing_notional(self, symbol: str, side: Side) -> Decimal:
+        """The part of a side's limit orders that closes the opposing position; the older orders come first."""
+        position_side, buys = side
+        position = self.positions.get((symbol, position_side))
+        if position is None or not position.amount or (position.amount < ZERO) != buys:
+            return ZERO
+        free, total = abs(position.amount), ZERO
+        for order in self.open_orders.get(symbol, {}).values():
+            if binds(order) and side_of(order) == side:
+                part = min(free, order.remaining)
+                total += part * order.price
+                free -= part
+                if not free:
+                    break
+        return total
 
 
 def commission_on(quote: Decimal, rate: Decimal) -> Decimal:

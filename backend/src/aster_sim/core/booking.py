@@ -94,6 +94,8 @@ class Booker:
         if order.status == FILLED:
             account.closed(order)
             market.book.remove(order)
+        else:
+            account.changed(order)
         if position.amount:
             market.holders.add(account.name)
         elif not account.held(order.symbol):
@@ -101,9 +103,11 @@ class Booker:
         self.refresh_order_margin(account, market)
         market.prices.trade(price, now)
         self._last_moved[order.symbol] = None
-        execution = "CALCULATED" if order.forced else "TRADE"
-        state.emit(account.name, events.account_update(account, [(position, market)], "ORDER", now))
-        state.emit(account.name, events.order_update(order, market, execution, now, trade=trade))
+        state.touched[order.symbol] = None
+        if self._heard(order):
+            execution = "CALCULATED" if order.forced else "TRADE"
+            state.emit(account.name, events.account_update(account, [(position, market)], "ORDER", now))
+            state.emit(account.name, events.order_update(order, market, execution, now, trade=trade))
         state.changes.orders[order.order_id] = order
         state.changes.accounts[account.name] = account
         self.drive(order, order.status)
@@ -162,6 +166,10 @@ class Booker:
         self.tell(order, market, execution or status)
         self.drive(order, status)
 
+    def _heard(self, order: Order) -> bool:
+        """Whether anybody would get a frame about an order; the public hears of the exchange's own ones."""
+        return bool(order.forced) or self._state.followed(order.account)
+
     def drive(self, order: Order, event: str) -> None:
         """Leave the news of a strategy's order for the strategist."""
         if order.strategy is not None:
@@ -173,6 +181,8 @@ class Booker:
         now = state.now_ms()
         order.updated_ms = now
         state.changes.orders[order.order_id] = order
-        state.emit(order.account, events.order_update(order, market, execution, now, shown=shown))
+        state.touched[order.symbol] = None
+        if self._heard(order):
+            state.emit(order.account, events.order_update(order, market, execution, now, shown=shown))
         if execution in _DRIVING:
             self.drive(order, _DRIVING[execution])

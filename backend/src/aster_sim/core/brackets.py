@@ -90,8 +90,11 @@ def bracket_at(table: tuple[Bracket, ...], notional: Decimal) -> Bracket:
 
 
 def max_notional(table: tuple[Bracket, ...], leverage: int) -> Decimal:
-    """The largest position notional that a leverage allows."""
-    return max((row.cap for row in table if row.max_leverage >= leverage), default=ZERO)
+    """The largest position notional that a leverage allows; higher tiers allow less leverage."""
+    for row in reversed(table):
+        if row.max_leverage >= leverage:
+            return row.cap
+    return ZERO
 
 
 def maintenance_margin(table: tuple[Bracket, ...], notional: Decimal) -> Decimal:

@@ -74,6 +74,7 @@ class Engine:
         market.book.remove(order)
         keeps_place = price == order.price and quantity <= order.quantity
         order.quantity, order.price = quantity, price
+        account.changed(order)
         order.amendments += 1
         self._booker.tell(order, market, "AMENDMENT")
         if keeps_place:
@@ -201,6 +202,8 @@ class Engine:
     # -- triggers -------------------------------------------------------------------------------
 
     def _fire_due(self, market: Market) -> None:
+        if market.triggers.empty:
+            return
         prices = market.prices
         for working_type, price in ((MARK_PRICE, prices.mark), (CONTRACT_PRICE, prices.last)):
             due = market.triggers.due(working_type, price)
@@ -234,6 +237,7 @@ class Engine:
             order.time_in_force = "GTC"
         if order.closes_only:
             self._cut_to_position(account, order)
+        account.changed(order)
         order.status = NEW
         self._booker.tell(order, market, "NEW")
         if not margin_suffices(state, account, market, order):

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 REQUESTS_KEPT = 500_000
-SECRET_PARAMS = frozenset({"signature"})
+SECRET_PARAMS = ("signature",)
 
 
-@dataclass(slots=True)
-class RequestRecord:
+class RequestRecord(msgspec.Struct):
     """One request: when it arrived, who sent it, what it asked, what came of it.
 
     ``outcome`` is ``executed``, ``refused``, ``fault`` (a fault answered, and nothing was executed) or
@@ -32,12 +32,12 @@ class RequestRecord:
     delivered: bool = True
     code: int | None = None
     msg: str = ""
-    order_ids: list[int] = field(default_factory=list)
+    order_ids: list[int] = []
     fault: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """The record as the control API shows it."""
-        return {name: getattr(self, name) for name in self.__slots__}
+        return {name: getattr(self, name) for name in self.__struct_fields__}
 
 
 class Ledger:
@@ -57,7 +57,9 @@ class Ledger:
     ) -> RequestRecord:
         """Note a request before anything is done with it; signatures are left out."""
         self._sequence += 1
-        shown = {name: value for name, value in params.items() if name not in SECRET_PARAMS}
+        shown = dict(params)
+        for name in SECRET_PARAMS:
+            shown.pop(name, None)
         record = RequestRecord(
             sequence=self._sequence,
             time_us=time_us,

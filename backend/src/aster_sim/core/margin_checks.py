@@ -49,8 +49,6 @@ def within_leverage_cap(account: Account, market: Market, order: Order) -> bool:
     exposure = opening
     if position.amount and (position.amount > ZERO) == order.buys:
         exposure += abs(position.amount)
-    for other in account.open_orders.get(order.symbol, {}).values():
-        if other.type == LIMIT and not other.closes_only and other.side == order.side:
-            exposure += other.remaining
+    exposure += account.resting_quantity(order.symbol, buys=order.buys)
     leverage = account.leverage_of(order.symbol, market.max_leverage)
     return exposure * market.prices.mark <= max_notional(market.brackets, leverage)

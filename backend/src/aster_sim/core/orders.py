@@ -1,9 +1,13 @@
-"""Orders: what was asked for, and what has become of it."""
+"""Orders: what was asked for, and what has become of it.
+
+These are made for every order and fill, and msgspec makes its structs several times faster than dataclasses.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from decimal import Decimal
+
+import msgspec
 
 from aster_sim.core.numbers import ZERO, display_half_even
 
@@ -29,8 +33,7 @@ LIMIT_PRICED_TYPES = frozenset({LIMIT, STOP, TAKE_PROFIT})
 TRIGGERS_INTO_LIMIT = frozenset({STOP, TAKE_PROFIT})
 
 
-@dataclass(frozen=True, slots=True)
-class OrderRequest:
+class OrderRequest(msgspec.Struct, frozen=True):
     """A well-formed order as a client asked for it; quantity and prices are zero where not sent."""
 
     symbol: str
@@ -52,8 +55,7 @@ class OrderRequest:
     stp_mode: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class StrategyTag:
+class StrategyTag(msgspec.Struct, frozen=True):
     """Which strategy an order belongs to, as which of its sub-orders."""
 
     strategy_id: int
@@ -61,8 +63,7 @@ class StrategyTag:
     kind: str
 
 
-@dataclass(slots=True)
-class Order:
+class Order(msgspec.Struct):
     """One order of one account; ``type`` changes when a conditional order triggers, ``orig_type`` never.
 
     ``quantity`` is the whole quantity, executed part included (zero for closePosition until it triggers);
@@ -141,8 +142,7 @@ class Order:
         return display_half_even(self.cum_quote / self.executed, max(5, price_decimals + 2))
 
 
-@dataclass(frozen=True, slots=True)
-class Trade:
+class Trade(msgspec.Struct, frozen=True):
     """One fill of one account's order; money in the margin asset, time in milliseconds."""
 
     trade_id: int
@@ -163,8 +163,7 @@ class Trade:
     wallet_after: Decimal
 
 
-@dataclass(frozen=True, slots=True)
-class Income:
+class Income(msgspec.Struct, frozen=True):
     """One row of the account's money history: what moved the wallet, by how much."""
 
     tran_id: int
@@ -178,8 +177,7 @@ class Income:
     trade_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class MarginChange:
+class MarginChange(msgspec.Struct, frozen=True):
     """Margin that a client moved into (1) or out of (2) an isolated position."""
 
     account: str

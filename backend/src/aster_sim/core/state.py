@@ -99,9 +99,17 @@ class Changes:
         return any(getattr(self, name) for name in self.__slots__)
 
 
+def _everybody(_account: str) -> bool:
+    return True
+
+
 @dataclass(slots=True)
 class State:
-    """Everything mutable in the venue's core; ``now_us`` is the injected clock, microseconds since 1970."""
+    """Everything mutable in the venue's core; ``now_us`` is the injected clock, microseconds since 1970.
+
+    ``followed`` tells whether anybody listens to an account's user stream: frames of orders and fills that nobody
+    would get are not built. ``touched`` are the symbols whose orders changed since somebody last asked.
+    """
 
     now_us: Callable[[], int]
     catalogue: Catalogue
@@ -111,6 +119,8 @@ class State:
     accounts: dict[str, Account] = field(default_factory=dict)
     counters: Counters = field(default_factory=Counters)
     events: list[UserEvent] = field(default_factory=list)
+    followed: Callable[[str], bool] = _everybody
+    touched: dict[str, None] = field(default_factory=dict)
     changes: Changes = field(default_factory=Changes)
     fills: int = 0
     strategy_news: deque[tuple[StrategyTag, str, str]] = field(default_factory=deque)

@@ -44,6 +44,11 @@ class TriggerIndex:
         rising = fires_rising(order.type, order.side)
         return (order.stop_price if rising else -order.stop_price, order.order_id)
 
+    @property
+    def empty(self) -> bool:
+        """Whether nothing waits."""
+        return not (self._trailing or any(self._rising.values()) or any(self._falling.values()))
+
     def add(self, order: Order) -> None:
         """Start waiting."""
         if order.type == TRAILING:

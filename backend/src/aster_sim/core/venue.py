@@ -274,6 +274,13 @@ class Venue:
         taken, self.state.events = self.state.events, []
         return taken
 
+    def take_touched(self) -> list[str]:
+        """The symbols whose orders changed since the last call, in that order."""
+        if not self.state.touched:
+            return []
+        taken, self.state.touched = list(self.state.touched), {}
+        return taken
+
     def take_changes(self) -> Changes:
         """The changed entities since the last call."""
         taken, self.state.changes = self.state.changes, Changes()
@@ -382,11 +389,13 @@ class Venue:
         old = (order.quantity, order.price)
         market.book.remove(order)
         order.price, order.quantity = price, order.executed
+        account.changed(order)
         self.booker.refresh_order_margin(account, market)
         order.quantity = quantity
         affordable = margin_suffices(self.state, account, market, order)
         takes = order.time_in_force == "GTX" and crosses(market, order)
         order.quantity, order.price = old
+        account.changed(order)
         market.book.add(order, keep_place=True)
         self.booker.refresh_order_margin(account, market)
         if takes:

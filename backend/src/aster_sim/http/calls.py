@@ -8,6 +8,8 @@ from enum import Enum
 from typing import Any
 from urllib.parse import parse_qsl
 
+import msgspec
+
 from aster_sim.core import errors
 from aster_sim.core.account import Account
 from aster_sim.core.intake import int_param, required
@@ -26,8 +28,7 @@ class Security(Enum):
     SIGNED = "signed"
 
 
-@dataclass(slots=True)
-class Call:
+class Call(msgspec.Struct):
     """A parsed and, where needed, authenticated call. ``v3`` tells its family."""
 
     runtime: Runtime

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import msgspec
 from aiohttp import web
 
 from aster_sim.core import errors
@@ -45,8 +45,7 @@ def all_routes() -> dict[tuple[str, str], tuple[Route, bool]]:
     return table
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
+class Arrival(msgspec.Struct, frozen=True):
     """A REST call as it came in; ``body`` and ``query`` are the raw text that signatures cover."""
 
     method: str
@@ -107,7 +106,8 @@ class Dispatcher:
             raise errors.NOT_SIMULATED.error(what=f"{arrival.method} {arrival.path}")
         route, v3 = found
         params = parse_params(arrival.query, arrival.body)
-        used = runtime.limits.spend_weight(arrival.ip, route.weight(params), runtime.clock.now_us())
+        now_us = runtime.clock.now_us()
+        used = runtime.limits.spend_weight(arrival.ip, route.weight(params), now_us)
         headers[WEIGHT_HEADER] = str(used)
         api_key = None if v3 else arrival.api_key
         v3 = v3 or (api_key is None and "signer" in params)  # ccxt signs the v1 family the v3 way too
@@ -115,16 +115,16 @@ class Dispatcher:
         record: RequestRecord | None = None
         if route.ledgered:
             origin = "v3" if v3 else "v1"
-            now_us = runtime.clock.now_us()
             record = runtime.venue.ledger.open(now_us, claimed, origin, arrival.method, arrival.path, params)
         return route, Call(runtime, arrival.method, arrival.path, params, v3, record=record), claimed
 
     def _act(self, route: Route, call: Call, arrival: Arrival, headers: dict[str, str]) -> Any:
         """Authenticate, do it, make it durable; the payload.  Raises VenueError."""
-        record = call.record
+        record, now_us = call.record, self._runtime.clock.now_us()
         try:
-            self._authenticate(route, call, arrival)
-            self._count_orders(route, call, headers)
+            self._authenticate(route, call, arrival, now_us)
+            if route.places:
+                self._count_orders(call, headers, now_us)
             payload = route.handler(call)
         except VenueError as refusal:
             if record is not None:
@@ -149,7 +149,7 @@ class Dispatcher:
             answer = json_response(refusal.body(), refusal.status, headers)
         return await self._after(faults, call.record, answer)
 
-    def _authenticate(self, route: Route, call: Call, arrival: Arrival) -> None:
+    def _authenticate(self, route: Route, call: Call, arrival: Arrival, now_us: int) -> None:
         runtime, query, body = self._runtime, arrival.query, arrival.body
         if route.security is Security.NONE or (route.security is Security.MARKET and call.v3):
             return
@@ -158,7 +158,7 @@ class Dispatcher:
             call.account_name = runtime.auth.verify_v3(
                 joined.encode("latin-1"),
                 call.params,
-                runtime.clock.now_us(),
+                now_us,
                 guarded=route.guarded,
                 lasting=call.method != "GET",
             )
@@ -166,14 +166,12 @@ class Dispatcher:
             call.account_name = runtime.auth.verify_key(arrival.api_key).account
         else:
             call.account_name = runtime.auth.verify_v1(
-                (query + body).encode("latin-1"), call.params, arrival.api_key, runtime.clock.now_us() // 1000
+                (query + body).encode("latin-1"), call.params, arrival.api_key, now_us // 1000
             )
 
-    def _count_orders(self, route: Route, call: Call, headers: dict[str, str]) -> None:
-        if not route.places:
-            return
+    def _count_orders(self, call: Call, headers: dict[str, str], now_us: int) -> None:
         orders = batch_size(call.params) if call.path.endswith("/batchOrders") else 1
-        minute, burst = self._runtime.limits.spend_orders(call.account_name, orders, self._runtime.clock.now_us())
+        minute, burst = self._runtime.limits.spend_orders(call.account_name, orders, now_us)
         headers[ORDERS_MINUTE_HEADER], headers[ORDERS_BURST_HEADER] = str(minute), str(burst)
 
     async def _before(self, faults: RequestFaults, record: RequestRecord | None, ip: str) -> web.Response | None:

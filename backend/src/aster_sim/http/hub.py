@@ -147,6 +147,11 @@ class Hub:
         """Whether anybody listens to a stream."""
         return stream in self._streams
 
+    def user_followed(self, account: str) -> bool:
+        """Whether anybody listens to an account's user stream."""
+        entry = self._keys.get(account)
+        return entry is not None and entry.key in self._streams
+
     def followed(self) -> list[str]:
         """The streams that somebody listens to."""
         return list(self._streams)

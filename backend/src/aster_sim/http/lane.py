@@ -62,6 +62,8 @@ class Lane(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._ip = "local"
         self._waiting = b""
+        self._raw_head = b""
+        self._head: _Head | None = None
         self._paused = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -103,7 +105,7 @@ class Lane(asyncio.Protocol):
                 if len(self._waiting) > MAX_REQUEST:
                     self._hand_over()
                 return
-            head = _parsed(self._waiting[:end])
+            head = self._read_head(self._waiting[:end])
             if head is None or not self._runtime.faults.idle:
                 self._hand_over()
                 return
@@ -113,6 +115,12 @@ class Lane(asyncio.Protocol):
             body = self._waiting[end + len(_HEAD_END) : whole].decode("latin-1")
             self._waiting = self._waiting[whole:]
             self._answer(self._transport, head, body)
+
+    def _read_head(self, raw: bytes) -> _Head | None:
+        """Parse a head; clients often send the same one again, all but the body."""
+        if raw != self._raw_head:
+            self._raw_head, self._head = raw, _parsed(raw)
+        return self._head
 
     def _answer(self, transport: asyncio.Transport, head: _Head, body: str) -> None:
         reply = self._dispatcher.answer(Arrival(head.method, head.path, head.query, body, self._ip, head.api_key))

@@ -92,7 +92,7 @@ class MarketStreams:
         self._publish_print(market, printed)
         self._publish_book(market)
 
-    def executed(self, trades: list[Trade], events: list[UserEvent]) -> None:
+    def executed(self, trades: list[Trade], touched: list[str], events: list[UserEvent]) -> None:
         """Clients traded: print their trades, show new best prices, tell of liquidations."""
         markets = self._runtime.venue.state.markets
         for trade in public_trades(trades):
@@ -100,8 +100,7 @@ class MarketStreams:
             self._publish_print(market, self._runtime.tape.executed(market, trade))
         if not self._runtime.hub.crowded:
             return
-        touched = [event.payload["o"]["s"] for event in events if event.payload["e"] == "ORDER_TRADE_UPDATE"]
-        for symbol in dict.fromkeys(touched):
+        for symbol in touched:
             self._publish_book(markets[symbol])
         for event in events:
             self._publish_liquidation(event.payload)

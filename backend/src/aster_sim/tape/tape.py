@@ -14,6 +14,8 @@ from decimal import Decimal
 from itertools import islice
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from aster_sim.core.market import Market
 from aster_sim.core.orders import Trade
 from aster_sim.tape.bars import DAY_MS, INTERVALS, MINUTE_MS, Bar, earlier, flat, gathered, next_opened, opened
@@ -30,8 +32,7 @@ _LOT_NOTIONAL = Decimal(5_000)
 _SPREAD = (20, 200)
 
 
-@dataclass(frozen=True, slots=True)
-class Print:
+class Print(msgspec.Struct, frozen=True):
     """One public trade, in ticks and steps; ``buyer_is_maker`` when the taker sold."""
 
     trade_id: int

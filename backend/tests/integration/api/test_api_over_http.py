@@ -1,8 +1,9 @@
-"""The HTTP face, to the letter of the contract's section 6, on a real server and the paper venue."""
+"""The HTTP face, to the letter of the contract's section 6, on a real server, the paper venue and each database."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator
 from decimal import Decimal
@@ -12,14 +13,20 @@ import pytest
 import pytest_asyncio
 
 from support.faces import AUTHORIZED, TOKEN, Face, decision, paper_face
+from support.postgres import KINDS, MIGRATED
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def _module_face() -> AsyncIterator[Face]:
-    async with paper_face(TES_RISK_COOLDOWN_SECONDS="0") as running:
-        yield running
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=KINDS)
+async def _module_face(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Face]:
+    environ = {"TES_RISK_COOLDOWN_SECONDS": "0"}
+    if request.param == "postgresql":
+        environ["TES_DATABASE_URL"] = request.getfixturevalue("postgres").new_database(MIGRATED)
+    # where the paper venue of a service with a server keeps its state
+    with contextlib.chdir(tmp_path_factory.mktemp("work")):
+        async with paper_face(is_ephemeral=request.param == "sqlite", **environ) as running:
+            yield running
 
 
 @pytest_asyncio.fixture(loop_scope="module")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
 from decimal import Decimal
 
 from aster_venue import Market
@@ -14,6 +15,7 @@ from app.core.randomness import SystemRandomness
 from app.domain.reports import (
     Accepted,
     AccountUpdate,
+    BookTicker,
     MarkPrice,
     OrderRequest,
     OrderType,
@@ -26,7 +28,7 @@ from app.domain.reports import (
 )
 from app.integrations.aster.aiohttp_transport import AiohttpStreamConnector
 from app.integrations.aster.client import AsterClient
-from app.integrations.aster.market_stream import MarketStream
+from app.integrations.aster.market_stream import Followed, MarketStream
 from app.integrations.aster.streams import UserStream
 
 OpenClient = Callable[[str], Awaitable[AsterClient]]
@@ -138,23 +140,65 @@ async def test_listen_key_is_shared_and_renewed(open_client: OpenClient) -> None
         await client.renew_listen_key()
 
 
-async def test_mark_prices_arrive_for_named_symbols_and_for_all(market: Market) -> None:
-    connector = AiohttpStreamConnector(market.venue.ws_url)
-    for symbols in (["BTCUSDT"], None):
-        marks: dict[str, MarkPrice] = {}
-        arrived = asyncio.Event()
+@dataclass
+class Board:
+    """Takes prices, and says when one has come."""
 
-        def note(mark: MarkPrice, marks: dict[str, MarkPrice] = marks, arrived: asyncio.Event = arrived) -> None:
-            marks[mark.symbol] = mark
-            if "BTCUSDT" in marks:
-                arrived.set()
+    marks: dict[str, MarkPrice] = field(default_factory=dict)
+    quotes: dict[str, BookTicker] = field(default_factory=dict)
+    news: asyncio.Event = field(default_factory=asyncio.Event)
 
-        stream = MarketStream(connector, SystemClock(), SystemRandomness(), note, symbols)
-        task = asyncio.create_task(stream.run())
-        await asyncio.wait_for(arrived.wait(), 10)
+    def on_mark(self, mark: MarkPrice) -> None:
+        self.marks[mark.symbol] = mark
+        self.news.set()
+
+    def on_quote(self, quote: BookTicker) -> None:
+        self.quotes[quote.symbol] = quote
+        self.news.set()
+
+    def on_gap(self) -> None:
+        """Nothing to forget."""
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(10):
+            while not condition():
+                self.news.clear()
+                await self.news.wait()
+
+
+@asynccontextmanager
+async def prices_of(market: Market, board: Board, symbols: list[str] | None) -> AsyncIterator[Followed]:
+    connector, followed = AiohttpStreamConnector(market.venue.ws_url), Followed()
+    stream = MarketStream(connector, SystemClock(), SystemRandomness(), board, followed, symbols)
+    task = asyncio.create_task(stream.run())
+    try:
+        yield followed
+    finally:
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
-        assert marks["BTCUSDT"].mark_price == 96_000
-        assert (set(marks) == {"BTCUSDT"}) == (symbols is not None)
-    await connector.close()
+        await connector.close()
+
+
+async def test_mark_prices_arrive_for_named_symbols_and_for_all(market: Market) -> None:
+    for symbols in (["BTCUSDT"], None):
+        board = Board()
+        async with prices_of(market, board, symbols):
+            await board.until(lambda board=board: "BTCUSDT" in board.marks)  # type: ignore[misc]
+        assert board.marks["BTCUSDT"].mark_price == 96_000
+        assert (set(board.marks) == {"BTCUSDT"}) == (symbols is not None)
+
+
+async def test_best_prices_arrive_for_what_is_followed_later_on(market: Market) -> None:
+    board = Board()
+    async with prices_of(market, board, None) as followed:
+        await board.until(lambda: "BTCUSDT" in board.marks)
+        followed.add("BTCUSDT")
+        price = 96_000
+        while "BTCUSDT" not in board.quotes:  # the subscription is under way: only a change after it is told
+            price += 10
+            await market.price("BTCUSDT", str(price))
+            with suppress(TimeoutError):
+                await asyncio.wait_for(board.until(lambda: "BTCUSDT" in board.quotes), 0.2)
+        await board.until(lambda: abs(board.quotes["BTCUSDT"].ask_price - price) < 10)
+        assert board.quotes["BTCUSDT"].bid_price < board.quotes["BTCUSDT"].ask_price

@@ -17,6 +17,8 @@ from typing import Any
 
 import pytest
 
+from support.postgres import MIGRATED, PostgresServer
+
 TES = str(Path(sys.executable).with_name("tes"))
 EXAMPLE = Path(__file__).parents[4] / "examples" / "decision.json"
 PATIENCE_S = 40
@@ -304,6 +306,33 @@ def test_db_upgrade_creates_the_database(tmp_path: Path) -> None:
     assert tes(tmp_path, "db", "upgrade").returncode == 0
     assert stat.S_IMODE((tmp_path / "data" / "tes.db").stat().st_mode) == 0o600
     assert tes(tmp_path, "db", "upgrade").returncode == 0
+
+
+def test_db_commands_work_on_a_server_and_show_no_password(postgres: PostgresServer, tmp_path: Path) -> None:
+    url = postgres.new_database().replace("postgres@", "postgres:hidden@")
+    for _ in range(2):
+        upgraded = tes(tmp_path, "db", "upgrade", TES_DATABASE_URL=url.replace("postgresql:", "postgresql+asyncpg:"))
+        assert upgraded.returncode == 0, upgraded.stderr
+    copied = tes(tmp_path, "db", "backup", "copy.sql", TES_DATABASE_URL=url)
+    assert copied.returncode == 0, copied.stderr
+    assert "CREATE TABLE trades" in (tmp_path / "copy.sql").read_text(encoding="utf-8")
+    gone = tes(tmp_path, "db", "upgrade", TES_DATABASE_URL="postgresql://tes:hidden@127.0.0.1:1/tes")
+    one_sentence(gone, 1, "127.0.0.1:1/tes", "check that the server runs")
+    assert "hidden" not in upgraded.stdout + copied.stdout + gone.stderr
+
+
+def test_run_leaves_its_note_and_its_venue_in_the_data_folder_when_the_database_is_on_a_server(
+    postgres: PostgresServer, tmp_path: Path
+) -> None:
+    url = postgres.new_database(MIGRATED)
+    submit = ("run", "--paper", "--submit", str(EXAMPLE), "--port", "0")
+    with background(tmp_path, *submit, TES_DATABASE_URL=url) as process:
+        line_with(process, "API token")
+        trades = json.loads(tes(tmp_path, "trades", "--json", TES_DATABASE_URL=url).stdout)["items"]
+        assert {trade["status"] for trade in trades} == {"open"}
+    with background(tmp_path, "serve", "--port", "0", TES_DATABASE_URL=url) as process:
+        line_with(process, "API token")
+        assert "no differences" in tes(tmp_path, "reconcile", TES_DATABASE_URL=url).stdout
 
 
 def test_sim_prints_addresses_and_credentials_as_one_line(tmp_path: Path) -> None:

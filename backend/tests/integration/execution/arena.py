@@ -113,8 +113,11 @@ class Arena:
 
 
 @asynccontextmanager
-async def arena(database: Path, **config: Any) -> AsyncIterator[Arena]:
-    """A venue with manual prices and one account, and settings that lead to it; ``config`` as in ``VenueConfig``."""
+async def arena(database: Path | str, **config: Any) -> AsyncIterator[Arena]:
+    """A venue with manual prices and one account, and settings that lead to it; ``config`` as in ``VenueConfig``.
+
+    ``database`` is a file, or the URL of a database.
+    """
     config = {"seed": 3, **config}
     venue = await start_venue(
         VenueConfig(prices="manual", accounts=[AccountSpec("default", Decimal(100_000))], **config)
@@ -122,7 +125,7 @@ async def arena(database: Path, **config: Any) -> AsyncIterator[Arena]:
     keys = venue.accounts[0]
     environment = {
         "TES_VENUE": "testnet",
-        "TES_DATABASE_URL": f"sqlite:///{database}",
+        "TES_DATABASE_URL": database if isinstance(database, str) else f"sqlite:///{database}",
         "TES_API_TOKEN": "arena-token-0123456789",
         "TES_ASTER_REST_URL": venue.rest_url,
         "TES_ASTER_WS_URL": venue.ws_url,

@@ -1,13 +1,22 @@
-"""From a decision to a protected position, and out again."""
+"""From a decision to a protected position, and out again, on each kind of database."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from decimal import Decimal
 
-from arena import BTC, ETH, Arena, buy, decide, sell, settled, stored, until_true
+import pytest
+from arena import BTC, ETH, Arena, arena, buy, decide, sell, settled, stored, until_true
 
 from app.schemas.result import AssetStatus, ResultStatus
+
+
+@pytest.fixture
+async def stage(database_url: str) -> AsyncIterator[Arena]:
+    """The arena on each kind of database."""
+    async with arena(database_url) as running:
+        yield running
 
 
 async def test_long_and_short_end_protected_and_the_venue_agrees(stage: Arena) -> None:

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-import pytest
-from arena import BTC, ETH, Arena, buy, decide, sell
+import asyncio
+from decimal import Decimal
 
+import pytest
+from arena import BTC, ETH, Arena, buy, decide, sell, settled, until
+
+from app.bootstrap import Application
 from app.schemas.result import AssetResult, AssetStatus
+from app.services.execution.service import ExecutionService
+
+ENTRY = {"method": "POST", "path": "/order", "params": {"type": "MARKET"}}
 
 
 def refusal(result: AssetResult) -> tuple[AssetStatus, str | None]:
@@ -68,3 +75,97 @@ async def test_a_cross_position_is_backed_by_the_whole_account(stage: Arena) -> 
     """P6: the same stop is none too late here."""
     async with stage.application() as application:
         assert (await decide(application.service("default"), buy(leverage=25, sl_price=91_000))).success
+
+
+async def test_two_entries_in_flight_do_not_spend_the_same_margin(stage: Arena) -> None:
+    """Z4: each would fit by itself, and only the first one is sent."""
+    async with stage.application() as application:
+        service = application.service("default")
+        await stage.levers.fault({"type": "delay_before", "seconds": 0.3}, **ENTRY)
+        answers = await asyncio.gather(
+            decide(service, buy(allocation_usd=600_000, sl_price=95_500)),
+            decide(service, sell(ETH, allocation_usd=600_000)),
+        )
+        results = {answer.results[0].status: answer.results[0] for answer in answers}
+        assert set(results) == {AssetStatus.PROTECTED, AssetStatus.REJECTED}
+        refused = results[AssetStatus.REJECTED]
+        assert refusal(refused) == (AssetStatus.REJECTED, "insufficient_margin")
+        assert "spoken for by entries on their way" in message(refused)
+        assert len(await stage.levers.orders(type="MARKET")) == 1
+
+
+async def test_the_margin_of_an_entry_that_was_refused_is_free_again(stage: Arena) -> None:
+    """Z4."""
+    async with stage.application() as application:
+        service = application.service("default")
+        await stage.levers.fault({"type": "error", "status": 400, "code": -2010, "msg": "New order rejected."}, **ENTRY)
+        wish = buy(allocation_usd=600_000, sl_price=95_500)
+        assert (await decide(service, wish)).results[0].status is AssetStatus.FAILED
+        assert (await decide(service, wish)).success
+
+
+async def test_what_a_person_at_the_exchange_took_is_not_available(stage: Arena) -> None:
+    """Z4: the account at hand is void once somebody else has changed it."""
+    async with stage.application() as application:
+        service = application.service("default")
+        assert (await decide(service, buy(allocation_usd=300_000, sl_price=95_500))).success
+        await stage.levers.by_hand(symbol=ETH, side="BUY", quantity="200")
+        await until(lambda: any(row.asset == ETH for row in service.positions().items))
+        result = (await decide(service, buy("SOLUSDT", allocation_usd=400_000, tp_price=None, sl_price=None))).results[
+            0
+        ]
+        assert refusal(result) == (AssetStatus.REJECTED, "insufficient_margin")
+
+
+READS = ("/ticker/bookTicker", "/accountWithJoinMargin", "/leverageBracket", "/commissionRate", "/leverage")
+
+
+async def in_play(service: ExecutionService, application: Application) -> None:
+    """Trade bitcoin once, and wait until an entry on it would find everything at hand."""
+    first = await decide(service, buy())
+    await decide(service, {"asset": BTC, "action": "close_position"})
+    await settled(application, first.results[0].trade_id)
+    market = service._market
+    await until(lambda: market.prices.quote_at_hand(BTC) is not None and market.margin.at_hand(Decimal(200)))
+
+
+async def test_an_entry_on_an_asset_in_play_reads_nothing_before_it_is_sent(stage: Arena) -> None:
+    """With every read failing it is entered all the same; an asset that is not in play is not."""
+    async with stage.application() as application:
+        service = application.service("default")
+        await in_play(service, application)
+        for path in READS:
+            await stage.levers.fault({"type": "error", "status": 400, "code": -1102, "msg": "No."}, count=0, path=path)
+        assert (await decide(service, buy())).success
+        cold = (await decide(service, sell(ETH))).results[0]
+        assert refusal(cold) == (AssetStatus.REJECTED, "exchange_unavailable")
+
+
+async def test_best_prices_are_read_when_the_stream_is_silent(stage: Arena) -> None:
+    """C7: what the stream no longer vouches for is not believed."""
+    async with stage.application() as application:
+        service = application.service("default")
+        await in_play(service, application)
+        await stage.levers.fault({"type": "silence_market", "seconds": 60})
+        await until(lambda: service._market.prices.quote_at_hand(BTC) is None)
+        no = {"type": "error", "status": 400, "code": -1102, "msg": "No."}
+        await stage.levers.fault(no, path="/ticker/bookTicker")
+        refused = (await decide(service, buy())).results[0]
+        assert refusal(refused) == (AssetStatus.REJECTED, "exchange_unavailable")
+        assert "best prices" in message(refused)
+        assert (await decide(service, buy())).success
+
+
+async def test_an_entry_from_which_the_streams_price_moved_away_is_refused_without_a_read(stage: Arena) -> None:
+    """C7."""
+    async with stage.application() as application:
+        service = application.service("default")
+        await in_play(service, application)
+        prices = service._market.prices
+        mark = prices.last_mark(BTC)
+        assert mark is not None
+        await stage.levers.price(BTC, "97500")
+        await until(lambda: (quote := prices.quote_at_hand(BTC)) is not None and quote.ask_price > 97_000)
+        prices.on_mark(mark)
+        refused = (await decide(service, buy())).results[0]
+        assert refusal(refused) == (AssetStatus.REJECTED, "price_deviation")

@@ -1,4 +1,4 @@
-"""A real database file for each test, and the words that the tests share."""
+"""Real databases for each test, and the words that the tests share."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from app.db.executors import ThreadExecutor
+from app.db.opening import make_database
+from app.db.port import Database
 from app.db.sqlite import SqliteDatabase
 from app.domain.events import Event, EventType
 
@@ -24,8 +26,17 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-async def database(path: Path) -> AsyncIterator[SqliteDatabase]:
-    """A started database with the executor of production."""
+async def database(database_url: str) -> AsyncIterator[Database]:
+    """A started database of each kind, with the executor of production."""
+    database = make_database(database_url, ThreadExecutor())
+    await database.start()
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+async def sqlite(path: Path) -> AsyncIterator[SqliteDatabase]:
+    """A started SQLite database that does not wait long for locks."""
     database = SqliteDatabase(f"sqlite:///{path}", ThreadExecutor(), busy_timeout_ms=20)
     await database.start()
     yield database

@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from sqlalchemy import bindparam, insert
 
 from app.db.executors import ThreadExecutor
-from app.db.port import Unit, Write
-from app.db.sqlite import SqliteDatabase
+from app.db.opening import make_database
+from app.db.port import Database, Unit, Write
 from app.db.statements import Statement
 from app.domain.events import Event, EventType
 from app.models import flags
@@ -29,7 +29,7 @@ def unit(key: str) -> Unit:
     return Unit((Write(ADD, {"key": key, "value": key}),), events)
 
 
-async def write_forever(database: SqliteDatabase, worker: int) -> None:
+async def write_forever(database: Database, worker: int) -> None:
     """Acknowledge each unit on the standard output, unbuffered."""
     number = 0
     while True:
@@ -44,7 +44,7 @@ async def write_forever(database: SqliteDatabase, worker: int) -> None:
 
 async def main() -> None:
     """Eight writers at once."""
-    database = SqliteDatabase(sys.argv[1], ThreadExecutor())
+    database = make_database(sys.argv[1], ThreadExecutor())
     await database.start()
     os.write(1, b"ready\n")
     await asyncio.gather(*(write_forever(database, worker) for worker in range(8)))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import stat
+import subprocess
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -12,11 +14,15 @@ import pytest
 from app.db.backup import backup
 from app.db.executors import ThreadExecutor
 from app.db.port import Unit
+from app.db.postgres import PostgresDatabase
 from app.db.sqlite import SqliteDatabase
 from app.domain.errors import ConfigurationError, StoreUnavailable
 from app.domain.events import Event
+from app.repositories.decisions import DecisionRepository
 from app.repositories.events import EventRepository
+from support.postgres import MIGRATED, PostgresServer
 
+START = datetime(2026, 11, 22, tzinfo=UTC)
 MakeEvent = Callable[..., Event]
 
 
@@ -25,14 +31,14 @@ def names_in(folder: Path) -> set[str]:
 
 
 async def test_a_backup_of_a_database_in_use_holds_everything_committed(
-    database: SqliteDatabase, path: Path, tmp_path: Path, make_event: MakeEvent
+    sqlite: SqliteDatabase, path: Path, tmp_path: Path, make_event: MakeEvent
 ) -> None:
     """The service goes on writing; what was acknowledged before is in the copy, without gaps."""
     for _ in range(50):
-        await database.commit(Unit((), (make_event(),)))
+        await sqlite.commit(Unit((), (make_event(),)))
     copying = asyncio.create_task(asyncio.to_thread(backup, f"sqlite:///{path}", tmp_path / "copy.db"))
     while not copying.done():
-        await database.commit(Unit((), (make_event(),)))
+        await sqlite.commit(Unit((), (make_event(),)))
     assert await copying == (tmp_path / "copy.db").stat().st_size
     assert stat.S_IMODE((tmp_path / "copy.db").stat().st_mode) == 0o600
     assert names_in(tmp_path) == {"tes.db", "tes.db-wal", "tes.db-shm", "copy.db"}
@@ -45,7 +51,7 @@ async def test_a_backup_of_a_database_in_use_holds_everything_committed(
     await copy.close()
 
 
-async def test_a_backup_never_replaces_a_file(database: SqliteDatabase, path: Path, tmp_path: Path) -> None:
+async def test_a_backup_never_replaces_a_file(sqlite: SqliteDatabase, path: Path, tmp_path: Path) -> None:
     """Yesterday's backup stays."""
     (tmp_path / "copy.db").write_text("yesterday")
     with pytest.raises(ConfigurationError, match="exists already"):
@@ -62,3 +68,43 @@ def test_there_must_be_a_database(path: Path, tmp_path: Path) -> None:
         backup(f"sqlite:///{path}", tmp_path / "copy.db")
     assert not (tmp_path / "copy.db").exists()
     assert not (tmp_path / "copy.db.partial").exists()
+
+
+async def test_a_backup_of_postgresql_is_a_script_that_restores_it(
+    postgres: PostgresServer, tmp_path: Path, make_event: MakeEvent
+) -> None:
+    """Made while the service writes; the copy goes on where the original was."""
+    database = PostgresDatabase(postgres.new_database(MIGRATED), ThreadExecutor())
+    await database.start()
+    for number in range(50):
+        await database.commit(Unit((), (make_event(text=f"tab\t back\\slash newline\n {number} ü"),)))
+    decisions = DecisionRepository(database)
+    await decisions.accept("first", "default", "hash", {}, START, ())
+    file = tmp_path / "copy.sql"
+    copying = asyncio.create_task(asyncio.to_thread(backup, database._location.url, file))
+    while not copying.done():
+        await database.commit(Unit((), (make_event(),)))
+    assert await copying == file.stat().st_size
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    original = await EventRepository(database).after(0, 100_000)
+    await database.close()
+
+    restored = postgres.new_database()
+    psql = [postgres.program("psql"), "--set", "ON_ERROR_STOP=1", "--quiet", "--file", str(file), restored]
+    await asyncio.to_thread(subprocess.run, psql, check=True, timeout=60)
+    copy = PostgresDatabase(restored, ThreadExecutor())
+    await copy.start()
+    log = await EventRepository(copy).after(0, 100_000)
+    assert len(log) >= 50
+    assert log == original[: len(log)]
+    (recorded,) = await DecisionRepository(copy).accept("second", "default", "hash", {}, START, [make_event()])
+    assert recorded.seq == len(log) + 1
+    assert [found.decision_id for found in (await DecisionRepository(copy).page(10)).items] == ["second", "first"]
+    await copy.close()
+
+
+def test_an_empty_server_database_is_no_backup(postgres: PostgresServer, tmp_path: Path) -> None:
+    """As with a misspelt file."""
+    with pytest.raises(ConfigurationError, match="is empty"):
+        backup(postgres.new_database(), tmp_path / "copy.sql")
+    assert names_in(tmp_path) == set()

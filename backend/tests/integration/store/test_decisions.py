@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from app.db.sqlite import SqliteDatabase
+from app.db.port import Database
 from app.domain.errors import StoreConflict
 from app.domain.events import Event, EventType
 from app.repositories.decisions import DecisionRepository, StoredDecision
@@ -40,7 +40,7 @@ async def accept(repository: DecisionRepository, decision_id: str, account_id: s
     await repository.accept(decision_id, account_id, "hash", BODY, NOW, ())
 
 
-async def test_a_decision_is_found_as_it_came(database: SqliteDatabase, make_event: MakeEvent) -> None:
+async def test_a_decision_is_found_as_it_came(database: Database, make_event: MakeEvent) -> None:
     """The body comes back to the last digit, and the event is in the log with it."""
     repository = DecisionRepository(database)
     await repository.accept("d-1", "default", "hash", BODY, NOW, [make_event(EventType.DECISION_RECEIVED)])
@@ -57,7 +57,7 @@ async def test_a_decision_is_found_as_it_came(database: SqliteDatabase, make_eve
     assert await repository.find("d-2") is None
 
 
-async def test_of_many_at_once_one_is_accepted(database: SqliteDatabase, make_event: MakeEvent) -> None:
+async def test_of_many_at_once_one_is_accepted(database: Database, make_event: MakeEvent) -> None:
     """The same decision in parallel: one execution (C5)."""
     repository = DecisionRepository(database)
     landings = [repository.accept("d-1", "default", "hash", BODY, NOW, [make_event()]) for _ in range(10)]
@@ -66,7 +66,7 @@ async def test_of_many_at_once_one_is_accepted(database: SqliteDatabase, make_ev
     assert await EventRepository(database).last_seq() == 1
 
 
-async def test_the_id_is_used_once_whichever_account_it_is_for(database: SqliteDatabase) -> None:
+async def test_the_id_is_used_once_whichever_account_it_is_for(database: Database) -> None:
     """Two accounts can't share an id: the same id with another body is refused."""
     repository = DecisionRepository(database)
     await accept(repository, "d-1")
@@ -75,7 +75,7 @@ async def test_the_id_is_used_once_whichever_account_it_is_for(database: SqliteD
 
 
 async def test_a_completed_decision_carries_its_result_and_can_be_corrected(
-    database: SqliteDatabase, make_event: MakeEvent
+    database: Database, make_event: MakeEvent
 ) -> None:
     """A fill that turns up later changes the result (U10)."""
     repository = DecisionRepository(database)
@@ -90,14 +90,14 @@ async def test_a_completed_decision_carries_its_result_and_can_be_corrected(
         assert (found.status, found.result, found.completed_at) == (ResultStatus.EXECUTED, ended, NOW)
 
 
-async def test_a_decision_that_is_not_there_can_not_be_completed(database: SqliteDatabase) -> None:
+async def test_a_decision_that_is_not_there_can_not_be_completed(database: Database) -> None:
     """That would be a result of nothing."""
     repository = DecisionRepository(database)
     with pytest.raises(StoreConflict):
         await repository.complete("default", "d-1", ResultStatus.EXECUTED, result("d-1"), NOW, ())
 
 
-async def test_unfinished_are_those_without_an_end_oldest_first(database: SqliteDatabase) -> None:
+async def test_unfinished_are_those_without_an_end_oldest_first(database: Database) -> None:
     """What a restart has to look after."""
     repository = DecisionRepository(database)
     for decision_id in ("d-1", "d-2", "d-3"):
@@ -107,7 +107,7 @@ async def test_unfinished_are_those_without_an_end_oldest_first(database: Sqlite
     assert [stored.decision_id for stored in await repository.unfinished("default")] == ["d-1", "d-3"]
 
 
-async def test_pages_are_newest_first_and_stay_put_while_the_list_grows(database: SqliteDatabase) -> None:
+async def test_pages_are_newest_first_and_stay_put_while_the_list_grows(database: Database) -> None:
     """New decisions between two pages shift nothing."""
     repository = DecisionRepository(database)
     for number in range(5):

@@ -46,36 +46,36 @@ async def until_healthy(database: SqliteDatabase) -> None:
 
 
 async def test_a_full_disk_refuses_intents_and_keeps_records_in_order(
-    database: SqliteDatabase, make_event: MakeEvent
+    sqlite: SqliteDatabase, make_event: MakeEvent
 ) -> None:
     """What happened lands once there is space, before everything that came later."""
-    limit_pages(database, 1)
-    records = [database.enqueue(Unit((), (make_event(text=LARGE),), must_land=True)) for _ in range(3)]
+    limit_pages(sqlite, 1)
+    records = [sqlite.enqueue(Unit((), (make_event(text=LARGE),), must_land=True)) for _ in range(3)]
     with pytest.raises(StoreUnavailable, match=r"full: free some space"):
-        await database.commit(Unit((), (make_event(text=LARGE),)))
-    assert "full" in str(database.health.reason)
+        await sqlite.commit(Unit((), (make_event(text=LARGE),)))
+    assert "full" in str(sqlite.health.reason)
     assert not any(record.done() for record in records)
-    assert await EventRepository(database).last_seq() == 0
+    assert await EventRepository(sqlite).last_seq() == 0
 
-    late = database.enqueue(Unit((), (make_event(),), must_land=True))
-    limit_pages(database, 1_000_000)
+    late = sqlite.enqueue(Unit((), (make_event(),), must_land=True))
+    limit_pages(sqlite, 1_000_000)
     assert [recorded.seq for record in [*records, late] for recorded in await record] == [1, 2, 3, 4]
-    assert database.health.is_healthy
-    log = await EventRepository(database).after(0, 10)
+    assert sqlite.health.is_healthy
+    log = await EventRepository(sqlite).after(0, 10)
     assert [recorded.event.id for recorded in log] == ["event-1", "event-2", "event-3", "event-5"]
 
 
 async def test_a_lock_held_elsewhere_is_named_and_health_returns_without_traffic(
-    database: SqliteDatabase, path: Path, make_event: MakeEvent
+    sqlite: SqliteDatabase, path: Path, make_event: MakeEvent
 ) -> None:
     """With nothing left to write, a probe finds out that the lock is gone."""
     with locked(path):
         with pytest.raises(StoreUnavailable, match="another program holds the file locked"):
-            await database.commit(Unit((), (make_event(),)))
-        assert str(path) in str(database.health.reason)
-        assert await EventRepository(database).last_seq() == 0  # reading goes on
-    await asyncio.wait_for(until_healthy(database), 10)
-    assert [recorded.seq for recorded in await database.commit(Unit((), (make_event(),)))] == [1]
+            await sqlite.commit(Unit((), (make_event(),)))
+        assert str(path) in str(sqlite.health.reason)
+        assert await EventRepository(sqlite).last_seq() == 0  # reading goes on
+    await asyncio.wait_for(until_healthy(sqlite), 10)
+    assert [recorded.seq for recorded in await sqlite.commit(Unit((), (make_event(),)))] == [1]
 
 
 async def test_closing_a_database_that_takes_nothing_ends(path: Path, make_event: MakeEvent) -> None:
@@ -90,7 +90,7 @@ async def test_closing_a_database_that_takes_nothing_ends(path: Path, make_event
 
 
 async def test_a_bug_in_the_writer_leaves_nobody_hanging(
-    database: SqliteDatabase, make_event: MakeEvent, monkeypatch: pytest.MonkeyPatch
+    sqlite: SqliteDatabase, make_event: MakeEvent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The writer thread survives, intents are refused, records wait for a better try."""
 
@@ -99,12 +99,12 @@ async def test_a_bug_in_the_writer_leaves_nobody_hanging(
 
     with monkeypatch.context() as patch:
         patch.setattr(SqliteWriter, "commit", explode)
-        record = database.enqueue(Unit((), (make_event(),), must_land=True))
+        record = sqlite.enqueue(Unit((), (make_event(),), must_land=True))
         with pytest.raises(StoreUnavailable, match="internal error: RuntimeError: a bug"):
-            await database.commit(Unit((), (make_event(),)))
-        assert not database.health.is_healthy
+            await sqlite.commit(Unit((), (make_event(),)))
+        assert not sqlite.health.is_healthy
     assert [recorded.seq for recorded in await record] == [1]
-    assert database.health.is_healthy
+    assert sqlite.health.is_healthy
 
 
 class VirtualClock:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 from app.db.executors import ThreadExecutor
-from app.db.sqlite import SqliteDatabase
+from app.db.opening import make_database
 from app.domain.events import Event, EventType
 from app.repositories.events import EventRepository
 from app.repositories.flags import FlagRepository
@@ -14,10 +13,9 @@ from app.repositories.flags import FlagRepository
 MakeEvent = Callable[..., Event]
 
 
-async def test_a_halt_survives_a_restart_and_is_lifted_once(path: Path, make_event: MakeEvent) -> None:
+async def test_a_halt_survives_a_restart_and_is_lifted_once(database_url: str, make_event: MakeEvent) -> None:
     """Raised, replaced, found again by the next process, lowered; each with its event."""
-    url = f"sqlite:///{path}"
-    first = SqliteDatabase(url, ThreadExecutor())
+    first = make_database(database_url, ThreadExecutor())
     await first.start()
     flags = FlagRepository(first)
     assert await flags.get("halt") is None
@@ -25,7 +23,7 @@ async def test_a_halt_survives_a_restart_and_is_lifted_once(path: Path, make_eve
     flags.raise_flag("halt", {"reason": "worse storm"}, [make_event(EventType.HALTED)])
     await first.close()
 
-    second = SqliteDatabase(url, ThreadExecutor())
+    second = make_database(database_url, ThreadExecutor())
     await second.start()
     flags = FlagRepository(second)
     assert await flags.get("halt") == {"reason": "worse storm"}

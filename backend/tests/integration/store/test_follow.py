@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from app.db.port import Unit
-from app.db.sqlite import SqliteDatabase
+from app.db.port import Database, Unit
 from app.domain.events import Event, EventType
 from app.events.dispatcher import EventDispatcher
 from app.repositories.events import EventRepository
@@ -24,9 +23,7 @@ async def follow(dispatcher: EventDispatcher, after: int, until: int, types: set
         return found
 
 
-async def test_followers_who_join_at_any_time_see_every_event_once(
-    database: SqliteDatabase, make_event: MakeEvent
-) -> None:
+async def test_followers_who_join_at_any_time_see_every_event_once(database: Database, make_event: MakeEvent) -> None:
     """Replay and live meet without a gap and without a repetition."""
     dispatcher = EventDispatcher(EventRepository(database))
     database.follow(dispatcher.publish)
@@ -45,7 +42,7 @@ async def test_followers_who_join_at_any_time_see_every_event_once(
     assert await asyncio.wait_for(alerts, 30) == list(range(10, total + 1, 10))
 
 
-async def test_a_follower_after_a_restart_resumes_where_it_was(database: SqliteDatabase, make_event: MakeEvent) -> None:
+async def test_a_follower_after_a_restart_resumes_where_it_was(database: Database, make_event: MakeEvent) -> None:
     """The dispatcher is new and has published nothing; the log remembers."""
     for _ in range(5):
         await database.commit(Unit((), (make_event(),)))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import apsw
+import psycopg
 import pytest
 from sqlalchemy.schema import CreateIndex, CreateTable
 
@@ -18,9 +19,10 @@ from app.db.executors import ThreadExecutor
 from app.db.migrate import upgrade
 from app.db.migrations import HEAD
 from app.db.sqlite import SqliteDatabase
-from app.db.statements import SQLITE
+from app.db.statements import POSTGRESQL, SQLITE
 from app.domain.errors import ConfigurationError, StoreUnavailable
 from app.models import metadata
+from support.postgres import PostgresServer
 
 
 async def open_and_close(path: Path) -> None:
@@ -40,10 +42,10 @@ async def test_a_new_database_is_private_and_its_folder_is_made(tmp_path: Path) 
     await database.close()
 
 
-async def test_durability_is_not_negotiable(database: SqliteDatabase) -> None:
+async def test_durability_is_not_negotiable(sqlite: SqliteDatabase) -> None:
     """WAL with a sync at each commit, and foreign keys enforced."""
-    assert database._writer is not None
-    connection = database._writer._connection
+    assert sqlite._writer is not None
+    connection = sqlite._writer._connection
     assert connection.pragma("journal_mode") == "wal"
     assert connection.pragma("synchronous") == 2
     assert connection.pragma("foreign_keys") == 1
@@ -225,3 +227,33 @@ def test_an_up_to_date_database_opens_without_alembic(path: Path) -> None:
         [sys.executable, "-c", program, f"sqlite:///{path}"], capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stdout.strip() == "[]"
+
+
+def postgres_structure(url: str) -> dict[str, Any]:
+    """Everything that a server's catalogue says about our tables."""
+    queries = {
+        "columns": "SELECT table_name, column_name, data_type, is_nullable, column_default LIKE 'nextval(%'"
+        " FROM information_schema.columns WHERE table_schema = 'public' AND table_name <> 'alembic_version'"
+        " ORDER BY 1, 2",
+        "indexes": "SELECT indexdef FROM pg_indexes WHERE schemaname = 'public' AND tablename <> 'alembic_version'"
+        " ORDER BY 1",
+        "constraints": "SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint"
+        " WHERE connamespace = 'public'::regnamespace AND contype <> 'n'"
+        " AND conrelid <> to_regclass('alembic_version') ORDER BY 1, 2",
+    }
+    with psycopg.connect(url) as connection:
+        return {name: connection.execute(query).fetchall() for name, query in queries.items()}
+
+
+def test_migrations_build_the_same_tables_on_postgresql(postgres: PostgresServer) -> None:
+    """The one set of migrations is right for both databases."""
+    made, migrated = postgres.new_database(), postgres.new_database()
+    assert upgrade(migrated) == HEAD
+    assert upgrade(migrated) == HEAD
+    with psycopg.connect(made) as connection:
+        connection.execute("CREATE TABLE alembic_version (version_num text)")
+        for table in metadata.sorted_tables:
+            connection.execute(str(CreateTable(table).compile(dialect=POSTGRESQL)))
+            for index in table.indexes:
+                connection.execute(str(CreateIndex(index).compile(dialect=POSTGRESQL)))
+    assert postgres_structure(migrated) == postgres_structure(made)

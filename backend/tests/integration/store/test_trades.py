@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 
-from app.db.port import Unit
-from app.db.sqlite import SqliteDatabase
+from app.db.port import Database, Unit
 from app.domain.errors import ErrorCode, InvariantBroken, Refusal, StoreConflict
 from app.domain.events import Event, EventType
 from app.domain.ids import ClientOrderId, OrderRole
@@ -140,7 +139,7 @@ def lived(before: Trade) -> Trade:
     )
 
 
-async def test_an_intent_is_read_back_as_it_was(database: SqliteDatabase, make_event: MakeEvent) -> None:
+async def test_an_intent_is_read_back_as_it_was(database: Database, make_event: MakeEvent) -> None:
     """The trade and all its planned orders are one unit with its events."""
     repository = TradeRepository(database)
     await repository.record_intent(trade(), [make_event(EventType.ORDER_PLACED)])
@@ -149,7 +148,7 @@ async def test_an_intent_is_read_back_as_it_was(database: SqliteDatabase, make_e
     assert await repository.get("1" * 20) is None
 
 
-async def test_a_known_trade_is_no_new_intent(database: SqliteDatabase, make_event: MakeEvent) -> None:
+async def test_a_known_trade_is_no_new_intent(database: Database, make_event: MakeEvent) -> None:
     """Nothing of the second one is kept, its event neither."""
     repository = TradeRepository(database)
     await repository.record_intent(trade(), ())
@@ -159,7 +158,7 @@ async def test_a_known_trade_is_no_new_intent(database: SqliteDatabase, make_eve
     assert await EventRepository(database).last_seq() == 0
 
 
-async def test_every_change_of_a_trade_is_recorded(database: SqliteDatabase) -> None:
+async def test_every_change_of_a_trade_is_recorded(database: Database) -> None:
     """Changed, new and vanished parts, each field of each."""
     repository = TradeRepository(database)
     await repository.record_intent(trade(), ())
@@ -170,14 +169,14 @@ async def test_every_change_of_a_trade_is_recorded(database: SqliteDatabase) -> 
     assert [str(part.quantity) for part in found.fills] == ["0.004", "0.004"]
 
 
-async def test_a_trade_can_be_recorded_whole(database: SqliteDatabase) -> None:
+async def test_a_trade_can_be_recorded_whole(database: Database) -> None:
     """One that was found on the exchange has no state before."""
     repository = TradeRepository(database)
     await repository.record_progress(None, lived(trade()), ())
     assert await repository.get("0" * 20) == lived(trade())
 
 
-async def test_a_fill_is_completed_but_never_counted_twice(database: SqliteDatabase) -> None:
+async def test_a_fill_is_completed_but_never_counted_twice(database: Database) -> None:
     """The stream's fill gains its fee from REST; a venue that starts anew may give its id to another trade's (W4)."""
     repository = TradeRepository(database)
     first = trade(fills=(fill(7, commission=Decimal(0)),))
@@ -229,7 +228,7 @@ def test_a_trade_never_becomes_another_one_or_loses_an_order(after: Trade) -> No
         TradeRepository(Recorder()).record_progress(trade(), after, ())  # type: ignore[arg-type]
 
 
-async def test_progress_of_an_unrecorded_trade_is_a_conflict(database: SqliteDatabase, make_event: MakeEvent) -> None:
+async def test_progress_of_an_unrecorded_trade_is_a_conflict(database: Database, make_event: MakeEvent) -> None:
     """Its events are not kept, and health says that a record was lost."""
     repository = TradeRepository(database)
     with pytest.raises(StoreConflict):
@@ -238,7 +237,7 @@ async def test_progress_of_an_unrecorded_trade_is_a_conflict(database: SqliteDat
     assert not database.health.is_healthy
 
 
-async def test_open_trades_are_those_of_the_account_that_have_not_ended(database: SqliteDatabase) -> None:
+async def test_open_trades_are_those_of_the_account_that_have_not_ended(database: Database) -> None:
     """What recovery has to look after, whole and oldest first."""
     repository = TradeRepository(database)
     for number, status in enumerate(TradeStatus):
@@ -249,7 +248,7 @@ async def test_open_trades_are_those_of_the_account_that_have_not_ended(database
     assert found[3] == trade("3".zfill(20), status=TradeStatus.OPEN)
 
 
-async def test_pages_filter_and_follow(database: SqliteDatabase) -> None:
+async def test_pages_filter_and_follow(database: Database) -> None:
     """By status, by several, by asset; newest first; parts belong to their trade."""
     repository = TradeRepository(database)
     for number in range(6):
@@ -273,7 +272,7 @@ async def test_pages_filter_and_follow(database: SqliteDatabase) -> None:
     assert await ids(asset="SOLUSDT") == [[]]
 
 
-async def test_orders_are_listed_by_when_they_were_recorded(database: SqliteDatabase) -> None:
+async def test_orders_are_listed_by_when_they_were_recorded(database: Database) -> None:
     """A later attempt of an old trade is newer than a new trade's first."""
     repository = TradeRepository(database)
     old, new = trade("0" * 20), trade("1" * 20, "ETHUSDT")
@@ -292,7 +291,7 @@ async def test_orders_are_listed_by_when_they_were_recorded(database: SqliteData
     assert len((await repository.orders_page(asset="ETHUSDT")).items) == 2
 
 
-async def test_last_activity_is_the_later_of_executed_entry_and_exit(database: SqliteDatabase) -> None:
+async def test_last_activity_is_the_later_of_executed_entry_and_exit(database: Database) -> None:
     """The cooldown counts from it; an entry that was never executed does not count (contract, section 9)."""
     repository = TradeRepository(database)
 
@@ -311,14 +310,14 @@ async def test_last_activity_is_the_later_of_executed_entry_and_exit(database: S
     assert await repository.last_activity("default") == {"BTCUSDT": at(9), "ETHUSDT": at(20)}
 
 
-async def test_events_can_be_recorded_alone(database: SqliteDatabase, make_event: MakeEvent) -> None:
+async def test_events_can_be_recorded_alone(database: Database, make_event: MakeEvent) -> None:
     """Such as the loss of the stream."""
     event = make_event(EventType.STREAM_LOST)
     (recorded,) = await TradeRepository(database).record_events([event])
     assert (recorded.seq, recorded.event) == (1, event)
 
 
-async def test_records_of_many_trades_land_in_the_order_they_were_given(database: SqliteDatabase) -> None:
+async def test_records_of_many_trades_land_in_the_order_they_were_given(database: Database) -> None:
     """Nobody awaits progress: the next state may follow at once."""
     repository = TradeRepository(database)
     intents = [trade(f"{number:020}") for number in range(50)]

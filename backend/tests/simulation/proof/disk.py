@@ -13,13 +13,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-import apsw
-
 from app.db.commit_queue import Job, Outcome
 from app.db.executors import Round
+from app.db.grouped import GroupNotCommitted
 from app.db.migrate import upgrade
 from app.db.sqlite import SqliteDatabase
-from app.db.sqlite_writer import SqliteWriter
 from proof.loop import VirtualLoop
 from proof.trace import Trace
 
@@ -48,7 +46,7 @@ class Disk:
         self.path = folder / "run.db"
         template = folder / "template.db"
         if not template.exists():
-            upgrade(f"sqlite:///{template}")
+            upgrade(f"sqlite:///{template}")  # once for many runs: Alembic takes longer than a run
         for old in folder.glob("run.db*"):
             old.unlink()
         shutil.copyfile(template, self.path)
@@ -65,9 +63,9 @@ class Disk:
     def may_fail(self) -> None:
         """Raise what a disk raises on a bad day, at times."""
         if self.failure and self._dice.random() < self.failure:
-            kind = self._dice.choice((apsw.FullError, apsw.BusyError, apsw.IOError))
-            self.trace.note("commit failed", kind.__name__)
-            raise kind(f"a bad day ({kind.__name__})")
+            kind = self._dice.choice(("the disk is full", "the file is locked", "the disk answers with errors"))
+            self.trace.note("commit failed", kind)
+            raise GroupNotCommitted(f"a bad day: {kind}")
 
 
 class DiskDatabase(SqliteDatabase):
@@ -77,46 +75,25 @@ class DiskDatabase(SqliteDatabase):
         super().__init__(disk.url, VirtualExecutor(disk), busy_timeout_ms=0)
         self._disk = disk
         self._on_commit = on_commit
-        self._raw: SqliteWriter | None = None
-
-    def _open(self) -> None:
-        super()._open()
-        assert self._writer is not None
-        self._raw = self._writer
-        self._writer = _MoodyWriter(self._raw, self._disk, self._on_commit)  # type: ignore[assignment]
 
     def drop(self) -> None:
         """Let go of the file without a last word: what is committed stays, everything else is lost."""
         if self._reader is not None:
             self._reader.close(True)
-        if self._raw is not None:
-            self._raw._connection.close(True)
+        if self._writer is not None:
+            self._writer._connection.close(True)
+        self._reader = self._writer = None
 
-
-class _MoodyWriter:
-    """The writer, on a disk with moods."""
-
-    def __init__(self, writer: SqliteWriter, disk: Disk, on_commit: Callable[[], None]) -> None:
-        self._writer = writer
-        self._disk = disk
-        self._on_commit = on_commit
-
-    def commit(self, jobs: Sequence[Job]) -> list[Outcome]:
-        """Commit, or fail before anything was written."""
+    def _commit(self, jobs: Sequence[Job]) -> Sequence[Outcome]:
         self._disk.may_fail()
-        outcomes = self._writer.commit(jobs)
+        outcomes = super()._commit(jobs)
         self._disk.trace.note("commit", str(len(jobs)))
         self._on_commit()
         return outcomes
 
-    def probe(self) -> None:
-        """Probe."""
+    def _probe(self) -> None:
         self._disk.may_fail()
-        self._writer.probe()
-
-    def close(self) -> None:
-        """Close."""
-        self._writer.close()
+        super()._probe()
 
 
 class VirtualExecutor:

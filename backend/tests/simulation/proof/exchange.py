@@ -26,7 +26,7 @@ from aster_sim.http.answers import fault_response
 from aster_sim.http.dispatch import Arrival, Dispatcher
 from aster_sim.http.hub import Hub
 from aster_sim.http.limits import LimitRules, Limits
-from aster_sim.http.market_streams import publish_marks
+from aster_sim.http.market_streams import MarketStreams, publish_marks
 from aster_sim.http.outages import Outages
 from aster_sim.runtime import Runtime
 from aster_sim.tape.tape import Tape
@@ -86,6 +86,8 @@ class Exchange:
         for spec in accounts:
             self.venue.open_account(spec.name, spec.balance)
         self.runtime.settle()
+        streams = MarketStreams(self.runtime)
+        self.venue.price_listener, self.runtime.market_listener = streams.price_moved, streams
         self._dispatcher = Dispatcher(self.runtime)
         self._outages = Outages(self.runtime)
         self._trace = trace

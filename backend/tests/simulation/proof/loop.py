@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import heapq
 import random
+import sys
+import warnings
 from collections import deque
 from collections.abc import Callable, Coroutine
 from contextvars import Context, ContextVar, copy_context
@@ -223,18 +226,23 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         ]
 
     def close(self) -> None:
-        """Forget everything. Only call it when nothing matters any more: now buried tasks are torn down."""
+        """Forget everything. Only call it when nothing matters any more: now buried tasks are torn down, loudly."""
         self._is_closed = True
         self._ready.clear()
         self._timers.clear()
         asyncio._set_running_loop(self)  # what is torn down may still ask which loop it is in
+        hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
         try:
-            for task in (*self._graves, *asyncio.all_tasks(self)):
-                task._log_destroy_pending = False  # type: ignore[attr-defined]
-                with contextlib.suppress(BaseException):
-                    task.get_coro().close()  # type: ignore[union-attr]
-            self._graves.clear()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                for task in (*self._graves, *asyncio.all_tasks(self)):
+                    task._log_destroy_pending = False  # type: ignore[attr-defined]
+                    with contextlib.suppress(BaseException):
+                        task.get_coro().close()  # type: ignore[union-attr]
+                self._graves.clear()
+                gc.collect()
         finally:
+            sys.unraisablehook = hook
             asyncio._set_running_loop(None)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Callable
 from contextvars import Context
 from typing import TYPE_CHECKING
 
@@ -46,6 +47,7 @@ class Process(Owner):
 
     def __init__(self, host: Host, settings: Settings, number: int, dice: random.Random, fuse: Fuse | None) -> None:
         super().__init__()
+        self.on_death: Callable[[Process], None] = lambda _: None
         self.number = number
         self.application: Application | None = None
         self.has_stopped = False
@@ -93,6 +95,7 @@ class Process(Owner):
             return
         super().die()
         host = self._host
+        self.on_death(self)
         host.trace.note("crash", f"process {self.number} after {self.steps} steps ({self.fuse.what if self.fuse else ''})")
         host.loop.bury(self)
         for database in self._databases:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -22,6 +23,7 @@ from aster_sim.credentials import AccountCredentials, AccountSpec
 from aster_sim.http import people
 from aster_sim.http.ledger_view import ledger_body
 from proof.disk import Disk
+from proof.coverage import watch
 from proof.engine import Died, Engine, Ordered, inside
 from proof.exchange import CHAIN_ID, Exchange, dice_for
 from proof.loop import VirtualLoop
@@ -91,12 +93,16 @@ class Stage:
 
     def perform(self) -> Run:
         """Do it, from the first price to the last look."""
+        gc.disable()  # when an object is freed must not depend on what ran before
+        watch(self.trace)
         try:
             return self.loop.run(self._perform())
         finally:
             if self._process is not None:
                 self._process.die()
+            watch(None)
             self.loop.close()
+            gc.enable()
 
     # --- from beginning to end --------------------------------------------------------------------------------------
 
@@ -141,6 +147,7 @@ class Stage:
         for happening in self.world.happenings:
             await asyncio.sleep(happening.at - self.loop.time())
             self.trace.note("world", f"{happening.what} {dict(happening.details)}")
+            self.trace.reach(f"world:{happening.what}")
             with contextlib.suppress(VenueError, people.ControlError):
                 getattr(self, f"_do_{happening.what}")(**happening.details)
         await asyncio.sleep(self.world.storm_s - self.loop.time())
@@ -253,10 +260,26 @@ class Stage:
             life = Life(self._numbers, self.loop.time())
             self._lives.append(life)
             self._process = Process(self.host, self._settings, self._numbers, dice_for(self.world.seed, f"p{self._numbers}"), fuse)
+            self._process.on_death = self._on_death
             await asyncio.wait([self._process.ended])
             life.ended = self.loop.time()
             self._process = None
             await asyncio.sleep(self._pause_s)
+
+    def _on_death(self, process: Process) -> None:
+        """Note in the middle of what it died."""
+        reach = self.trace.reach
+        reach(f"crash:fuse {process.fuse.what if process.fuse else 'end'}")
+        if process.fuse is None:
+            return
+        if self._lives[-1].ready_at is None:
+            reach("crash:recovering")
+        for account in self.world.accounts:
+            service = process.application.service(account) if process.application is not None else None
+            for trade in service._active_trades() if service is not None else ():
+                reach(f"crash:trade {trade.status.value}")
+                for order in trade.orders:
+                    reach(f"crash:{order.role.value} {order.state.value}")
 
     async def _watch(self) -> None:
         """Note when a process became able to act."""

@@ -15,14 +15,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import parse_qs, unquote
 
+import msgspec
+
 from app.domain.ids import parse_client_order_id
 from app.integrations.aster.transport import Response, StreamLost, TransportNotSent, TransportOutcomeUnknown
+from aster_sim.http.commands import run_command
 from aster_sim.http.hub import Subscriber
 from proof.exchange import Exchange, Reply
 from proof.loop import Owner, VirtualLoop
 from proof.trace import Trace
 
 HTML = b"<html><head><title>502 Bad Gateway</title></head><body>nginx</body></html>"
+_ENCODE = msgspec.json.Encoder().encode
 _RESET_S = 0.02
 _DEAD_PEER_S = 22.0
 """How long the real connector's heartbeat needs to notice a peer that is gone."""
@@ -325,6 +329,18 @@ class Socket:
             self._news.clear()
             await self._news.wait()
         return self._arrived.popleft()
+
+    async def send(self, text: str) -> None:
+        """Say something to the venue."""
+        if self._ended is not None:
+            raise StreamLost(self._ended)
+        wire = self._wire
+        wire.loop.call_later(wire.latency(), self._told, text, context=wire.loop.outside)
+
+    def _told(self, text: str) -> None:
+        if self in self._wire.sockets and not self._wire.weather.is_cut:
+            reply = run_command(self._wire.exchange.runtime, self._subscriber, text)
+            self._subscriber.send(_ENCODE(reply))
 
     async def close(self) -> None:
         """Hang up."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from alembic import context
 
-context.configure(dialect_name=context.config.get_main_option("dialect"), literal_binds=True)
+# the transaction is the executor's: all of the script, or nothing
+context.configure(dialect_name=context.config.get_main_option("dialect"), literal_binds=True, transactional_ddl=False)
 with context.begin_transaction():
     context.run_migrations()

@@ -133,14 +133,14 @@ class AccountCalls:
         priority = Priority.QUERY if symbol is not None else Priority.RECONCILIATION
         return await self._gateway.read(endpoints.POSITIONS, _symbol_form(symbol), _positions, priority=priority)
 
-    async def account(self) -> AccountReport:
+    async def account(self, priority: Priority = Priority.QUERY) -> AccountReport:
         """The account's totals. Asks the older path where the renamed one does not exist (fact sheet, section 10.4)."""
         try:
-            return await self._gateway.read(endpoints.ACCOUNT, "", _account)
+            return await self._gateway.read(endpoints.ACCOUNT, "", _account, priority=priority)
         except (Unavailable, RefusedByExchange) as error:
             if error.http_status != 404:
                 raise
-        return await self._gateway.read(endpoints.ACCOUNT_BEFORE_RENAME, "", _account)
+        return await self._gateway.read(endpoints.ACCOUNT_BEFORE_RENAME, "", _account, priority=priority)
 
     async def leverage_brackets(self, symbol: str | None = None) -> dict[str, tuple[LeverageBracket, ...]]:
         """Leverage tiers by symbol, each from the smallest notional up."""

@@ -142,6 +142,13 @@ class AiohttpStreamConnection:
             if message.type is WSMsgType.ERROR:
                 raise StreamLost(f"the stream broke ({type(self._socket.exception()).__name__})")
 
+    async def send(self, text: str) -> None:
+        """Send a text frame. Raises :class:`StreamLost` at the end."""
+        try:
+            await self._socket.send_str(text)
+        except (aiohttp.ClientError, OSError) as error:
+            raise StreamLost(f"the stream broke ({type(error).__name__})") from None
+
     async def close(self) -> None:
         """Close the socket."""
         await self._socket.close()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 import structlog
 
@@ -9,6 +11,7 @@ from app.domain.money import ZERO, decimal_from_text
 from app.domain.reports import (
     AccountConfigUpdate,
     AccountUpdate,
+    BookTicker,
     FillReport,
     MarginCall,
     MarkPrice,
@@ -31,7 +34,9 @@ AccountEvent = OrderUpdate | AccountUpdate | AccountConfigUpdate | MarginCall | 
 _RAW_LENGTH = 4096
 _decode_user = msgspec.json.Decoder(wire.UserFrame).decode
 _decode_combined = msgspec.json.Decoder(wire.CombinedFrame).decode
-_decode_mark = msgspec.json.Decoder(wire.MarkPrice).decode
+_decode_price: Callable[[bytes], wire.MarkPrice | wire.StreamTicker] = msgspec.json.Decoder(
+    wire.MarkPrice | wire.StreamTicker
+).decode
 _decode_rows = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
@@ -152,8 +157,8 @@ def _config_update(frame: wire.UserFrame) -> AccountConfigUpdate:
     )
 
 
-def mark_prices(text: str) -> list[MarkPrice]:
-    """The mark prices in a frame of a combined stream; none when it is an answer to a subscription.
+def market_prices(text: str) -> list[MarkPrice | BookTicker]:
+    """The prices in a frame of a combined stream; none when it is an answer to a subscription.
 
     A row that can't be understood is left out: a symbol that is not trading yet must not hide the others' prices.
 
@@ -164,13 +169,14 @@ def mark_prices(text: str) -> list[MarkPrice]:
     if not data:
         return []
     rows = [bytes(row) for row in _decode_rows(data)] if data[:1] == b"[" else [data]
-    marks = []
+    prices: list[MarkPrice | BookTicker] = []
     for row in rows:
         try:
-            marks.append(_mark_price(_decode_mark(row)))
+            price = _decode_price(row)
+            prices.append(_mark_price(price) if isinstance(price, wire.MarkPrice) else _book_ticker(price))
         except (ValueError, OverflowError) as error:
-            _log.debug("aster.mark_price_unreadable", reason=type(error).__name__)
-    return marks
+            _log.debug("aster.price_unreadable", reason=type(error).__name__)
+    return prices
 
 
 def _mark_price(row: wire.MarkPrice) -> MarkPrice:
@@ -180,5 +186,16 @@ def _mark_price(row: wire.MarkPrice) -> MarkPrice:
         index_price=finite(row.index_price),
         funding_rate=decimal_from_text(row.funding_rate) if row.funding_rate else ZERO,
         next_funding_at=datetime_from_ms(row.next_funding_time) if row.next_funding_time else None,
+        time=datetime_from_ms(row.event_time),
+    )
+
+
+def _book_ticker(row: wire.StreamTicker) -> BookTicker:
+    return BookTicker(
+        symbol=row.symbol,
+        bid_price=finite(row.bid_price),
+        bid_quantity=finite(row.bid_quantity),
+        ask_price=finite(row.ask_price),
+        ask_quantity=finite(row.ask_quantity),
         time=datetime_from_ms(row.event_time),
     )

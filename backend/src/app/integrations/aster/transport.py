@@ -65,6 +65,14 @@ class StreamConnection(Protocol):
         """
         ...
 
+    async def send(self, text: str) -> None:
+        """Say something to the exchange.
+
+        Raises:
+            StreamLost: the connection has ended.
+        """
+        ...
+
     async def close(self) -> None:
         """Close the socket; closing twice is allowed."""
         ...

@@ -327,7 +327,7 @@ class UserFrame(msgspec.Struct):
     margin_positions: list[MarginCallPosition] = msgspec.field(name="p", default_factory=list)
 
 
-class MarkPrice(msgspec.Struct):
+class MarkPrice(msgspec.Struct, tag_field="e", tag="markPriceUpdate"):
     """A ``markPriceUpdate``; the funding fields are empty for delivery contracts."""
 
     symbol: str = msgspec.field(name="s")
@@ -336,6 +336,17 @@ class MarkPrice(msgspec.Struct):
     index_price: Decimal = msgspec.field(name="i", default=_ZERO)
     funding_rate: str | None = msgspec.field(name="r", default=None)
     next_funding_time: int | None = msgspec.field(name="T", default=None)
+
+
+class StreamTicker(msgspec.Struct, tag_field="e", tag="bookTicker"):
+    """A ``bookTicker`` frame."""
+
+    symbol: str = msgspec.field(name="s")
+    bid_price: Decimal = msgspec.field(name="b")
+    bid_quantity: Decimal = msgspec.field(name="B")
+    ask_price: Decimal = msgspec.field(name="a")
+    ask_quantity: Decimal = msgspec.field(name="A")
+    event_time: int = msgspec.field(name="E")
 
 
 class CombinedFrame(msgspec.Struct):

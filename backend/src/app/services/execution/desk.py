@@ -35,7 +35,7 @@ from app.services.execution.folding import fold
 from app.services.execution.mailbox import Mailbox
 from app.services.execution.market import Market
 from app.services.execution.narration import Narrator
-from app.services.execution.planning import EntryWish, MarketView, new_trade, position_side_for
+from app.services.execution.planning import EntryPlan, EntryWish, MarketView, new_trade, position_side_for
 from app.services.execution.protection import Moment
 from app.services.execution.risk import Exposure, RiskApproved, RiskRefused, assess, too_old
 from app.services.execution.slices import ExitRoom
@@ -324,7 +324,9 @@ class Desk:
         events = tuple(tools.narrator.changes(None, trade))
         try:
             landing = tools.trades.record_intent(trade, events)
-            _, obstacle, _ = await asyncio.gather(landing, tools.market.prepare(approved.plan), message.is_durable)
+            obstacle = await tools.market.prepare(trade.id, approved.plan)  # while the writer is at work
+            await landing
+            await message.is_durable
         except (StoreUnavailable, StoreConflict) as error:
             text = f"the decision could not be recorded, so nothing was sent: {error}"
             self._give_up_entry(message, trade, RiskRefused(code=ErrorCode.NOT_READY, message=text))
@@ -334,7 +336,7 @@ class Desk:
             self._give_up_entry(message, trade, RiskRefused(code=ErrorCode.INTERNAL_ERROR, message=text))
             raise
         if obstacle is None:
-            obstacle = self._late_objection(message.wish)
+            obstacle = self._late_objection(approved.plan)
         placement: Placement
         if obstacle is not None:
             placement = NeverSent(reason=obstacle.message)
@@ -351,13 +353,16 @@ class Desk:
 
     def _give_up_entry(self, message: Enter, trade: Trade, refusal: RiskRefused) -> None:
         self._active.pop(trade.id, None)
+        self._tools.market.entry_ended(trade)
         self._tools.on_refused(message.wish, refusal)
 
-    def _late_objection(self, wish: EntryWish) -> TradeError | None:
+    def _late_objection(self, plan: EntryPlan) -> TradeError | None:
         """What speaks against sending by now, when recording or preparing took its time (scenario C7)."""
         tools = self._tools
-        refusal = tools.refuses_entries() or too_old(wish, tools.policy.risk, tools.clock.now())
-        return TradeError(code=refusal.code, message=refusal.message) if refusal else None
+        refusal = tools.refuses_entries() or too_old(plan.wish, tools.policy.risk, tools.clock.now())
+        if refusal is not None:
+            return TradeError(code=refusal.code, message=refusal.message)
+        return tools.market.moved_away(plan)
 
     # --- commands ---------------------------------------------------------------------------------------------------
 

@@ -1,32 +1,48 @@
-"""Market: what planning and submission need to know of instruments, prices and leverage, kept fresh."""
+"""Market: what planning and submission need to know of instruments, prices, leverage and margin, kept fresh.
+
+Whatever can be known before an entry is known before it: then nothing but the durable intent stands between the
+decision and the order (ADR 9).
+"""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
+
+import structlog
 
 from app.domain.errors import ErrorCode, ExchangeError
 from app.domain.instruments import Instrument
+from app.domain.money import ZERO
 from app.domain.policy import RiskPolicy
 from app.domain.ports import Clock
 from app.domain.reports import (
     AccountConfigUpdate,
+    BookTicker,
     LeverageBracket,
     LeverageSetting,
     MarginType,
-    MarkPrice,
     PositionReport,
 )
-from app.domain.trades import TradeError
+from app.domain.trades import Trade, TradeError
 from app.integrations.aster.client import AsterClient
+from app.integrations.aster.market_stream import Followed
+from app.services.execution.margin import Margin
 from app.services.execution.planning import EntryPlan, MarketView
-from app.services.execution.risk import Means, beyond_means, too_far
+from app.services.execution.prices import Prices
+from app.services.execution.risk import Means, beyond_means, margin_needed, too_far
 from app.services.execution.slices import ExitRoom
 
-_MARK_FRESH_S = 3.0
+log = structlog.get_logger(__name__)
+
 _INSTRUMENTS_FRESH_S = 3600.0
 _TERMS_FRESH_S = 3600.0
+_TERMS_READ_AGAIN_S = 2700.0
+_WARMING_S = 60.0
+_KEPT_WARM = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,20 +55,25 @@ class _Terms:
 
 
 class Market:
-    """The market as one account sees it.
+    """The market as one account sees it, from its streams where they vouch for what they say, else read.
 
-    Mark prices come from the market stream; when it has been silent for three seconds they are read.
+    ``held`` gives the positions that are not flat.
     """
 
-    def __init__(self, client: AsterClient, clock: Clock, policy: RiskPolicy) -> None:
+    def __init__(
+        self, client: AsterClient, clock: Clock, policy: RiskPolicy, held: Callable[[], list[PositionReport]]
+    ) -> None:
         self._client = client
         self._clock = clock
         self._policy = policy
+        self.followed = Followed()
+        self.prices = Prices(client, clock, self.followed)
+        self.margin = Margin(client, clock, held, self.prices.last_mark)
         self._instruments: dict[str, Instrument] = {}
         self._instruments_read_at: float | None = None
-        self._marks: dict[str, tuple[MarkPrice, float]] = {}
         self._leverage: dict[str, LeverageSetting] = {}
         self._margin_types: dict[str, MarginType] = {}
+        self._in_play: dict[str, None] = {}
         self._terms: dict[str, _Terms] = {}
         self.is_hedge_mode = False
 
@@ -75,14 +96,28 @@ class Market:
         self._instruments = dict(await self._client.instruments())
         self._instruments_read_at = self._clock.monotonic()
 
-    def on_mark(self, mark: MarkPrice) -> None:
-        """Take a price from the market stream."""
-        self._marks[mark.symbol] = (mark, self._clock.monotonic())
+    def bring_into_play(self, asset: str) -> None:
+        """An entry on this asset is likely: keep at hand what it will need."""
+        if asset in self._instruments and asset not in self._in_play:
+            self._in_play[asset] = None
+            self.prices.follow(asset)
 
-    def last_mark(self, asset: str) -> MarkPrice | None:
-        """The newest known mark price, however old."""
-        known = self._marks.get(asset)
-        return known[0] if known else None
+    def bring_latest_into_play(self, last_activity: Mapping[str, datetime]) -> None:
+        """The assets that were traded last are likely to be traded next."""
+        for asset in sorted(last_activity, key=lambda asset: last_activity[asset], reverse=True)[:_KEPT_WARM]:
+            self.bring_into_play(asset)
+
+    async def keep_warm(self) -> None:
+        """Read fees and brackets of the assets in play before they are asked for; never returns."""
+        while True:
+            for asset in tuple(self._in_play):
+                known = self._terms.get(asset)
+                if known is None or self._clock.monotonic() - known.read_at > _TERMS_READ_AGAIN_S:
+                    try:
+                        await self._read_terms(asset)
+                    except ExchangeError as error:
+                        log.info("market.terms_not_read", asset=asset, error=str(error))
+            await self._clock.sleep(_WARMING_S)
 
     async def view(self, asset: str) -> MarketView | None:
         """Instrument and fresh mark price, or None when the exchange lists no such asset.
@@ -93,10 +128,8 @@ class Market:
         instrument = self._instruments.get(asset)
         if instrument is None:
             return None
-        known = self._marks.get(asset)
-        if known is None or self._clock.monotonic() - known[1] > _MARK_FRESH_S:
-            self.on_mark(await self._client.mark_price(asset))
-        return MarketView(instrument=instrument, mark=self._marks[asset][0])
+        self.bring_into_play(asset)
+        return MarketView(instrument=instrument, mark=await self.prices.mark(asset))
 
     async def exit_room(self, asset: str) -> ExitRoom | None:
         """What an exit finds now, or None when the exchange lists no such asset (any more).
@@ -119,33 +152,66 @@ class Market:
             )
 
     def on_config(self, update: AccountConfigUpdate) -> None:
-        """Somebody changed a setting: what we knew of it is void (scenario Z6)."""
+        """Somebody changed a setting: what we knew of it is void, unless it is what we set ourselves (scenario Z6)."""
         if update.symbol is not None:
-            self._leverage.pop(update.symbol, None)
+            known = self._leverage.get(update.symbol)
+            if known is not None and known.leverage != update.leverage:
+                del self._leverage[update.symbol]
         if update.is_hedge_mode is not None:
             self.is_hedge_mode = update.is_hedge_mode
 
-    async def prepare(self, plan: EntryPlan) -> TradeError | None:
-        """Get the exchange ready for an entry, and look at the price once more; both at the same time.
+    async def prepare(self, trade_id: str, plan: EntryPlan) -> TradeError | None:
+        """Get the exchange ready for an entry, and look at price and margin once more.
 
-        Returns why the entry must not be sent, or None.
+        Waits for nothing when everything is at hand, else for what has to be read, all at the same time. Returns why
+        the entry must not be sent, or None.
         """
-        by_settings, by_price, by_means = await asyncio.gather(
-            self._apply_settings(plan), self._look_at_price(plan), self._look_at_means(plan)
-        )
+        checks = (self._look_at_price(plan), self._look_at_means(trade_id, plan), self._apply_settings(plan))
+        if self._is_warm(plan):
+            by_price, by_means, by_settings = [await check for check in checks]
+        else:
+            by_price, by_means, by_settings = await asyncio.gather(*checks)
         return by_price or by_means or by_settings
 
-    async def _look_at_means(self, plan: EntryPlan) -> TradeError | None:
-        """The stream tells of no available balance, so it is read for each entry (scenario Z4)."""
+    def _is_warm(self, plan: EntryPlan) -> bool:
+        asset = plan.wish.item.asset
+        setting, wanted = self._leverage.get(asset), self._policy.margin_type
+        return (
+            self.prices.quote_at_hand(asset) is not None
+            and self._terms_at_hand(asset) is not None
+            and setting is not None
+            and setting.leverage == plan.leverage
+            and wanted in (None, self._margin_types.get(asset))
+        )
+
+    def moved_away(self, plan: EntryPlan) -> TradeError | None:
+        """Why the price by now speaks against sending an entry that :meth:`prepare` let pass (scenario C7), or None."""
+        quote = self.prices.quote_at_hand(plan.wish.item.asset)
+        return self._judge_price(plan, quote) if quote is not None else None
+
+    def entry_ended(self, trade: Trade) -> None:
+        """The fate of a trade's entry is known: what was reserved for it is in the account, or free again."""
+        self.margin.entry_ended(trade.id, took_margin=trade.entered_quantity > ZERO)
+
+    async def _look_at_means(self, trade_id: str, plan: EntryPlan) -> TradeError | None:
+        """Margin, fees and a buffer must be free, whatever other entries are on their way (scenario Z4)."""
         asset = plan.wish.item.asset
         try:
-            account, terms = await asyncio.gather(self._client.account(), self._terms_of(asset))
+            known = self._terms_at_hand(asset)
+            if known is None:
+                terms, account = await asyncio.gather(self._read_terms(asset), self.margin.read())
+                reserved = self.margin.reserve(trade_id, margin_needed(plan, terms.taker_fee))
+            else:
+                terms, needed = known, margin_needed(plan, known.taker_fee)
+                reserved = self.margin.reserve(trade_id, needed)
+                account = self.margin.at_hand(needed + reserved) or await self.margin.read()
         except ExchangeError as error:
             text = f"balance, fees or leverage brackets of {asset} could not be read: {error}"
             return TradeError(code=ErrorCode.EXCHANGE_UNAVAILABLE, message=text, exchange_code=error.code)
         margin_type = self._policy.margin_type or self._margin_types.get(asset)
         means = Means(
             account=account,
+            reserved=reserved,
             is_isolated=margin_type is MarginType.ISOLATED,
             taker_fee=terms.taker_fee,
             brackets=terms.brackets,
@@ -153,11 +219,13 @@ class Market:
         refusal = beyond_means(plan, means)
         return TradeError(code=refusal.code, message=refusal.message) if refusal else None
 
-    async def _terms_of(self, asset: str) -> _Terms:
-        """Fees and brackets, read again when they are an hour old."""
+    def _terms_at_hand(self, asset: str) -> _Terms | None:
+        """Fees and brackets, unless they are older than an hour."""
         known = self._terms.get(asset)
-        if known is not None and self._clock.monotonic() - known.read_at <= _TERMS_FRESH_S:
-            return known
+        is_fresh = known is not None and self._clock.monotonic() - known.read_at <= _TERMS_FRESH_S
+        return known if is_fresh else None
+
+    async def _read_terms(self, asset: str) -> _Terms:
         brackets, fees = await asyncio.gather(
             self._client.leverage_brackets(asset), self._client.commission_rate(asset)
         )
@@ -169,11 +237,14 @@ class Market:
         """The market may have moved away since the plan was made (scenario C7)."""
         asset = plan.wish.item.asset
         try:
-            quote = await self._client.book_ticker(asset)
+            quote = await self.prices.quote(asset)
         except ExchangeError as error:
             text = f"the best prices of {asset} could not be read: {error}"
             return TradeError(code=ErrorCode.EXCHANGE_UNAVAILABLE, message=text, exchange_code=error.code)
-        mark = self.last_mark(asset)
+        return self._judge_price(plan, quote)
+
+    def _judge_price(self, plan: EntryPlan, quote: BookTicker) -> TradeError | None:
+        mark = self.prices.last_mark(plan.wish.item.asset)
         refusal = too_far(plan, quote, mark.mark_price if mark else plan.reference_price, self._policy)
         return TradeError(code=refusal.code, message=refusal.message) if refusal else None
 

@@ -118,9 +118,13 @@ def too_far(plan: EntryPlan, quote: BookTicker, mark: Decimal, policy: RiskPolic
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Means:
-    """What the account has for an entry, read fresh; money in quote units, ``taker_fee`` a fraction of the notional."""
+    """What the account has for an entry; money in quote units, ``taker_fee`` a fraction of the notional.
+
+    ``reserved`` is spoken for by entries on their way that ``account`` may not show yet.
+    """
 
     account: AccountReport
+    reserved: Decimal = ZERO
     is_isolated: bool
     taker_fee: Decimal
     brackets: tuple[LeverageBracket, ...]
@@ -131,17 +135,24 @@ def beyond_means(plan: EntryPlan, means: Means) -> RiskRefused | None:
     return _short_of_margin(plan, means) or _stop_too_late(plan, means)
 
 
-def _short_of_margin(plan: EntryPlan, means: Means) -> RiskRefused | None:
+def margin_needed(plan: EntryPlan, taker_fee: Decimal) -> Decimal:
+    """What must be available for an entry: its margin, the fees in and out again, and a buffer."""
     margin = plan.notional / plan.leverage
-    fees = 2 * plan.notional * means.taker_fee  # in and out again
-    needed = margin + fees + margin * _MARGIN_BUFFER
+    return margin + 2 * plan.notional * taker_fee + margin * _MARGIN_BUFFER
+
+
+def _short_of_margin(plan: EntryPlan, means: Means) -> RiskRefused | None:
+    needed = margin_needed(plan, means.taker_fee)
     available = means.account.available_balance
-    if needed <= available:
+    if needed <= available - means.reserved:
         return None
+    margin, fees = plan.notional / plan.leverage, 2 * plan.notional * means.taker_fee
     text = (
         f"{plan.wish.item.asset} needs {needed:.2f}: {margin:.2f} margin at {plan.leverage}x, {fees:.2f} fees and a "
         f"buffer; {available:.2f} is available"
     )
+    if means.reserved:
+        text += f", of which {means.reserved:.2f} is spoken for by entries on their way"
     return RiskRefused(code=ErrorCode.INSUFFICIENT_MARGIN, message=text)
 
 

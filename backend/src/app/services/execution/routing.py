@@ -33,6 +33,8 @@ from app.services.execution.projection import Projection
 
 log = structlog.get_logger(__name__)
 
+_BY_AN_ORDER = "ORDER"
+
 
 @dataclass(kw_only=True)
 class StreamRouter:
@@ -58,12 +60,14 @@ class StreamRouter:
                 self._account(event)
             case AccountConfigUpdate():
                 self.market.on_config(event)
+                self.market.margin.void()
             case MarginCall():
                 symbols = ", ".join(event.symbols)
                 text = f"margin call on {symbols}: add margin or reduce the position"
                 self._tell_alert(Alert(Severity.CRITICAL, "margin_call", text))
             case StreamUp(had_gap=had_gap):
                 self.is_up = True
+                self.market.margin.void()
                 self._tell(EventType.STREAM_CONNECTED, {"had_gap": had_gap})
                 self.request_reconciliation()
             case StreamDown(reason=reason):
@@ -75,6 +79,7 @@ class StreamRouter:
     def _order(self, event: OrderUpdate) -> None:
         key = parse_client_order_id(event.order.client_order_id)
         if key is None:
+            self.market.margin.void()
             if event.fill is not None and forced_reason(event.order.client_order_id) is not None:
                 self.on_forced(event.order.symbol)  # liquidation or ADL (W6)
             return  # somebody else's order
@@ -82,6 +87,10 @@ class StreamRouter:
         self.on_order(event.order.symbol, key, fact)
 
     def _account(self, event: AccountUpdate) -> None:
+        if event.reason == _BY_AN_ORDER:
+            self.market.margin.note_change()  # the order's own event tells whether it was ours
+        else:
+            self.market.margin.void()
         for row in self.projection.apply(event, self.clock.now()):
             data = {
                 "quantity": plain(row.quantity),

@@ -25,9 +25,10 @@ from app.domain.ids import ClientOrderId, IdSource
 from app.domain.money import ZERO
 from app.domain.policy import AccountPolicy
 from app.domain.ports import Clock, Randomness
-from app.domain.reports import MarkPrice, UserEvent
+from app.domain.reports import UserEvent
 from app.domain.trades import CloseReason, Trade, TradeSide
 from app.integrations.aster.client import AsterClient
+from app.integrations.aster.market_stream import Followed, PriceListener
 from app.repositories.decisions import DecisionRepository, StoredDecision
 from app.repositories.flags import FlagRepository
 from app.repositories.trades import TradeRepository
@@ -68,7 +69,7 @@ class ExecutionService:
         client: the account's door to the exchange.
         decisions, trades, flags: where decisions, trades and the halt are recorded, durably and with their events.
         narrator: makes the events that are published with each change.
-        streams: builds the background streams, given where user events and mark prices go.
+        streams: builds the background streams, given where user events and prices go, and whose best prices are wanted.
         store_health: None, or why the database takes no writes.
     """
 
@@ -84,9 +85,7 @@ class ExecutionService:
         ids: IdSource,
         clock: Clock,
         randomness: Randomness,
-        streams: Callable[
-            [Callable[[UserEvent], None], Callable[[MarkPrice], None]], list[Callable[[], Awaitable[None]]]
-        ],
+        streams: Callable[[Callable[[UserEvent], None], PriceListener, Followed], list[Callable[[], Awaitable[None]]]],
         store_health: Callable[[], str | None],
     ) -> None:
         self.policy = policy
@@ -100,8 +99,8 @@ class ExecutionService:
         self._store_health = store_health
         self._background = Supervisor(clock, self._on_failure)
         self._kill_switch = KillSwitch(self.account_id, flags, narrator, clock)
-        self._market = Market(client, clock, policy.risk)
         self._projection = Projection()
+        self._market = Market(client, clock, policy.risk, self._projection.all_held)
         self._reconciler = Reconciler(
             policy=policy,
             client=client,
@@ -299,6 +298,8 @@ class ExecutionService:
     # --- 3. what the desks report ----------------------------------------------------------------------------------
 
     def _on_change(self, trade: Trade) -> None:
+        if trade.entry.is_final:
+            self._market.entry_ended(trade)
         if self._intake.may_change(trade.decision_id, trade.asset):
             action = Action.BUY if trade.side is TradeSide.LONG else Action.SELL
             self._intake.report(trade.decision_id, results.of_trade(trade, action))
@@ -362,11 +363,14 @@ class ExecutionService:
         await self._connect()
         for desk in tuple(self._desks.values()):
             desk.take_up()
-        for stream in self._stream_builder(self._router.take, self._market.on_mark):
+        for stream in self._stream_builder(self._router.take, self._market.prices, self._market.followed):
             self._background.keep_running(stream)
         await self._until_stream_is_up()
         await self._reconciler.run_first()
         self._background.keep_running(self._reconciler.keep_reconciled)
+        self._market.bring_latest_into_play(self._last_activity)
+        self._background.keep_running(self._market.keep_warm)
+        self._background.keep_running(self._market.margin.keep_fresh)
         untouched = await self._resume_decisions()
         self._trouble = None
         if self.halted is not None and self.halted.flatten:
@@ -461,7 +465,7 @@ class ExecutionService:
     def positions(self) -> PositionsView:
         """Positions as the exchange last showed them."""
         trades = {trade.asset: trade for trade in self._active_trades() if trade.exposure}
-        return self._projection.view(trades, self._market.last_mark)
+        return self._projection.view(trades, self._market.prices.last_mark)
 
     def account_view(self) -> AccountView:
         """Money and state of the account."""

@@ -7,10 +7,9 @@ from decimal import Decimal
 
 import pytest
 from sqlalchemy import Column, MetaData, Table, bindparam, insert, select, update
-from sqlalchemy.dialects.postgresql import asyncpg
 
 from app.db.event_log import INSERT_EVENT
-from app.db.statements import SQLITE, Query, Statement
+from app.db.statements import POSTGRESQL, SQLITE, Query, Statement
 from app.db.types import Money, Whole
 from app.domain.errors import InvariantBroken
 from app.domain.orders import OrderState
@@ -19,7 +18,6 @@ from app.models import metadata
 from app.repositories import decisions, events, flags, trade_queries, trade_writes, trades
 
 PRICES = Table("prices", MetaData(), Column("id", Whole, primary_key=True), Column("price", Money, nullable=False))
-POSTGRESQL = asyncpg.dialect(paramstyle="numeric_dollar")
 
 
 def test_a_statement_binds_its_parameters_and_constants_in_order() -> None:

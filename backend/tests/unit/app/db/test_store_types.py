@@ -11,12 +11,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy.dialects.postgresql import asyncpg
 
-from app.db.statements import SQLITE
+from app.db.statements import POSTGRESQL, SQLITE
 from app.db.types import Flag, Json, Money, Name, UtcDateTime
-
-POSTGRESQL = asyncpg.dialect()
 
 
 class Colour(StrEnum):

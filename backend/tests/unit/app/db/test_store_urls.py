@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from app.db.urls import parse_database_url
+from app.db.urls import PostgresLocation, SqliteLocation, parse_database_url
 from app.domain.errors import ConfigurationError
 
 
@@ -23,15 +23,28 @@ from app.domain.errors import ConfigurationError
 )
 def test_sqlite_urls_name_a_file(url: str, path: Path | None) -> None:
     """Three slashes are relative, four absolute; a driver suffix means nothing."""
-    assert parse_database_url(url).path == path
+    assert parse_database_url(url) == SqliteLocation(path)
 
 
-@pytest.mark.parametrize("url", ["postgresql://tes:secret@db/tes", "postgresql+asyncpg://tes:secret@db/tes"])
-def test_postgresql_is_refused_for_now_without_showing_the_password(url: str) -> None:
-    """One sentence says so and names the key."""
-    with pytest.raises(ConfigurationError, match="TES_DATABASE_URL: PostgreSQL is not supported") as raised:
-        parse_database_url(url)
-    assert "secret" not in str(raised.value)
+@pytest.mark.parametrize(
+    ("url", "given", "shown"),
+    [
+        ("postgresql://tes:secret@db:5433/tes", "postgresql://tes:secret@db:5433/tes", "db:5433/tes"),
+        ("postgresql+asyncpg://tes:secret@db/tes", "postgresql://tes:secret@db/tes", "db/tes"),
+        ("postgres://tes:se@cret@db/tes?sslmode=require", "postgresql://tes:se@cret@db/tes?sslmode=require", "db/tes"),
+        ("postgresql:///tes?host=/run/pg&password=secret", None, "the local server/tes"),
+        ("postgresql://", None, "the local server/(default)"),
+    ],
+)
+def test_postgresql_urls_name_a_server_and_are_shown_without_the_password(
+    url: str, given: str | None, shown: str
+) -> None:
+    """The driver gets the whole URL; messages and representations get the place only."""
+    location = parse_database_url(url)
+    assert isinstance(location, PostgresLocation)
+    assert location.url == (given or url)
+    assert location.shown == shown
+    assert "cret" not in repr(location)
 
 
 @pytest.mark.parametrize("url", ["", "data/tes.db", "mysql://x/y", "sqlite://tes.db", "sqlite:///tes.db?mode=ro"])

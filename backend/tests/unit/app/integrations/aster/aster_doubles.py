@@ -186,6 +186,7 @@ class ScriptedConnection:
     def __init__(self, path: str) -> None:
         self.path = path
         self.is_closed = False
+        self.heard: list[str] = []
         self._frames: asyncio.Queue[str | None] = asyncio.Queue()
 
     def say(self, text: str) -> None:
@@ -199,6 +200,9 @@ class ScriptedConnection:
         if frame is None:
             raise StreamLost("the stream was closed with code 1006")
         return frame
+
+    async def send(self, text: str) -> None:
+        self.heard.append(text)
 
     async def close(self) -> None:
         self.is_closed = True

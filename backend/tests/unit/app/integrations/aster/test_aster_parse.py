@@ -26,7 +26,7 @@ from app.domain.reports import (
     UnrecognisedEvent,
 )
 from app.integrations.aster import parse, wire
-from app.integrations.aster.parse_stream import mark_prices, user_event
+from app.integrations.aster.parse_stream import market_prices, user_event
 
 
 def _case(operation: str) -> bytes:
@@ -246,16 +246,16 @@ def test_new_enumeration_value_does_not_hide_the_order(field: str, value: str) -
 def test_recorded_mark_prices_are_read_from_array_and_single_frames() -> None:
     frames = json.loads(recording("aster_ws_frames_measured.json"))["frames"]
     frame = next(frame for frame in frames if frame["stream"].startswith("!markPrice"))
-    [mark] = mark_prices(json.dumps(frame))
+    [mark] = market_prices(json.dumps(frame))
     assert (mark.symbol, mark.mark_price, mark.funding_rate) == ("BTCUSDT", Decimal("84249.3"), Decimal("0.00009554"))
     single = {"stream": "btcusdt@markPrice@1s", "data": frame["data"][0]}
-    assert mark_prices(json.dumps(single)) == [mark]
-    assert mark_prices('{"result":null,"id":1}') == []
+    assert market_prices(json.dumps(single)) == [mark]
+    assert market_prices('{"result":null,"id":1}') == []
 
 
 @pytest.mark.parametrize("odd", ['{"s":"NEWUSDT","p":"","E":1}', '{"s":"NEWUSDT","p":"NaN","E":1}', "null", "[]"])
 def test_odd_mark_price_does_not_hide_the_others(odd: str) -> None:
     """Scenario W5."""
     good = '{"e":"markPriceUpdate","s":"BTCUSDT","p":"96000.5","E":1,"r":""}'
-    [mark] = mark_prices(f'{{"stream":"x","data":[{odd},{good},{odd}]}}')
+    [mark] = market_prices(f'{{"stream":"x","data":[{odd},{good},{odd}]}}')
     assert (mark.symbol, mark.mark_price, mark.next_funding_at) == ("BTCUSDT", Decimal("96000.5"), None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -12,8 +13,16 @@ import pytest
 from aster_doubles import MiddlingRandomness, ScriptedConnector, SteppedClock, settle
 
 from app.domain.errors import ExchangeError, OutcomeUnknown, RateLimited, Refusal, RefusedByExchange, Unavailable
-from app.domain.reports import AccountConfigUpdate, MarkPrice, StreamDown, StreamUp, UnrecognisedEvent, UserEvent
-from app.integrations.aster.market_stream import MarketStream
+from app.domain.reports import (
+    AccountConfigUpdate,
+    BookTicker,
+    MarkPrice,
+    StreamDown,
+    StreamUp,
+    UnrecognisedEvent,
+    UserEvent,
+)
+from app.integrations.aster.market_stream import MOST_FOLLOWED, Followed, MarketStream
 from app.integrations.aster.streams import OVERLAP_S, RENEW_EVERY_S, ROTATE_AFTER_S, UserStream
 
 LEVERAGE_FRAME = '{"e":"ACCOUNT_CONFIG_UPDATE","E":1,"ac":{"s":"BTCUSDT","l":%d}}'
@@ -233,19 +242,34 @@ async def test_error_of_the_consumer_is_not_swallowed() -> None:
     assert rig.connector.opened[0].is_closed
 
 
-# --- mark prices
+# --- prices
 
 MARK_FRAME = '{"stream":"s","data":[{"e":"markPriceUpdate","E":1,"s":"%s","p":"%s"}]}'
+TICKER_FRAME = (
+    '{"stream":"s","data":{"e":"bookTicker","u":1,"E":1,"T":1,"s":"%s","b":"%s","B":"1","a":"96001","A":"2"}}'
+)
 
 
 @dataclass
 class MarketRig:
     clock: SteppedClock = field(default_factory=SteppedClock)
     connector: ScriptedConnector = field(default_factory=ScriptedConnector)
+    followed: Followed = field(default_factory=Followed)
     marks: list[MarkPrice] = field(default_factory=list)
+    quotes: list[BookTicker] = field(default_factory=list)
+    gaps: int = 0
+
+    def on_mark(self, mark: MarkPrice) -> None:
+        self.marks.append(mark)
+
+    def on_quote(self, quote: BookTicker) -> None:
+        self.quotes.append(quote)
+
+    def on_gap(self) -> None:
+        self.gaps += 1
 
     def stream(self, symbols: list[str] | None = None) -> MarketStream:
-        return MarketStream(self.connector, self.clock, MiddlingRandomness(), self.marks.append, symbols)
+        return MarketStream(self.connector, self.clock, MiddlingRandomness(), self, self.followed, symbols)
 
 
 @pytest.fixture
@@ -269,6 +293,40 @@ async def test_mark_prices_of_the_symbols_asked_for_are_handed_over(market: Mark
     connection.say(MARK_FRAME % ("BTCUSDT", "96001"))
     await settle()
     assert [mark.mark_price for mark in market.marks] == [Decimal("96000.5"), Decimal(96001)]
+
+
+async def test_best_prices_of_whatever_is_followed_are_asked_for_and_handed_over(market: MarketRig) -> None:
+    connection = market.connector.opened[0]
+    market.followed.add("BTCUSDT")
+    await settle()
+    market.followed.add("ETHUSDT")
+    market.followed.add("SOLUSDT")
+    market.followed.add("BTCUSDT")
+    await market.clock.advance(1)
+    asked = [json.loads(text) for text in connection.heard]
+    assert [wish["method"] for wish in asked] == ["SUBSCRIBE", "SUBSCRIBE"]
+    assert [wish["params"] for wish in asked] == [["btcusdt@bookTicker"], ["ethusdt@bookTicker", "solusdt@bookTicker"]]
+    connection.say('{"result":null,"id":1}')
+    connection.say(TICKER_FRAME % ("BTCUSDT", "96000"))
+    connection.say(TICKER_FRAME % ("BTCUSDT", "NaN"))
+    await settle()
+    assert [(quote.bid_price, quote.ask_price) for quote in market.quotes] == [(Decimal(96_000), Decimal(96_001))]
+
+
+async def test_a_new_market_socket_asks_for_the_best_prices_again(market: MarketRig) -> None:
+    market.followed.add("BTCUSDT")
+    await settle()
+    market.connector.opened[0].end()
+    await market.clock.advance(5)
+    assert market.gaps == 1
+    assert [json.loads(text)["params"] for text in market.connector.opened[1].heard] == [["btcusdt@bookTicker"]]
+
+
+def test_no_more_symbols_are_followed_than_a_connection_carries() -> None:
+    followed = Followed()
+    for number in range(300):
+        followed.add(f"S{number}USDT")
+    assert len(followed.symbols) == MOST_FOLLOWED
 
 
 async def test_silent_market_socket_is_replaced(market: MarketRig) -> None:

@@ -30,7 +30,9 @@ class Hall:
         self.ended: list[Trade] = []
         self.failures: list[Exception] = []
         self.recorded: asyncio.Future[tuple[Any, ...]] = asyncio.get_running_loop().create_future()
+        self.given_up: list[Trade] = []
         self.objection: RiskRefused | None = None
+        self.moved_away: TradeError | None = None
         clock: Any = SimpleNamespace(now=self.now, sleep=asyncio.sleep)
         self.background = Supervisor(clock, self.failures.append)
 
@@ -38,7 +40,7 @@ class Hall:
             self.placed.append(request)
             return NeverSent(reason="no connection")
 
-        async def prepared(_plan: object) -> TradeError | None:
+        async def prepared(_trade_id: str, _plan: object) -> TradeError | None:
             prepare()
             return None
 
@@ -50,7 +52,12 @@ class Hall:
             policy=AccountPolicy(account_id="default", is_paper=True),
             client=SimpleNamespace(place_order=place_order, stamp=lambda: RequestStamp(value=1, dead_after=START)),
             trades=SimpleNamespace(record_intent=lambda *_: self.recorded, record_progress=lambda *_: None),
-            market=SimpleNamespace(prepare=prepared, is_hedge_mode=False),
+            market=SimpleNamespace(
+                prepare=prepared,
+                moved_away=lambda _: self.moved_away,
+                entry_ended=self.given_up.append,
+                is_hedge_mode=False,
+            ),
             narrator=Narrator(account_id="default", is_paper=True, new_id=lambda: "id", now=self.now),
             ids=SimpleNamespace(new=lambda: TRADE_ID),
             clock=clock,
@@ -106,6 +113,17 @@ async def test_an_entry_is_not_sent_once_entries_are_refused() -> None:
     await hall.background.stop()
 
 
+async def test_an_entry_whose_price_moved_away_while_it_was_recorded_is_not_sent() -> None:
+    """C7: the price is looked at when the record is durable, not only when it is begun."""
+    hall = Hall()
+    await hall.enter()
+    hall.moved_away = TradeError(code=ErrorCode.PRICE_DEVIATION, message="too far")
+    await hall.record()
+    assert hall.placed == []
+    assert [trade.error and trade.error.code for trade in hall.ended] == ["price_deviation"]
+    await hall.background.stop()
+
+
 async def test_a_bug_before_sending_sets_the_asset_free_and_is_told() -> None:
     def break_down() -> None:
         raise RuntimeError("a bug")
@@ -116,5 +134,6 @@ async def test_a_bug_before_sending_sets_the_asset_free_and_is_told() -> None:
     assert hall.placed == []
     assert [refusal.code for refusal in hall.refused] == [ErrorCode.INTERNAL_ERROR]
     assert hall.desk.active == ()
+    assert [trade.id for trade in hall.given_up] == [TRADE_ID]  # or its margin would stay reserved
     assert len(hall.failures) == 1
     await hall.background.stop()

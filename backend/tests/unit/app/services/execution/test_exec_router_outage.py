@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 from story import START
@@ -21,10 +22,12 @@ def test_a_full_database_does_not_take_the_stream_down() -> None:
 
     trades: Any = type("Trades", (), {"record_events": staticmethod(refuse)})()
     nothing: Any = None
+    voided: list[bool] = []
+    market: Any = SimpleNamespace(margin=SimpleNamespace(void=lambda: voided.append(True)))
     asked: list[bool] = []
     router = StreamRouter(
         projection=Projection(),
-        market=nothing,
+        market=market,
         narrator=Narrator(account_id="default", is_paper=True, new_id=lambda: "id", now=lambda: START),
         trades=trades,
         clock=nothing,
@@ -35,3 +38,4 @@ def test_a_full_database_does_not_take_the_stream_down() -> None:
     router.take(StreamUp(had_gap=True))
     assert router.is_up
     assert asked == [True]
+    assert voided == [True]  # Z4: what happened to the account meanwhile was not heard

@@ -1,0 +1,168 @@
+"""What every database of ours does alike: one writer with group commit, reads beside it, health.
+
+A dialect says how to open, how a group is committed, how it is probed, and how rows are read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Dialect
+
+from app.db.commit_queue import CommitQueue, EventRow, Job, Operation, Outcome
+from app.db.event_log import INSERT_EVENT, event_parameters
+from app.db.executors import Executor
+from app.db.port import Health, Landing, OnCommitted, Read, Unit
+from app.db.statements import CompiledQuery, Query, Row, SqlValue
+from app.domain.errors import StoreUnavailable
+from app.domain.events import Event, RecordedEvent
+
+
+class GroupNotCommitted(Exception):
+    """The database took nothing of a group; the message tells the operator why and what to do.
+
+    ``is_in_doubt``: the answer to the commit itself got lost, so the database may have taken all of it.
+    """
+
+    def __init__(self, reason: str, *, is_in_doubt: bool = False) -> None:
+        super().__init__(reason)
+        self.is_in_doubt = is_in_doubt
+
+
+class GroupedDatabase(ABC):
+    """:class:`app.db.port.Database`, but for what differs between databases.
+
+    Methods whose names begin with an underscore and that are abstract block; they run in the executor: ``_commit`` and
+    ``_probe`` one at a time, ``_read`` beside them.
+    """
+
+    def __init__(self, dialect: Dialect, executor: Executor, capacity: int) -> None:
+        self._dialect = dialect
+        self._executor = executor
+        self._queue = CommitQueue(capacity)
+        self._insert_event = INSERT_EVENT.compiled(dialect)
+        self._takes_reads = False
+
+    async def start(self) -> None:
+        """Open the database, create or migrate its schema, start the writer; see the port for errors."""
+        try:
+            await self._executor.call(self._open)
+        except BaseException:
+            await self.close()
+            raise
+        self._takes_reads = True
+        self._queue.open(asyncio.get_running_loop())
+        self._executor.start(self._round)
+
+    async def close(self) -> None:
+        """Write what is queued, then close everything."""
+        self._takes_reads = False
+        self._queue.close()
+        await self._executor.stop()
+        self._shut()
+
+    def follow(self, on_committed: OnCommitted) -> None:
+        """Tell ``on_committed`` of each commit that has events."""
+        self._queue.follow(on_committed)
+
+    def enqueue(self, unit: Unit) -> Landing:
+        """Encode ``unit`` and queue it; see the port."""
+        operations = []
+        for write in unit.writes:
+            compiled = write.statement.compiled(self._dialect)
+            operations.append(Operation(compiled.text, compiled.bind(write.parameters), write.expect_rows))
+        event_rows = tuple(self._event_row(event) for event in unit.events)
+        landing = self._queue.put(tuple(operations), event_rows, must_land=unit.must_land)
+        self._executor.wake()
+        return landing
+
+    async def commit(self, unit: Unit) -> tuple[RecordedEvent, ...]:
+        """Enqueue ``unit`` and wait until it is durable."""
+        return await self.enqueue(unit)
+
+    async def fetch(self, query: Query, parameters: Mapping[str, Any]) -> list[Row]:
+        """The rows of one query."""
+        return (await self.snapshot(Read(query, parameters)))[0]
+
+    async def snapshot(self, *reads: Read) -> list[list[Row]]:
+        """The rows of several queries as of one moment."""
+        compiled = [read.query.compiled(self._dialect) for read in reads]
+        bound = [query.bind(read.parameters) for query, read in zip(compiled, reads, strict=True)]
+        if not self._takes_reads:
+            raise StoreUnavailable(f"database {self._name}: not open")
+        raw = await self._executor.call(lambda: self._read(compiled, bound))
+        return [query.rows(rows) for query, rows in zip(compiled, raw, strict=True)]
+
+    @property
+    def health(self) -> Health:
+        """Whether writes are taken at the moment."""
+        return self._queue.health
+
+    def _round(self) -> float | None:
+        """Commit one group. Runs in the executor; only here is the writing connection used after the start."""
+        jobs = self._queue.take()
+        if not (jobs or self._queue.needs_probe):
+            return None
+        try:
+            outcomes: Sequence[Outcome] = []
+            if jobs:
+                outcomes = self._commit(jobs)
+            else:
+                self._probe()
+        except GroupNotCommitted as failure:
+            return self._queue.failed(jobs, str(failure), is_in_doubt=failure.is_in_doubt)
+        except Exception as error:  # noqa: BLE001 — supervises the writer: a bug must not leave its waiters hanging
+            reason = f"database {self._name}: internal error: {type(error).__name__}: {error}"
+            return self._queue.failed(jobs, reason)
+        return self._queue.landed(jobs, outcomes)
+
+    def _event_row(self, event: Event) -> EventRow:
+        """Encode an event; ``seq`` stands first in the statement and is put in by the commit."""
+        return EventRow(event, self._insert_event.bind(event_parameters(event, 0))[1:])
+
+    @property
+    @abstractmethod
+    def _name(self) -> str:
+        """What messages call the database; never a secret."""
+
+    @abstractmethod
+    def _open(self) -> None:
+        """Connect and bring the schema up to date.
+
+        Raises:
+            StoreUnavailable: that is not possible.
+        """
+
+    @abstractmethod
+    def _commit(self, jobs: Sequence[Job]) -> Sequence[Outcome]:
+        """Write a group in one transaction: how each job ended. One job's conflict rolls back only that job.
+
+        Raises:
+            GroupNotCommitted: the database did not take the group.
+        """
+
+    @abstractmethod
+    def _probe(self) -> None:
+        """Find out whether writes are taken, by one that changes nothing.
+
+        Raises:
+            GroupNotCommitted: they are not.
+        """
+
+    @abstractmethod
+    def _read(
+        self, queries: Sequence[CompiledQuery], bound: Sequence[tuple[SqlValue, ...]]
+    ) -> list[list[tuple[SqlValue, ...]]]:
+        """The rows of several queries, all as of one moment.
+
+        Raises:
+            StoreUnavailable: the database did not answer.
+            InvariantBroken: it does not understand a query.
+        """
+
+    @abstractmethod
+    def _shut(self) -> None:
+        """Give everything back. Called on the event loop when nothing runs any more; may be called twice."""

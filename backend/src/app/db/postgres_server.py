@@ -1,0 +1,84 @@
+"""Connecting to PostgreSQL: the one place that knows settings of a session, and what errors mean to the operator."""
+
+from __future__ import annotations
+
+import psycopg
+from psycopg import conninfo
+
+from app.db.urls import PostgresLocation
+from app.domain.errors import ConfigurationError, StoreUnavailable
+
+CONNECT_TIMEOUT_S = 5
+
+_DEFAULTS = {
+    "application_name": "tes",
+    "connect_timeout": str(CONNECT_TIMEOUT_S),
+    # a server whose machine is gone is found out within seconds, not hours
+    "keepalives_idle": "5",
+    "keepalives_interval": "2",
+    "keepalives_count": "2",
+    "tcp_user_timeout": "8000",
+}
+_SESSION = """
+SET synchronous_commit = on;
+SET default_transaction_isolation = 'read committed';
+SET timezone = 'UTC';
+SET client_min_messages = error;
+SET lock_timeout = '3s';
+SET statement_timeout = '8s';
+SET idle_in_transaction_session_timeout = '1500ms';
+"""
+"""The last line ends a transaction that a frozen process holds open, so that its locks keep nobody waiting."""
+
+_FIXES = {
+    "53100": "the server's disk is full: free some space",
+    "53200": "the server is out of memory",
+    "53300": "the server takes no more connections: end some, or raise max_connections",
+    "55P03": "another program holds a lock: end it",
+    "57014": "a statement took too long: look at what the server is doing",
+    "57P01": "the server was shut down: start it",
+    "57P02": "the server crashed: look at its log",
+    "57P03": "the server is starting up or shutting down: wait, or start it",
+    "25006": "the server is read-only: name the primary",
+    "28000": "the server does not let this user in: check user, database and pg_hba.conf",
+    "28P01": "the password is wrong",
+    "3D000": "there is no such database: create it",
+    "42501": "this user may not write there: grant it the rights on the schema and its tables",
+}
+
+
+def explain(shown: str, sqlstate: str | None, message: str) -> str:
+    """What the operator should know and do about an error of the database ``shown``.
+
+    A server that does not let us in gives no code, but a sentence of its own behind the word FATAL.
+    """
+    text = message.strip().splitlines()[0] if message.strip() else "no reason given"
+    if sqlstate:
+        fix = _FIXES.get(sqlstate, "see the server's log")
+    elif "FATAL:" in text:
+        fix, text = "the server does not let us in", text.rpartition("FATAL:")[2].strip()
+    else:
+        fix = "check that the server runs and can be reached"
+    return f"database {shown}: {fix} ({text})"
+
+
+def connect(location: PostgresLocation) -> psycopg.Connection:
+    """A connection that commits each statement by itself unless told otherwise.
+
+    Raises:
+        ConfigurationError: the URL is no connection URL; the message never repeats it.
+        StoreUnavailable: the server can't be reached, or does not let us in.
+    """
+    try:
+        chosen = {name: str(value) for name, value in conninfo.conninfo_to_dict(location.url).items()}
+    except psycopg.Error:
+        text = "TES_DATABASE_URL is no PostgreSQL URL: use postgresql://USER:PASSWORD@HOST/DATABASE, % escaped as %25"
+        raise ConfigurationError(text) from None
+    try:
+        connection = psycopg.connect(
+            conninfo.make_conninfo(**{**_DEFAULTS, **chosen}), autocommit=True, cursor_factory=psycopg.RawCursor
+        )
+        connection.execute(_SESSION)
+    except psycopg.Error as error:
+        raise StoreUnavailable(explain(location.shown, error.sqlstate, str(error))) from None
+    return connection
