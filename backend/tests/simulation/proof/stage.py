@@ -36,6 +36,8 @@ from proof.world import World
 LIMIT_S = 3_000.0
 REST_WITHIN_S = 200.0
 """How long after the storm everything may take to come to rest, beside the exchange's own windows."""
+LONGEST_READ_S = 14.0
+"""A read that got lost just before everything healed is given up and made again within that time."""
 _LOOK_S = 0.5
 
 
@@ -130,6 +132,7 @@ class Stage:
         run = Run(world, self.trace, {}, self.wire.sent, self._lives, self.engine.ordered, excuses=self._excuses)
         await self._storm()
         self._heal()
+        await asyncio.sleep(LONGEST_READ_S)
         await self._come_to_rest(run, "after the storm")
         if world.ending == "close":
             await self._close_everything(run)

@@ -154,13 +154,16 @@ class Evidence:
         Asks again while executions that are known to have happened are still missing from the exchange's history.
         """
         # not since the first fill: that is when we learned of it, which may be long after it happened
-        since = self._exchange_time(trade.created_at) - _CLOCK_ERROR
+        since = self._exchange_time(trade.created_at)
+        look_back = _CLOCK_ERROR
         pause_s = _FIRST_PAUSE_S
         while True:
-            booked = await self.client.user_trades(trade.asset, since)
+            booked = await self.client.user_trades(trade.asset, since - look_back)
             ours = _ours(trade, booked)
             if _is_complete(trade, ours):
                 break
+            # what is missing may be late, or older than it seems: this host's clock was set since the trade began
+            look_back = min(look_back * 4, _LONG_LOOK_BACK)
             await self.clock.sleep(pause_s)
             pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
         fills = (*ours, *_taken_by_others(trade, ours, booked))

@@ -219,7 +219,16 @@ class Intake:
             return
         running.results[result.asset] = result
         if all(one.status is not AssetStatus.PENDING for one in running.results.values()):
+            self._complete_once_recorded(running)
+
+    def _complete_once_recorded(self, running: RunningDecision) -> None:
+        """A refusal may be quicker than the disk. An end without a beginning could never land, and the beginning may fail."""
+        if running.landing.done():
             self._complete(running)
+        else:
+            running.landing.add_done_callback(
+                lambda landing: self._complete(running) if _has_landed(landing) else None
+            )
 
     def _complete(self, running: RunningDecision) -> None:
         running.completed_at = self._clock.now()
@@ -254,6 +263,10 @@ class Intake:
             completed_at=running.completed_at,
             results=ordered,
         )
+
+
+def _has_landed(landing: asyncio.Future[tuple[RecordedEvent, ...]]) -> bool:
+    return not landing.cancelled() and landing.exception() is None
 
 
 def _require_same(decision_id: str, known: str, fingerprint: str) -> None:
