@@ -120,7 +120,9 @@ def universe() -> list[str]:
 def never_reached(reached: Counter[str]) -> list[str]:
     """Names of the universe that no seed reached, and scenarios that never came up."""
     missing = [name for name in universe() if not reached[name]]
-    return missing + [f"scenario {name}" for name, patterns in SCENARIOS.items() if not scenario_count(reached, patterns)]
+    return missing + [
+        f"scenario {name}" for name, patterns in SCENARIOS.items() if not scenario_count(reached, patterns)
+    ]
 
 
 def scenario_count(reached: Counter[str], patterns: tuple[str, ...]) -> int:

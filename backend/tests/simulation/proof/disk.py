@@ -22,7 +22,7 @@ from proof.loop import VirtualLoop
 from proof.trace import Trace
 
 _T = TypeVar("_T")
-_IN_MEMORY = Path("/dev/shm")  # noqa: S108 — a folder of our own is made inside
+_IN_MEMORY = Path("/dev/shm")
 _READ_S = 0.0005
 
 

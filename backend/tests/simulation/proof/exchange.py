@@ -140,7 +140,13 @@ class Exchange:
             while self.hub.send_late():
                 await self._clock.sleep(_LATE_TICK_S)
 
+    def stand_still(self) -> None:
+        """Prices walk no more."""
+        self._volatility = 0.0
+
     def _stroll(self) -> None:
+        if not self._volatility:
+            return
         for symbol in self.venue.state.markets:
             self.move(symbol, self._walk.gauss(0.0, self._volatility), glides=True)
 

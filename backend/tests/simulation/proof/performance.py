@@ -15,8 +15,6 @@ from proof.trace import Trace
 from proof.world import Happening, World, make
 
 
-
-
 @dataclass(slots=True)
 class Verdict:
     """What came of a world."""
@@ -42,7 +40,7 @@ def judge(world: World, folder: Path, *, with_story: bool = False) -> Verdict:
     try:
         run = stage.perform()
         violations = check(run)
-    except Exception as error:  # whatever broke is what the seed has found
+    except Exception as error:  # noqa: BLE001 — whatever broke is what the seed has found
         last = traceback.extract_tb(error.__traceback__)[-1]
         text = f"{type(error).__name__}: {error} ({Path(last.filename).name}:{last.lineno})"
         violations = [Violation("is performed", text)]
@@ -50,7 +48,9 @@ def judge(world: World, folder: Path, *, with_story: bool = False) -> Verdict:
     faults = sum(count for name, count in trace.reached.items() if name.startswith("fate:"))
     faults += trace.counts["no route"] + trace.counts["stream lost"] + trace.counts["commit failed"]
     lines = trace.lines if with_story else []
-    return Verdict(world.seed, violations, stage.loop.time(), trace.counts, trace.reached, trace.fingerprint(), faults, lines)
+    return Verdict(
+        world.seed, violations, stage.loop.time(), trace.counts, trace.reached, trace.fingerprint(), faults, lines
+    )
 
 
 def judge_seed(seed: int, folder: Path, *, with_story: bool = False) -> Verdict:

@@ -96,7 +96,9 @@ class Process(Owner):
         super().die()
         host = self._host
         self.on_death(self)
-        host.trace.note("crash", f"process {self.number} after {self.steps} steps ({self.fuse.what if self.fuse else ''})")
+        host.trace.note(
+            "crash", f"process {self.number} after {self.steps} steps ({self.fuse.what if self.fuse else ''})"
+        )
         host.loop.bury(self)
         for database in self._databases:
             database.drop()

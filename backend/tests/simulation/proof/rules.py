@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 
 from ledger import ON_THE_BOOK, Ledger, entries_twice
@@ -198,7 +199,7 @@ def _too_soon(run: Run, account: str, entries: Mapping[str, list[tuple[float, bo
     cooldown_s = float(run.world.settings["TES_RISK_COOLDOWN_SECONDS"]) - 4.0
     for asset, found in entries.items():
         found.sort()
-        for (first, was_filled), (second, _) in zip(found, found[1:], strict=False):
+        for (first, was_filled), (second, _) in pairwise(found):
             if was_filled and second - first < cooldown_s:
                 yield f"{account} {asset}: two entries within {second - first:.1f} s"
 
@@ -359,7 +360,10 @@ def patient(run: Run) -> Iterator[str]:
 def sound(run: Run) -> Iterator[str]:
     """Nothing broke inside, and nothing contradicted itself."""
     for row in run.events:
-        if row.event.type is EventType.ALERT_RAISED and row.event.data.get("code") in ("internal_error", "contradiction"):
+        if row.event.type is EventType.ALERT_RAISED and row.event.data.get("code") in (
+            "internal_error",
+            "contradiction",
+        ):
             yield f"alert: {row.event.data.get('message')}"
     for at, kind, text in run.trace.lines:
         if kind in ("log exception", "log critical") and not text.startswith("desk.not_recorded"):

@@ -104,8 +104,12 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--first", type=int, default=1, help="the first of them (default 1)")
     parser.add_argument("--minutes", type=float, default=110.0, help="stop in time and say so (default 110)")
     parser.add_argument("--jobs", type=int, default=2, help="processes (default 2)")
-    parser.add_argument("--afresh", action="store_true", help="do not go on where an earlier run with this source ended")
-    parser.add_argument("--replay", type=int, metavar="SEED", help="perform one seed, reduce it if it fails, tell its story")
+    parser.add_argument(
+        "--afresh", action="store_true", help="do not go on where an earlier run with this source ended"
+    )
+    parser.add_argument(
+        "--replay", type=int, metavar="SEED", help="perform one seed, reduce it if it fails, tell its story"
+    )
     parser.add_argument("--keep-whole", action="store_true", help="with --replay: do not reduce")
     wish = parser.parse_args(arguments)
     if wish.replay is not None:
@@ -196,7 +200,9 @@ def _tell(tally: Tally) -> None:
     """What was reached, what never was, what failed and how to look at it."""
     total = len(coverage.universe())
     missing = coverage.never_reached(tally.reached)
-    print(f"reached {total - sum(not name.startswith('scenario') for name in missing)} of {total} named states, faults and crash points")
+    print(
+        f"reached {total - sum(not name.startswith('scenario') for name in missing)} of {total} named states, faults and crash points"
+    )
     print("scenarios: " + ", ".join(
         f"{name} {coverage.scenario_count(tally.reached, patterns)}" for name, patterns in coverage.SCENARIOS.items()))  # fmt: skip
     codes = sorted({name.rpartition(" ")[2] for name in tally.reached if name.startswith("code:")}, key=int)

@@ -39,6 +39,9 @@ REST_WITHIN_S = 200.0
 LONGEST_READ_S = 14.0
 """A read that got lost just before everything healed is given up and made again within that time."""
 _LOOK_S = 0.5
+_LAST_LOOKS = 4
+_MINUTE_S = 60.0
+_BETWEEN_LOOKS_S = 4.0
 
 
 @dataclass(slots=True)
@@ -102,6 +105,7 @@ class Stage:
         finally:
             if self._process is not None:
                 self._process.die()
+                self._process = None
             watch(None)
             self.loop.close()
             gc.enable()
@@ -158,8 +162,7 @@ class Stage:
     def _heal(self) -> None:
         """All faults end."""
         self.trace.note("world", "everything heals")
-        weather = self.wire.weather
-        weather.chances, weather.is_cut = {}, False
+        self.wire.heal()
         self.exchange.faults.clear()
         self.exchange.pardon()
         self.disk.commit_s, self.disk.failure = 0.001, 0.0
@@ -213,6 +216,7 @@ class Stage:
                 await inside(process, service.close_all(CloseReason.MANUAL))
 
     async def _last_look(self, run: Run) -> None:
+        self.exchange.stand_still()
         process = self._process
         if process is None or process.application is None:
             run.troubles.append("the service did not survive")
@@ -221,10 +225,18 @@ class Stage:
             service = process.service(account)
             if service is None:
                 continue
-            try:
-                run.reports[account] = await inside(process, service.reconcile())
-            except (ExchangeError, Died) as error:
-                run.troubles.append(f"{account} can't be reconciled at the end: {error}")
+            for _ in range(_LAST_LOOKS):  # what moves in this very moment is there once, and not again
+                try:
+                    run.reports[account] = await inside(process, service.reconcile())
+                except (ExchangeError, Died) as error:
+                    self.trace.note("not reconciled", str(error))
+                    await asyncio.sleep(_MINUTE_S / 3)  # the exchange's patience may be used up for this minute
+                else:
+                    if not run.reports[account].differences:
+                        break
+                await asyncio.sleep(_BETWEEN_LOOKS_S)
+            if account not in run.reports:
+                run.troubles.append(f"{account} can't be reconciled at the end")
         await asyncio.sleep(3.0)
         await self._come_to_rest(run, "at the end")
         try:
@@ -262,7 +274,9 @@ class Stage:
                 fuse, self._pause_s = self._fuses.pop(0)
             life = Life(self._numbers, self.loop.time())
             self._lives.append(life)
-            self._process = Process(self.host, self._settings, self._numbers, dice_for(self.world.seed, f"p{self._numbers}"), fuse)
+            self._process = Process(
+                self.host, self._settings, self._numbers, dice_for(self.world.seed, f"p{self._numbers}"), fuse
+            )
             self._process.on_death = self._on_death
             await asyncio.wait([self._process.ended])
             life.ended = self.loop.time()

@@ -135,6 +135,7 @@ class Wire:
         self.trace = trace
         self.dice = dice
         self.sockets: dict[Socket, None] = {}
+        self.silent: list[Socket] = []
         self._serial = 0
 
     def latency(self) -> float:
@@ -158,6 +159,13 @@ class Wire:
         """A number that nobody else has."""
         self._serial += 1
         return self._serial
+
+    def heal(self) -> None:
+        """Nothing is lost any more, and what is dead is noticed."""
+        self.weather.chances, self.weather.is_cut = {}, False
+        for socket in self.silent:
+            socket.end("the stream broke (heartbeat)")
+        self.silent.clear()
 
     def drop(self, owner: Owner) -> None:
         """The host's kernel closes the sockets of a process that died."""
@@ -191,7 +199,9 @@ class WireTransport:
         fate = wire.fate(method, path)
         sent = Sent(self._process, loop.time(), method, path, params, fate.name, name)
         wire.sent.append(sent)
-        trace.note("send", f"{method} {path.rpartition('/')[2]} {_shown(params)}" + (f" [{fate.name}]" if fate.name else ""))
+        trace.note(
+            "send", f"{method} {path.rpartition('/')[2]} {_shown(params)}" + (f" [{fate.name}]" if fate.name else "")
+        )
         if fate.name:
             trace.reach(f"fate:{'mutation' if method != 'GET' else 'read'}:{fate.name}")
         answer: asyncio.Future[Reply | None] = loop.create_future()
@@ -233,7 +243,9 @@ class _Call:
         reply: Reply | None = None
         if fate.done:
             sent.arrived = wire.loop.time()
-            reply = wire.exchange.answer(sent.method, sent.path, self._query, self._body, self._headers.get("X-MBX-APIKEY"))
+            reply = wire.exchange.answer(
+                sent.method, sent.path, self._query, self._body, self._headers.get("X-MBX-APIKEY")
+            )
             sent.status, sent.code = reply.status, _code(reply)
             wire.trace.note("venue", f"{sent.method} {sent.path.rpartition('/')[2]} {sent.client_order_id} -> "
                             f"{reply.status} {sent.code or ''}")  # fmt: skip
@@ -357,9 +369,12 @@ class Socket:
 
     def silenced(self) -> None:
         """The way is cut: nothing comes any more, and after a while the heartbeat notices."""
+        self._wire.silent.append(self)
         self._wire.exchange.hub.remove(self._subscriber)
         self._pump.cancel()
-        self._wire.loop.call_later(_DEAD_PEER_S, self._end, "the stream broke (heartbeat)", context=self._wire.loop.outside)
+        self._wire.loop.call_later(
+            _DEAD_PEER_S, self.end, "the stream broke (heartbeat)", context=self._wire.loop.outside
+        )
 
     async def _carry(self) -> None:
         loop = self._wire.loop
@@ -367,7 +382,7 @@ class Socket:
             frame = await self._subscriber.frames.get()
             self._last_due = max(loop.time() + self._wire.latency(), self._last_due)
             if frame is None:
-                loop.call_at(self._last_due, self._end, "the stream was closed with code 1001", context=loop.outside)
+                loop.call_at(self._last_due, self.end, "the stream was closed with code 1001", context=loop.outside)
                 return
             loop.call_at(self._last_due, self._arrive, frame.decode(), context=loop.outside)
 
@@ -376,7 +391,8 @@ class Socket:
             self._arrived.append(frame)
             self._news.set()
 
-    def _end(self, reason: str) -> None:
+    def end(self, reason: str) -> None:
+        """The connection is over; the service learns why."""
         if self._ended is None:
             self._wire.trace.note("stream lost", reason)
             self._ended = reason

@@ -67,8 +67,8 @@ class World:
 
 EMPHASIS: Mapping[str, float] = {
     "weather": 3.0,
-    "crash": 2.5,
-    "price": 3.0,
+    "crash": 3.0,
+    "price": 5.0,
     "human_trade": 1.2,
     "human_close": 1.2,
     "human_cancel": 1.2,
@@ -103,7 +103,7 @@ class _Maker:
         self._seed = seed
         self.accounts: tuple[str, ...] = (DEFAULT,) if dice.random() < 0.85 else (DEFAULT, "second")
         self.assets = tuple(sorted(dice.sample(ASSETS, dice.choice((1, 1, 2, 2, 3)))))
-        self._storm_s = dice.choice((12.0, 20.0, 30.0, 45.0, 70.0))
+        self._storm_s = dice.choice((20.0, 30.0, 45.0, 70.0, 110.0))
         self._numbers = 0
 
     def make(self) -> World:
@@ -113,11 +113,12 @@ class _Maker:
         if dice.random() < 0.75:
             kinds["crash"] = EMPHASIS["crash"]
         happenings = [self._decide(dice.uniform(0.0, 2.0))]
-        for _ in range(dice.choice((1, 2, 3, 4, 5))):
-            happenings.append(self._decide(dice.uniform(0.0, self._storm_s)))
+        decisions = dice.choice((2, 4, 6, 9, 12))
+        happenings += [self._decide(dice.uniform(0.0, self._storm_s)) for _ in range(decisions)]
+        kinds.setdefault("price", EMPHASIS["price"])
         if kinds:
             names, weights = list(kinds), list(kinds.values())
-            for kind in dice.choices(names, weights, k=dice.choice((3, 5, 7, 10, 14))):
+            for kind in dice.choices(names, weights, k=dice.choice((4, 8, 12, 18, 25))):
                 maker: Callable[[float], Happening] = getattr(self, f"_{kind}")
                 happenings.append(maker(dice.uniform(0.0, self._storm_s * 0.95)))
         window_s = dice.choice((1.5, 3.0, 5.0, 10.0))
@@ -146,16 +147,16 @@ class _Maker:
         dice = self._dice
         settings = {
             "TES_ASTER_NONCE_WINDOW_SECONDS": str(window_s),
-            "TES_RISK_COOLDOWN_SECONDS": dice.choice(("0", "2", "8", "30")),
+            "TES_RISK_COOLDOWN_SECONDS": dice.choice(("0", "0", "2", "8", "20")),
             "TES_RISK_MAX_PRICE_DEVIATION_BPS": dice.choice(("100", "1000")),
-            "TES_RECONCILE_INTERVAL_SECONDS": dice.choice(("2", "5", "10")),
+            "TES_RECONCILE_INTERVAL_SECONDS": dice.choice(("2", "5", "10") if len(self.accounts) == 1 else ("5", "10")),
             "TES_PROTECTION_DEADLINE_SECONDS": dice.choice(("4", "8")),
             "TES_PROTECTION_BASE_DELAY_SECONDS": dice.choice(("0.1", "0.3")),
             "TES_PROTECTION_MAX_ATTEMPTS": dice.choice(("3", "6", "10")),
             "TES_PROTECTION_SL_TYPE": dice.choice(("STOP_MARKET", "STOP_MARKET", "STOP")),
             "TES_PROTECTION_TP_TYPE": dice.choice(("TAKE_PROFIT_MARKET", "TAKE_PROFIT_MARKET", "TAKE_PROFIT", "LIMIT")),
             "TES_RISK_ALLOCATION_BASIS": dice.choice(("notional", "notional", "margin")),
-            "TES_RISK_LEVERAGE_POLICY": dice.choice(("cap", "reject")),
+            "TES_RISK_LEVERAGE_POLICY": dice.choice(("cap", "cap", "reject")),
         }
         if dice.random() < 0.15:
             settings["TES_RISK_MAX_LEVERAGE"], settings["TES_RISK_DEFAULT_LEVERAGE"] = "8", "3"
@@ -174,9 +175,8 @@ class _Maker:
     def _decide(self, at: float) -> Happening:
         dice = self._dice
         self._numbers += 1
-        items = []
-        for asset in dice.sample(self.assets, dice.choice((1, 1, len(self.assets)))):
-            items.append(self._item(asset))
+        chosen = dice.sample(self.assets, dice.choice((1, 1, len(self.assets))))
+        items = [self._item(asset) for asset in chosen]
         repeats = dice.choice((1, 1, 1, 2, 3))
         details = {"account": self._account(), "decision_id": f"d{self._numbers}", "items": items, "repeats": repeats}
         if dice.random() < 0.08:
@@ -185,12 +185,12 @@ class _Maker:
 
     def _item(self, asset: str) -> dict[str, Any]:
         dice = self._dice
-        action = dice.choices(("buy", "sell", "close_position", "hold"), (10, 8, 2, 0.5))[0]
+        action = dice.choices(("buy", "sell", "close_position", "hold"), (10, 8, 5, 0.3))[0]
         item: dict[str, Any] = {"asset": asset, "action": action}
         if action in ("close_position", "hold"):
             return item
         item["allocation_usd"] = dice.choice((20, 200, 800, 2500, 20_000))
-        item["leverage"] = dice.choice((1, 3, 10, 25, 25, 40))
+        item["leverage"] = dice.choice((1, 3, 3, 10, 10, 25, 40))
         if dice.random() < 0.9:
             item["sl_bps"] = dice.choice((30, 80, 150, 300))
         if dice.random() < 0.75:
@@ -227,8 +227,18 @@ class _Maker:
 
     def _weather(self, at: float) -> Happening:
         dice = self._dice
-        families = {"lost": 0.15, "slow": 0.08, "unknown": 0.2, "limited": 0.05, "refused": 0.25, "clock": 0.04, "auth": 0.02}
-        chosen = {name: round(most * dice.uniform(0.3, 2.0), 3) for name, most in families.items() if dice.random() < 0.45}
+        families = {
+            "lost": 0.15,
+            "slow": 0.08,
+            "unknown": 0.2,
+            "limited": 0.05,
+            "refused": 0.25,
+            "clock": 0.04,
+            "auth": 0.02,
+        }
+        chosen = {
+            name: round(most * dice.uniform(0.3, 2.0), 3) for name, most in families.items() if dice.random() < 0.45
+        }
         if dice.random() < 0.1 and chosen:
             chosen = {name: min(chance * 3, 0.6) for name, chance in chosen.items()}
         return Happening(at, "weather", {"chances": chosen, "lasts": dice.choice((3.0, 8.0, 20.0, 60.0))})
@@ -274,7 +284,7 @@ class _Maker:
     # --- what the market and the human do ---------------------------------------------------------------------------
 
     def _price(self, at: float) -> Happening:
-        bps = self._dice.choice((20, 50, 120, 250, 250, 600)) * self._dice.choice((-1, 1))
+        bps = self._dice.choice((20, 50, 120, 160, 250, 350, 600)) * self._dice.choice((-1, 1))
         return Happening(at, "price", {"asset": self._asset(), "bps": bps, "glides": self._dice.random() < 0.6})
 
     def _funding(self, at: float) -> Happening:

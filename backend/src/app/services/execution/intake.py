@@ -222,13 +222,11 @@ class Intake:
             self._complete_once_recorded(running)
 
     def _complete_once_recorded(self, running: RunningDecision) -> None:
-        """A refusal may be quicker than the disk. An end without a beginning could never land, and the beginning may fail."""
-        if running.landing.done():
+        """A refusal may be quicker than the disk: an end without a beginning would never be taken by the database."""
+        if not running.landing.done():
+            running.landing.add_done_callback(lambda _: self._complete_once_recorded(running))
+        elif _has_landed(running.landing):
             self._complete(running)
-        else:
-            running.landing.add_done_callback(
-                lambda landing: self._complete(running) if _has_landed(landing) else None
-            )
 
     def _complete(self, running: RunningDecision) -> None:
         running.completed_at = self._clock.now()
