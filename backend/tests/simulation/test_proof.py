@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from proof import coverage
+from proof import coverage, mutants
 from proof.disk import scratch_folder
 from proof.performance import judge, judge_seed, shrink, story
 from proof.world import Happening, make
@@ -25,7 +25,7 @@ FOUND = {
 _FINGERPRINTS = """
 import sys
 from pathlib import Path
-from proof import coverage
+from proof import coverage, mutants
 from proof.disk import scratch_folder
 from proof.performance import judge_seed
 coverage.install()
@@ -70,6 +70,10 @@ def test_a_seed_performs_the_same_in_processes_that_hash_differently() -> None:
     one, other = fingerprints("1"), fingerprints("2")
     assert len(one) == 12
     assert one == other
+
+
+def test_every_mutant_still_fits_the_source() -> None:
+    assert len(mutants.chosen([])) >= 25
 
 
 def test_a_failing_world_is_reduced_to_what_matters(folder: Path) -> None:

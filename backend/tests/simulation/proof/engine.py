@@ -79,6 +79,11 @@ class Engine:
             self.ordered.append(other)
             self._running.append(asyncio.create_task(self._deliver(other)))
 
+    def ask_again(self) -> None:
+        """Send every decision that was answered once more: it must be answered with the same (C5)."""
+        answered = [ordered for ordered in self.ordered if ordered.final is not None and not ordered.conflicts]
+        self._running += [asyncio.create_task(self._deliver(ordered)) for ordered in answered]
+
     def _item(self, wish: Mapping[str, Any]) -> dict[str, Any]:
         item = {name: value for name, value in wish.items() if not name.endswith(("_bps", "_percent"))}
         market = self._exchange.market(wish["asset"])

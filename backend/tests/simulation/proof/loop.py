@@ -247,6 +247,6 @@ class VirtualLoop(asyncio.AbstractEventLoop):
 
 
 def _wakes_a_task(handle: asyncio.Handle) -> bool:
-    """Whether ``handle`` goes on with a task whose future is done, which a real loop may come to know a little later."""
+    """Whether ``handle`` goes on with a task whose future is done, which a real loop may learn a little later."""
     callback = handle._callback  # type: ignore[attr-defined]
     return isinstance(getattr(callback, "__self__", None), VirtualTask)

@@ -21,7 +21,7 @@ from queue import SimpleQueue
 _HERE = Path(__file__).parent
 sys.path.append(str(_HERE.parents[1] / "broken_rules"))
 
-from catalogue import Breakage, CatalogueError, load  # noqa: E402 — the folder is no package
+from catalogue import SOURCE, Breakage, CatalogueError, load  # noqa: E402 — the folder is no package
 from trial import Bench  # noqa: E402
 
 WITHIN = 400
@@ -30,7 +30,11 @@ _LIMIT_S = 1800
 
 
 def chosen(names: Sequence[str]) -> list[Breakage]:
-    """The bugs named in ``mutants.toml``: entries of the catalogue by name, and those written out there."""
+    """The bugs of ``mutants.toml``: entries of the catalogue by name, and those written out there.
+
+    Raises:
+        CatalogueError: an entry that is not there, or whose edit no longer fits the source.
+    """
     document = tomllib.loads((_HERE.parent / "mutants.toml").read_text(encoding="utf-8"))
     known = {entry.name: entry for entry in load()}
     own = [Breakage(name=name, tests=(), **fields) for name, fields in document.get("bugs", {}).items()]
@@ -38,6 +42,8 @@ def chosen(names: Sequence[str]) -> list[Breakage]:
     if unknown:
         raise CatalogueError(f"the catalogue of broken rules has no {', '.join(unknown)}")
     entries = [known[name] for name in document["catalogue"]] + own
+    for entry in entries:
+        entry.applied_to((SOURCE / entry.file).read_text(encoding="utf-8"))
     return [entry for entry in entries if not names or entry.name in names]
 
 

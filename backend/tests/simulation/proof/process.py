@@ -35,7 +35,10 @@ class Host:
 
 
 class Fuse:
-    """Kills its process after so many more of something: ``step``, ``mutation`` (sent), ``commit`` (done)."""
+    """Kills its process after so many more of something: ``step``, ``commit`` (done), or ``mutation`` (sent).
+
+    ``entry`` and ``exit`` count only such orders, which is where a crash hurts most.
+    """
 
     def __init__(self, what: str, count: int) -> None:
         self.what = what
@@ -106,6 +109,10 @@ class Process(Owner):
         if not self.ended.done():
             self.ended.set_result(None)
 
+    def _on_mutation(self, role: str) -> None:
+        self._burn("mutation")
+        self._burn(role)
+
     def _burn(self, what: str) -> None:
         fuse = self.fuse
         if fuse is None or fuse.what != what or self.is_dead:
@@ -138,7 +145,7 @@ class Process(Owner):
         return database
 
     def _transport(self, _url: str) -> Transport:
-        return WireTransport(self._host.wire, self, self.number, lambda: self._burn("mutation"))
+        return WireTransport(self._host.wire, self, self.number, self._on_mutation)
 
     def _connector(self, _url: str) -> StreamConnector:
         return WireConnector(self._host.wire, self)

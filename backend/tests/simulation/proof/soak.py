@@ -1,4 +1,4 @@
-"""Thousands of seeds: ``make soak SEEDS=N``. In parallel, with progress, in bounded time, and it goes on where it ended.
+"""Thousands of seeds: ``make soak SEEDS=N``. Parallel, with progress, in bounded time, going on where it ended.
 
 Ends with 1 when a seed broke a rule; the last line is the summary.
 """
@@ -22,7 +22,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from proof import coverage
 from proof.disk import scratch_folder
-from proof.performance import judge_seed, shrink, story, judge
+from proof.performance import judge, judge_seed, shrink, story
 from proof.world import make
 
 CHUNK = 20
@@ -67,10 +67,12 @@ class Tally:
     def summary(self, seconds: float) -> str:
         """The last line."""
         counts = self.counts
+        faults = f"{self.faults} faults (in {self.with_fault} seeds)"
+        crashes = f"{counts['crash'] - self.seeds} crashes (in {self.with_crash} seeds)"
         return (
             f"{self.seeds} seeds, {len({seed for seed, _ in self.failures})} broke a rule; "
             f"{self.virtual_s / 3600:.1f} simulated hours, {counts['decide']} decisions, {counts['send']} requests, "
-            f"{self.faults} faults (in {self.with_fault} seeds), {counts['crash']} crashes (in {self.with_crash} seeds), "
+            f"{faults}, {crashes}, "
             f"{counts['start'] - self.seeds} restarts; {self.seeds / max(seconds, 0.001):.1f} seeds/s"
         )
 
@@ -134,8 +136,8 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _run(chunks: Sequence[range], state: State, jobs: int, deadline: float) -> None:
-    columns = (TextColumn("simulating"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[broken]} broke a rule"),
-               TimeElapsedColumn(), TimeRemainingColumn())  # fmt: skip
+    broken = TextColumn("{task.fields[broken]} broke a rule")
+    columns = (BarColumn(), MofNCompleteColumn(), broken, TimeElapsedColumn(), TimeRemainingColumn())
     waiting = iter([number for number in range(len(chunks)) if number not in state.done])
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool, Progress(*columns) as progress:
         bar = progress.add_task("", total=sum(map(len, chunks)), completed=state.tally.seeds, broken=0)
@@ -198,13 +200,12 @@ def _fingerprint(first: int, seeds: int) -> str:
 
 def _tell(tally: Tally) -> None:
     """What was reached, what never was, what failed and how to look at it."""
-    total = len(coverage.universe())
     missing = coverage.never_reached(tally.reached)
-    print(
-        f"reached {total - sum(not name.startswith('scenario') for name in missing)} of {total} named states, faults and crash points"
-    )
-    print("scenarios: " + ", ".join(
-        f"{name} {coverage.scenario_count(tally.reached, patterns)}" for name, patterns in coverage.SCENARIOS.items()))  # fmt: skip
+    total = len(coverage.universe())
+    reached = total - sum(not name.startswith("scenario") for name in missing)
+    print(f"reached {reached} of {total} state and event pairs, faults and crash points")
+    met = {name: coverage.scenario_count(tally.reached, patterns) for name, patterns in coverage.SCENARIOS.items()}
+    print("scenarios: " + ", ".join(f"{name} {count}" for name, count in met.items()))
     codes = sorted({name.rpartition(" ")[2] for name in tally.reached if name.startswith("code:")}, key=int)
     print(f"error codes: {' '.join(codes)}")
     if missing:

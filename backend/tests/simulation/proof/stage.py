@@ -22,8 +22,8 @@ from aster_sim.core.errors import VenueError
 from aster_sim.credentials import AccountCredentials, AccountSpec
 from aster_sim.http import people
 from aster_sim.http.ledger_view import ledger_body
-from proof.disk import Disk
 from proof.coverage import watch
+from proof.disk import Disk
 from proof.engine import Died, Engine, Ordered, inside
 from proof.exchange import CHAIN_ID, Exchange, dice_for
 from proof.loop import VirtualLoop
@@ -237,6 +237,7 @@ class Stage:
                 await asyncio.sleep(_BETWEEN_LOOKS_S)
             if account not in run.reports:
                 run.troubles.append(f"{account} can't be reconciled at the end")
+        self.engine.ask_again()
         await asyncio.sleep(3.0)
         await self._come_to_rest(run, "at the end")
         try:

@@ -82,7 +82,7 @@ FATES: Mapping[str, tuple[Fate, ...]] = {
         _error("-2022", 400, -2022, "ReduceOnly Order is rejected.", done=False),
         _error("-2021", 400, -2021, "Order would immediately trigger.", done=False),
         _error("-4045", 400, -4045, "Reach max stop order limit.", done=False),
-        _error("-4131", 400, -4131, "The counterparty's best price does not meet the PERCENT_PRICE filter.", done=False),
+        _error("-4131", 400, -4131, "The counterparty's best price does not meet PERCENT_PRICE.", done=False),
         _error("-2019", 400, -2019, "Margin is insufficient.", done=False),
         _error("-4999", 400, -4999, "Something new that no document mentions.", done=False),
     ),
@@ -176,7 +176,7 @@ class Wire:
 class WireTransport:
     """:class:`app.integrations.aster.transport.Transport` of one process."""
 
-    def __init__(self, wire: Wire, owner: Owner, process: int, on_mutation: Callable[[], None]) -> None:
+    def __init__(self, wire: Wire, owner: Owner, process: int, on_mutation: Callable[[str], None]) -> None:
         self._wire = wire
         self._owner = owner
         self._process = process
@@ -208,7 +208,7 @@ class WireTransport:
         call = _Call(wire, sent, fate, query, body, headers, answer)
         loop.call_later(wire.latency(), call.arrive, context=loop.outside)
         if method != "GET":
-            self._on_mutation()
+            self._on_mutation(_role(sent))
         try:
             async with asyncio.timeout(timeout_s):
                 reply = await answer
@@ -433,7 +433,9 @@ class WireConnector:
         """Nothing to give back."""
 
 
-def is_entry(sent: Sent) -> bool:
-    """Whether a request places an entry of ours."""
+def _role(sent: Sent) -> str:
+    """What a mutation is for: ``entry``, ``exit``, or anything else."""
     key = parse_client_order_id(sent.client_order_id) if sent.method == "POST" else None
-    return key is not None and key.role.value == "entry"
+    if key is None:
+        return "other"
+    return "exit" if key.role.is_exit else "entry"

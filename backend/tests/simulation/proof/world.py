@@ -219,8 +219,8 @@ class _Maker:
         return Happening(at, "crash", {"fuses": fuses, "pauses": pauses})
 
     def _fuse(self) -> tuple[str, int]:
-        what = self._dice.choice(("step", "step", "mutation", "mutation", "commit"))
-        most = {"step": 400, "mutation": 4, "commit": 6}[what]
+        what = self._dice.choice(("step", "step", "mutation", "commit", "entry", "exit"))
+        most = {"step": 400, "mutation": 4, "commit": 6, "entry": 2, "exit": 3}[what]
         return what, max(1, int(most ** self._dice.random()))
 
     # --- what the network and the exchange do -----------------------------------------------------------------------
