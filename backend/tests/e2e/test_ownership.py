@@ -143,7 +143,7 @@ async def check_the_position(http: aiohttp.ClientSession, venue: RunningVenue, o
         (trade,) = (await get(http, f"{one.url}/v1/trades"))["items"]
         return bool(trade["status"] == "open")
 
-    await until(is_open)
+    await until(is_open, "the trade to be open")
     orders = (await ledger(http, venue))["accounts"]["default"]["orders"]
     assert sorted(row["type"] for row in orders if row["status"] == "NEW") == ["STOP_MARKET", "TAKE_PROFIT_MARKET"]
     assert len([row for row in orders if row["origType"] == "MARKET"]) == 1
