@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from app.domain.errors import DecisionRefused, ErrorCode
 from app.schemas.decision import TradingDecision, parse_decision
 from app.schemas.result import ExecutionResult
+from aster_sim.core.market import Market
 from proof.exchange import Exchange
 from proof.process import Process
 from proof.trace import Trace
@@ -93,9 +94,22 @@ class Engine:
                 price = market.prices.mark * (1 + direction * Decimal(wish[f"{name}_bps"]) / _BPS)
                 tick = market.instrument.tick
                 item[f"{name}_price"] = str((price / tick).to_integral_value() * tick)
+        for name in ("position_adjustment", "order_adjustment"):
+            if name in wish:
+                item[name] = self._adjustment(wish[name], market)
         if "trailing_percent" in wish:
             item["trailing_stop"] = {"callback_rate": wish["trailing_percent"]}
         return item
+
+    def _adjustment(self, wish: Mapping[str, Any], market: Market) -> dict[str, Any]:
+        """New prices lie on the sides that suit a long; for a short they are refused, which is a case too."""
+        said = {name: value for name, value in wish.items() if not name.endswith("_bps")}
+        for name, direction in (("new_sl", -1), ("new_tp", 1)):
+            if f"{name}_bps" in wish:
+                price = market.prices.mark * (1 + direction * Decimal(wish[f"{name}_bps"]) / _BPS)
+                tick = market.instrument.tick
+                said[f"{name}_price"] = str((price / tick).to_integral_value() * tick)
+        return said
 
     async def _deliver(self, ordered: Ordered) -> None:
         """Ask until there is a final answer, as a client does that must know."""

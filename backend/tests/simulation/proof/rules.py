@@ -9,11 +9,12 @@ from decimal import Decimal
 from itertools import pairwise
 from typing import Any
 
-from ledger import ON_THE_BOOK, Ledger, entries_twice
+from ledger import ON_THE_BOOK, Ledger
 
 from app.domain.events import EventType
 from app.domain.ids import ClientOrderId, OrderRole, parse_client_order_id
 from app.domain.trades import Trade
+from app.schemas.decision import Action
 from app.schemas.result import AssetStatus, ExecutionResult
 from app.services.execution.reconciliation import DifferenceKind
 from proof.seams import EPOCH_US
@@ -56,8 +57,26 @@ def _ledger(run: Run, account: str) -> Ledger:
 
 def one_entry(run: Run) -> Iterator[str]:
     """At most one entry for each decision, on the book and on the wire."""
+    increases = Counter(
+        item.asset
+        for ordered in run.ordered
+        for item in ordered.decision.decisions
+        if item.action is Action.ADJUST_POSITION
+    )
     for account, trades in run.trades.items():
-        yield from entries_twice(_ledger(run, account), trades)
+        asset_of = {trade.id: trade.asset for trade in trades}
+        on_book: Counter[str] = Counter()
+        for row in _ledger(run, account).orders:
+            key = parse_client_order_id(row["clientOrderId"])
+            if key is not None and key.trade_id not in asset_of:
+                yield f"order {row['clientOrderId']} belongs to no trade on record"
+            elif key is not None and key.role is OrderRole.ENTRY:
+                on_book[key.trade_id] += 1
+        for name, count in on_book.items():
+            if count > 1 + increases[asset_of[name]]:
+                yield f"trade {name} has {count} entries on the book"
+        entered = Counter((trade.decision_id, trade.asset) for trade in trades)
+        yield from (f"decision {name} has {count} trades" for name, count in entered.items() if count > 1)
     sent: Counter[str] = Counter()
     for row in run.sent:
         key = parse_client_order_id(row.client_order_id) if row.method == "POST" else None
@@ -78,10 +97,13 @@ def never_bare(run: Run) -> Iterator[str]:
     if run.world.settings.get("TES_PROTECTION_ON_FAILURE") == "alert":
         patience_s += 60.0
     excuses = list(run.excuses) + _downtimes(run)
+    items = [item for ordered in run.ordered for item in ordered.decision.decisions]
+    # which exits are wished changes with an adjustment, and only the record knows when
+    adjusted = {item.asset for item in items if item.action in (Action.ADJUST_POSITION, Action.ADJUST_ORDERS)}
     for account, trades in run.trades.items():
         ledger = _ledger(run, account)
         for trade in trades:
-            if any(leg.role in _STOPS for leg in trade.legs):
+            if trade.asset not in adjusted and any(leg.role in _STOPS for leg in trade.legs):
                 for start, end in _bare_spans(ledger, trade, run):
                     length = (end - start) - _overlap(start, end, excuses)
                     if length > patience_s:

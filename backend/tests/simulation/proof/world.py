@@ -16,6 +16,7 @@ from aster_sim.clock import seeded
 
 ASSETS = ("BTCUSDT", "ETHUSDT", "SOLUSDT", "DOGEUSDT")
 DEFAULT = "default"
+_ACTIONS = ("buy", "sell", "close_position", "hold", "adjust_position", "adjust_orders")
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,10 +186,14 @@ class _Maker:
 
     def _item(self, asset: str) -> dict[str, Any]:
         dice = self._dice
-        action = dice.choices(("buy", "sell", "close_position", "hold"), (10, 8, 5, 0.3))[0]
+        action = dice.choices(_ACTIONS, (10, 8, 4, 0.3, 2.5, 2))[0]
         item: dict[str, Any] = {"asset": asset, "action": action}
         if action in ("close_position", "hold"):
             return item
+        if action == "adjust_position":
+            return item | {"position_adjustment": self._position_adjustment()}
+        if action == "adjust_orders":
+            return item | {"order_adjustment": self._order_adjustment()}
         item["allocation_usd"] = dice.choice((20, 200, 800, 2500, 20_000))
         item["leverage"] = dice.choice((1, 3, 3, 10, 10, 25, 40))
         if dice.random() < 0.9:
@@ -198,6 +203,23 @@ class _Maker:
         if dice.random() < 0.15 and "sl_bps" in item:
             item["trailing_percent"] = dice.choice(("0.5", "1.5"))
         return item
+
+    def _position_adjustment(self) -> dict[str, Any]:
+        dice = self._dice
+        wish: dict[str, Any] = {"adjustment_type": dice.choice(("increase", "decrease"))}
+        if dice.random() < 0.5:
+            wish["adjustment_percentage"] = dice.choice((10, 50, 100))
+        else:
+            wish["adjustment_amount_usd"] = dice.choice((20, 150, 600))
+        if dice.random() < 0.3:
+            wish["new_sl_bps"] = dice.choice((60, 200))
+        return wish
+
+    def _order_adjustment(self) -> dict[str, Any]:
+        dice = self._dice
+        wishes: tuple[dict[str, Any], ...] = ({"new_sl_bps": dice.choice((50, 150))}, {"new_tp_bps": dice.choice((50, 150))},
+                                              {"cancel_tp": True}, {"cancel_sl": True})  # fmt: skip
+        return dict(dice.choice(wishes))
 
     def _close(self, at: float) -> Happening:
         return Happening(at, "close", {"account": self._account(), "asset": self._asset()})
