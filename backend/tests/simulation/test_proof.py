@@ -16,11 +16,12 @@ from proof.world import Happening, make
 
 SHORT = [range(first, first + 12) for first in range(1, 73, 12)]
 FOUND = {
-    3: "an execution was looked for after the host's clock was set, and never found: the trade stayed closing for ever",
-    33: "a decision that was refused before its record failed left the database unhealthy until a restart",
-    263: "the same after a restart: the end of a decision whose record had failed was written all the same",
+    20: "a wait of a few nanoseconds was asked about again in the same moment: attempts to close without end",
+    21: "an execution was looked for after the host's clock was set, and never found: the trade stayed closing",
+    2056: "an exit that only the exchange knew after a crash was not booked: the exchange's clock had been set back",
+    116: "a decision that was refused before its record failed left the database unhealthy until a restart",
 }
-"""Seeds that found something in the service, and what it was."""
+"""Seeds that break a rule when what was found in the service is put back, and what it was."""
 
 _FINGERPRINTS = """
 import sys

@@ -79,7 +79,7 @@ def _listen(module: Any, name: str, kind: str) -> None:
 
     def listening(state: Any, trigger: Any) -> Any:
         if _watched:
-            _watched[0].reach(f"{kind}:{state.value}+{trigger.value}")
+            _watched[0].reach(f"{kind}:{state.value}+{trigger.value}".lower())
         return original(state, trigger)
 
     listening.is_listening = True  # type: ignore[attr-defined]
@@ -107,7 +107,7 @@ def _cause() -> str:
 
 def universe() -> list[str]:
     """Everything that could be reached and has a name."""
-    names = [f"order:{state.value}+{trigger.value}" for state, row in ORDER_TABLE.items() for trigger in row]
+    names = [f"order:{state.value}+{trigger.value}".lower() for state, row in ORDER_TABLE.items() for trigger in row]
     names += [f"trade:{state.value}+{trigger.value}" for state, row in TRADE_TABLE.items() for trigger in row]
     names += [f"fate:mutation:{fate.name}" for family in FATES.values() for fate in family]
     names += [f"fate:read:{fate.name}" for family, fates in FATES.items() if family != "refused" for fate in fates]

@@ -157,6 +157,7 @@ async def inside(process: Process, work: Any) -> Any:
         Died: it died first.
     """
     task = process.run(work)
+    task.add_done_callback(lambda done: done.cancelled() or done.exception())  # it may fail when nobody waits any more
     await asyncio.wait([task, process.ended], return_when=asyncio.FIRST_COMPLETED)
     if not task.done():
         await asyncio.sleep(0)

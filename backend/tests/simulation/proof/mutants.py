@@ -24,7 +24,7 @@ sys.path.append(str(_HERE.parents[1] / "broken_rules"))
 from catalogue import SOURCE, Breakage, CatalogueError, load  # noqa: E402 — the folder is no package
 from trial import Bench  # noqa: E402
 
-WITHIN = 400
+WITHIN = 150
 """Seeds within which each bug must be caught."""
 _LIMIT_S = 1800
 

@@ -303,8 +303,8 @@ def _positions(run: Run, account: str, trades: list[Trade]) -> Iterator[str]:
         if run.world.ending == "close" and ours:
             yield f"{account} {asset}: {ours} still open after everything was closed"
     for trade in trades:
-        # a gap may fire two stops at once; what somebody added to the position lets both execute
-        fires_twice = trade.asset in meddled and sum(leg.role in _STOPS for leg in trade.legs) > 1
+        # both exits may fire, at once in a gap or while no process runs; what somebody added lets both execute
+        fires_twice = trade.asset in meddled and len(trade.legs) > 1
         surplus = trade.exited_quantity - trade.entered_quantity
         if trade.is_ended and (surplus < 0 or (surplus and not fires_twice)):
             yield f"trade {trade.id} ended with {trade.entered_quantity} in and {trade.exited_quantity} out"

@@ -300,7 +300,7 @@ class Stage:
             for trade in service._active_trades() if service is not None else ():
                 reach(f"crash:trade {trade.status.value}")
                 for order in trade.orders:
-                    reach(f"crash:{order.role.value} {order.state.value}")
+                    reach(f"crash:{order.role.value} {order.state.value}".lower())
 
     async def _watch(self) -> None:
         """Note when a process became able to act."""

@@ -217,9 +217,8 @@ class _Maker:
 
     def _order_adjustment(self) -> dict[str, Any]:
         dice = self._dice
-        wishes: tuple[dict[str, Any], ...] = ({"new_sl_bps": dice.choice((50, 150))}, {"new_tp_bps": dice.choice((50, 150))},
-                                              {"cancel_tp": True}, {"cancel_sl": True})  # fmt: skip
-        return dict(dice.choice(wishes))
+        bps = dice.choice((50, 150))
+        return dict(dice.choice(({"new_sl_bps": bps}, {"new_tp_bps": bps}, {"cancel_tp": True}, {"cancel_sl": True})))
 
     def _close(self, at: float) -> Happening:
         return Happening(at, "close", {"account": self._account(), "asset": self._asset()})

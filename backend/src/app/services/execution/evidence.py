@@ -231,11 +231,11 @@ def _taken_by_others(trade: Trade, ours: tuple[FillReport, ...], booked: list[Fi
     if missing <= ZERO or not ours:
         return ()
     own_ids = {fill.order_id for fill in ours}
-    start = min(fill.time for fill in ours)
+    first = min(fill.exchange_trade_id for fill in ours)  # ids only rise; the exchange's clock may be set back
     taken: list[FillReport] = []
-    for fill in sorted(booked, key=lambda fill: (fill.time, fill.exchange_trade_id)):
+    for fill in sorted(booked, key=lambda fill: fill.exchange_trade_id):
         is_exit = fill.side is trade.side.exit_side and fill.position_side is trade.position_side
-        if missing > ZERO and is_exit and fill.order_id not in own_ids and fill.time >= start:
+        if missing > ZERO and is_exit and fill.order_id not in own_ids and fill.exchange_trade_id > first:
             taken.append(fill)
             missing -= fill.quantity
     return tuple(taken)
