@@ -178,7 +178,6 @@ async def test_a_market_order_shown_as_new_is_asked_for(stage: Arena) -> None:
         assert result.status is AssetStatus.PROTECTED
 
 
-@pytest.mark.xfail(reason="open, issue 4: a stop that was confirmed and then vanished from every list is not restored")
 async def test_a_stop_that_vanished_from_the_exchange_is_given_up_and_restored(stage: Arena) -> None:
     """U8: unfilled canceled orders are forgotten by the exchange, so the question after them must end."""
     async with stage.application(TES_ASTER_NONCE_WINDOW_SECONDS="0.5") as application:

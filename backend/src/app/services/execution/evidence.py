@@ -138,6 +138,15 @@ class Evidence:
             report = await self.order(order)
             if report is not None:
                 learned.append(facts.OrderQueried(at=self.clock.now(), report=report))
+            elif self._until_fence_s(order) <= 0:
+                # shown once, and no longer: a stop that vanished must be missed; before the fence it may be late (U3)
+                learned.append(
+                    facts.OrderMissed(
+                        at=self.clock.now(),
+                        client_order_id=order.client_order_id,
+                        transmissions=order.transmissions,
+                    )
+                )
         learned.append(
             facts.PositionShown(
                 at=self.clock.now(),

@@ -68,6 +68,17 @@ class OrderAbsent(_Fact):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OrderMissed(_Fact):
+    """A query did not find an order although its fence has passed: it may have vanished (scenarios P5, U8).
+
+    That is a doubt, no verdict: :class:`OrderAbsent` is, once executions and lists have been asked too.
+    """
+
+    client_order_id: str
+    transmissions: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PositionShown(_Fact):
     """The exchange's position on the asset, read *before* all our unfinished orders were queried and folded in.
 
@@ -136,6 +147,7 @@ Fact = (
     | OrderStreamed
     | OrderQueried
     | OrderAbsent
+    | OrderMissed
     | PositionShown
     | CloseAsked
     | AdjustmentAsked

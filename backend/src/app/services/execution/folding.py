@@ -44,6 +44,8 @@ def fold(trade: Trade, fact: facts.Fact) -> Trade:
             return _described(trade, fact.report, fact.at)
         case facts.OrderAbsent():
             return _absent(trade, fact)
+        case facts.OrderMissed():
+            return _missed(trade, fact)
         case facts.PositionShown():
             return _position_shown(trade, fact)
         case facts.CloseAsked():
@@ -67,6 +69,13 @@ def _absent(trade: Trade, fact: facts.OrderAbsent) -> Trade:
     if order.is_live and not order.needs_query:
         return trade  # shown since the question was asked
     return trade.with_order(replace(order.after(OrderTrigger.ABSENT, fact.at), needs_query=False))
+
+
+def _missed(trade: Trade, fact: facts.OrderMissed) -> Trade:
+    order = trade.order(fact.client_order_id)
+    if order is None or not order.is_live or order.transmissions != fact.transmissions:
+        return trade  # ended or sent again since the question was asked; an unknown one is being settled anyway
+    return trade.with_order(replace(order, needs_query=True))
 
 
 def _placed(trade: Trade, fact: facts.Placed) -> Trade:

@@ -14,10 +14,10 @@ from app.domain.errors import Refusal
 from app.domain.ids import OrderRole
 from app.domain.orders import OrderState
 from app.domain.policy import ProtectionFailurePolicy, ProtectionPolicy
-from app.domain.reports import ExchangeOrderStatus, FillReport, NeverSent, OrderReport, Refused
+from app.domain.reports import ExchangeOrderStatus, FillReport, NeverSent, OrderReport, PositionReport, Refused
 from app.domain.trades import CloseReason, TradeStatus
 from app.services.execution import facts
-from app.services.execution.commands import CheckPosition, Resolve, WakeAt
+from app.services.execution.commands import CheckPosition, Query, Resolve, WakeAt
 from app.services.execution.evidence import Evidence
 
 X = ExchangeOrderStatus
@@ -149,6 +149,27 @@ def test_keeping_the_position_after_the_last_attempt_goes_on_trying() -> None:
 # --- ids and restarts ------------------------------------------------------------------------------------------------
 
 
+def test_a_confirmed_stop_that_is_missed_is_asked_after_and_restored_when_it_is_gone() -> None:
+    """P5, U8: a stop that the exchange forgot protects nothing; missing it is a doubt, and only absence a verdict."""
+    story = Story().protect()
+    stop = story.stop
+    story.learn(facts.OrderMissed(at=story.now, client_order_id=stop.client_order_id, transmissions=1))
+    assert (story.trade.status, story.stop.state) == (TradeStatus.PROTECTING, OrderState.NEW)
+    assert stop.client_order_id in [command.client_order_id for command in story.all(Query)]
+    story.absent(stop)
+    story.wake()
+    assert story.stop.key.attempt == stop.key.attempt + 1
+    assert "protection_disappeared" in story.alerts
+
+
+def test_missing_an_order_that_ended_or_was_sent_again_since_says_nothing() -> None:
+    story = Story().protect()
+    story.learn(facts.OrderMissed(at=story.now, client_order_id=story.stop.client_order_id, transmissions=2))
+    story.learn(facts.OrderMissed(at=story.now, client_order_id=story.entry.client_order_id, transmissions=1))
+    assert story.trade.status is TradeStatus.OPEN
+    assert not story.entry.needs_query
+
+
 def test_a_close_after_a_restart_never_takes_an_id_that_may_have_been_used() -> None:
     """U5: a close may have been sent and not recorded before the process died."""
     story = Story().protect()
@@ -189,3 +210,24 @@ async def test_executions_of_somebodys_older_orders_do_not_keep_an_entry_unknown
     clock: Any = SimpleNamespace(now=lambda: later, sleep=None)
     verdict = await Evidence(client, clock).resolve(story.trade, story.entry)
     assert isinstance(verdict, facts.OrderAbsent)
+
+
+async def test_a_check_misses_what_is_not_found_only_when_its_fence_has_passed() -> None:
+    """U3: right after sending, a busy exchange may not show it yet."""
+    story = Story().protect()
+
+    async def query_order(*_: object) -> None:
+        return None
+
+    async def positions(*_: object) -> list[PositionReport]:
+        return []
+
+    async def missed(seconds: float) -> set[str]:
+        later = story.now + timedelta(seconds=seconds)
+        client: Any = SimpleNamespace(query_order=query_order, positions=positions, exchange_time=lambda: later)
+        clock: Any = SimpleNamespace(now=lambda: later, sleep=None)
+        learned = await Evidence(client, clock).position_then_orders(story.trade)
+        return {fact.client_order_id for fact in learned if isinstance(fact, facts.OrderMissed)}
+
+    assert await missed(10) == set()
+    assert await missed(70) == {story.stop.client_order_id, story.target.client_order_id}
