@@ -23,11 +23,6 @@ if TYPE_CHECKING:
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _BUSY_TIMEOUT_MS = 5000
 _HAS_VERSION = "SELECT FROM pg_tables WHERE schemaname = current_schema() AND tablename = 'alembic_version'"
-_PATIENCE = """
-SET LOCAL lock_timeout = '60s';
-SET LOCAL statement_timeout = 0;
-SET LOCAL idle_in_transaction_session_timeout = 0;
-"""
 _MIGRATION_LOCK = 0x7E5
 """Two programs that start at the same moment migrate one after the other."""
 
