@@ -45,10 +45,7 @@ def of_trade(trade: Trade, action: Action) -> AssetResult:
         requested_leverage=trade.requested_leverage,
         orders=ResultOrders(
             entry=_reference(trade.entry),
-            take_profit=_reference(_told(trade, OrderRole.TAKE_PROFIT)),
-            stop_loss=_reference(_told(trade, OrderRole.STOP_LOSS)),
-            trailing_stop=_reference(_told(trade, OrderRole.TRAILING_STOP)),
-            close=_reference(_told(trade, OrderRole.CLOSE)),
+            **_exits(trade),
         ),
         slippage_bps=_slippage_bps(price, trade.reference_price, trade.side.sign),
         commission=trade.commission if trade.fills else None,
@@ -85,9 +82,7 @@ def of_adjustment(trade: Trade, adjustment: Adjustment, action: Action) -> Asset
         orders=ResultOrders(
             entry=_reference(order) if is_entry else None,
             reduce=None if is_entry else _reference(order),
-            take_profit=_reference(_told(trade, OrderRole.TAKE_PROFIT)),
-            stop_loss=_reference(_told(trade, OrderRole.STOP_LOSS)),
-            close=_reference(_told(trade, OrderRole.CLOSE)),
+            **_exits(trade),
         ),
         slippage_bps=_slippage_bps(price, adjustment.reference_price, sign),
         commission=sum((fill.commission for fill in fills), start=ZERO) if fills else None,
@@ -189,6 +184,16 @@ def _told(trade: Trade, role: OrderRole) -> Order | None:
     live = [order for order in orders if order.is_live]
     found = live or orders
     return found[-1] if found else None
+
+
+def _exits(trade: Trade) -> dict[str, OrderReference | None]:
+    """The order to tell of each way out."""
+    return {
+        "take_profit": _reference(_told(trade, OrderRole.TAKE_PROFIT)),
+        "stop_loss": _reference(_told(trade, OrderRole.STOP_LOSS)),
+        "trailing_stop": _reference(_told(trade, OrderRole.TRAILING_STOP)),
+        "close": _reference(_told(trade, OrderRole.CLOSE)),
+    }
 
 
 def _reference(order: Order | None) -> OrderReference | None:
