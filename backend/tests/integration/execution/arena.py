@@ -167,13 +167,15 @@ async def until_true(condition: Callable[[], Awaitable[object]], patience_s: flo
         pytest.fail(f"waited {patience_s:g} s in vain for {getattr(condition, '__qualname__', condition)}")
 
 
-async def decide(service: ExecutionService, *items: dict[str, Any], **fields: Any) -> ExecutionResult:
-    """Send a decision and follow it to its end; the test fails when there is none."""
+async def decide(
+    service: ExecutionService, *items: dict[str, Any], patience_s: float = PATIENCE_S, **fields: Any
+) -> ExecutionResult:
+    """Send a decision and follow it to its end; the test fails when there is none within ``patience_s``."""
     decision = parse_decision(json.dumps({"decisions": list(items), **fields}))
     try:
-        return await asyncio.wait_for(service.execute(decision), PATIENCE_S)
+        return await asyncio.wait_for(service.execute(decision), patience_s)
     except TimeoutError:
-        pytest.fail(f"no result within {PATIENCE_S:g} s")
+        pytest.fail(f"no result within {patience_s:g} s")
 
 
 def buy(asset: str = BTC, **changes: Any) -> dict[str, Any]:

@@ -36,6 +36,8 @@ ENDINGS: dict[str, dict[str, Any]] = {
 }
 PAST_FENCE_S = 10.0
 """With a nonce window of half a second the fence is at 5.5 s; reads that fail are repeated, which takes its time."""
+BEYOND_FENCE_S = 40.0
+"""Until a result is there that waits past the fence; a read that fails is repeated after up to 10 s."""
 
 
 async def deaf(stage: Arena) -> None:
@@ -122,7 +124,7 @@ async def test_an_execution_that_no_order_explains_keeps_the_doubt_beyond_the_fe
         await stage.levers.fault({"type": "drop_after"}, **ENTRY)
         await stage.levers.fault(ABSENT, count=0, **LOOK)
         await stage.levers.fault(EMPTY, count=0, **LIST)
-        deciding = asyncio.create_task(decide(service, buy()))
+        deciding = asyncio.create_task(decide(service, buy(), patience_s=BEYOND_FENCE_S))
         await until_past_fence(service)
         await stage.levers.heal()
         assert (await deciding).results[0].status is AssetStatus.PROTECTED
@@ -137,7 +139,7 @@ async def test_a_query_that_fails_is_no_proof_even_beyond_the_fence(stage: Arena
         await stage.levers.fault(DOWN, count=0, **LOOK)
         for lagging in (LIST, TRADES):
             await stage.levers.fault(EMPTY, count=0, **lagging)
-        deciding = asyncio.create_task(decide(service, buy()))
+        deciding = asyncio.create_task(decide(service, buy(), patience_s=BEYOND_FENCE_S))
         await until_past_fence(service)
         await stage.levers.heal()
         assert (await deciding).results[0].status is AssetStatus.PROTECTED
