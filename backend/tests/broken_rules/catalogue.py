@@ -15,7 +15,7 @@ HERE = Path(__file__).parent
 BACKEND = HERE.parents[1]
 SOURCE = BACKEND / "src"
 
-FAMILIES = {"U": 10, "Z": 6, "P": 10, "O": 6}
+FAMILIES = {"U": 10, "Z": 6, "P": 10, "O": 6, "W": 8, "L": 6, "H": 5, "C": 8}
 """Scenario families that are proven here, and how many scenarios each has."""
 
 REAL_TESTS = ("tests/integration/execution/", "tests/e2e/", "tests/scenarios/")

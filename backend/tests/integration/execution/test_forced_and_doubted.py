@@ -52,7 +52,7 @@ async def test_a_deleveraged_position_is_closed_as_adl_and_its_siblings_go(stage
     """W6: somebody else went bankrupt, the fund is empty, and our profit pays for it."""
     levers = stage.levers
     levers.venue.venue.state.fund.start = Decimal(0)
-    async with stage.application() as application:
+    async with stage.application(TES_RECONCILE_INTERVAL_SECONDS="600") as application:
         opened = await decide(application.service("default"), buy(tp_price=None))
         await levers.call("POST", "/accounts", {"name": "whale", "balance": "300"})
         await levers.by_hand(account="whale", symbol=BTC, side="SELL", quantity="0.05")

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 from arena import BTC, Arena, buy, decide, settled, until
 
 from app.schemas.result import AssetStatus
+from app.services.execution import facts
+from app.services.execution.desk_tools import Learn, Message
+from app.services.execution.mailbox import Mailbox
 
 
 async def test_lost_account_frame_does_not_keep_the_asset_blocked_until_the_next_interval(stage: Arena) -> None:
@@ -20,3 +24,26 @@ async def test_lost_account_frame_does_not_keep_the_asset_blocked_until_the_next
         await until(lambda: not service.positions().items, patience_s=5)
         second = await decide(service, buy(tp_price=None, sl_price=None))
         assert second.results[0].status is AssetStatus.FILLED
+
+
+async def test_news_that_found_no_room_is_asked_for(stage: Arena, monkeypatch: pytest.MonkeyPatch) -> None:
+    """W8: whenever an order's frame arrives, a burst has just filled the asset's mailbox to its last place."""
+    put = Mailbox.put_urgent
+    lost: list[facts.Fact] = []
+
+    def crowded(self: Mailbox[Message], message: Message) -> None:
+        if isinstance(message, Learn) and isinstance(message.fact, facts.OrderStreamed):
+            lost.append(message.fact)
+            while len(self._urgent) < self._urgent_capacity:
+                self._urgent.append(Learn(message.trade_id, facts.Ticked(at=message.fact.at)))
+        put(self, message)
+
+    async with stage.application(TES_RECONCILE_INTERVAL_SECONDS="600") as application:
+        first = await decide(application.service("default"), buy())
+        monkeypatch.setattr(Mailbox, "put_urgent", crowded)
+        await stage.levers.price(BTC, "93900")
+        trade = await settled(application, first.results[0].trade_id)
+        assert lost
+        assert trade.close_reason == "stop_loss"
+        assert trade.exposure == 0
+        assert await stage.levers.open_orders(BTC) == []

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from datetime import timedelta
 
 import aiohttp
 import pytest
@@ -12,6 +14,8 @@ from app.bootstrap import Application
 from app.domain.events import EventType
 from app.domain.reports import Accepted
 from app.integrations.aster import streams
+from app.services.execution import hearing
+from aster_sim.http.hub import Subscriber
 
 
 async def told(application: Application, kind: EventType) -> list[dict[str, object]]:
@@ -47,6 +51,20 @@ async def test_a_dead_key_is_noticed_although_its_socket_answers_pings(stage: Ar
         assert await connections(application) == 2
 
 
+async def test_a_stream_that_has_nothing_to_tell_is_left_alone(stage: Arena, monkeypatch: pytest.MonkeyPatch) -> None:
+    """W2: silence alone proves nothing; only what reads show and nobody told does."""
+    monkeypatch.setattr(hearing, "_GRACE", timedelta(seconds=0.3))
+    async with stage.application(TES_RECONCILE_INTERVAL_SECONDS="600") as application:
+        service = application.service("default")
+        await decide(service, buy())
+        begun = service._client.exchange_time()
+        await until(lambda: service._client.exchange_time() - begun > timedelta(seconds=0.5))
+        for _ in range(3):
+            await service.reconcile()
+        assert service._hearing._doubted_at is None
+        assert await connections(application) == 1
+
+
 async def test_keys_that_the_exchange_forgot_are_replaced_and_the_gap_is_reconciled(stage: Arena) -> None:
     """W1: what happened in the gap is found, and the stream tells again."""
     async with stage.application(TES_RECONCILE_INTERVAL_SECONDS="600") as application:
@@ -73,6 +91,42 @@ async def test_a_key_that_expired_is_replaced(stage: Arena) -> None:
         await until_true(is_back)
         assert "expired" in str((await told(application, EventType.STREAM_LOST))[0]["reason"])
         assert (await decide(application.service("default"), buy())).results[0].status == "protected"
+
+
+@pytest.fixture
+def short_hours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keys are renewed every 0.2 seconds instead of every 30 minutes."""
+    monkeypatch.setattr(streams, "RENEW_EVERY_S", 0.2)
+
+
+@pytest.mark.usefixtures("short_hours")
+async def test_a_key_that_is_refused_at_its_renewal_is_replaced(stage: Arena) -> None:
+    """W1: -1125 is the only word about a key that died in silence; a new key and socket, and the gap is asked for."""
+    async with stage.application(TES_RECONCILE_INTERVAL_SECONDS="600") as application:
+        result = await decide(application.service("default"), buy())
+        hub = stage.levers.venue._runtime.hub
+        dead = hub._keys["default"].key
+        hub.close_key("default")
+        await stage.levers.by_hand(symbol=BTC, side="SELL", quantity="0.010", reduceOnly="true")
+
+        async def is_back() -> bool:
+            return await connections(application) == 2
+
+        await until_true(is_back)
+        assert dead not in [entry.key for entry in hub._keys.values()]
+        assert len(hub._keys) == 1
+        assert "refused" in str((await told(application, EventType.STREAM_LOST))[0]["reason"])
+        assert (await settled(application, result.results[0].trade_id)).close_reason == "manual"
+
+
+@pytest.mark.usefixtures("short_hours")
+async def test_a_key_is_renewed_long_before_its_hour_is_over(stage: Arena) -> None:
+    """W1: the same key and socket live on."""
+    async with stage.application() as application:
+        key = stage.levers.venue._runtime.hub._keys["default"]
+        first = key.expires_us
+        await until(lambda: key.expires_us > first)
+        assert await connections(application) == 1
 
 
 async def test_a_clock_of_the_exchange_that_leaps_is_followed(stage: Arena) -> None:
@@ -105,6 +159,7 @@ async def test_nothing_is_lost_or_doubled_while_sockets_are_rotated(stage: Arena
     """W3, W4: two sockets overlap; every event is told once, and the stream was never down."""
     async with stage.application(TES_RECONCILE_INTERVAL_SECONDS="600") as application:
         service = application.service("default")
+        first = sockets(stage)
         for _ in range(12):
             result = await decide(service, buy())
             assert result.results[0].status == "protected"
@@ -117,6 +172,13 @@ async def test_nothing_is_lost_or_doubled_while_sockets_are_rotated(stage: Arena
         moved = [row["quantity"] for row in await told(application, EventType.POSITION_UPDATED)]
         assert moved == ["0.01", "0"] * 12
         assert len(await stage.levers.fills()) == 24
+        assert first.isdisjoint(sockets(stage))
+
+
+def sockets(stage: Arena) -> set[Subscriber]:
+    """Who listens to our account at the venue."""
+    hub = stage.levers.venue._runtime.hub
+    return set(hub._streams[hub._keys["default"].key])
 
 
 async def test_the_stream_lives_on_news_that_it_does_not_know(stage: Arena) -> None:
@@ -135,6 +197,34 @@ async def test_the_stream_lives_on_news_that_it_does_not_know(stage: Arena) -> N
         assert await connections(application) == 1
 
 
+async def test_words_that_nobody_knows_are_kept_and_change_nothing(stage: Arena) -> None:
+    """W5: an event, a side and a state of an order that no documentation has; the stream goes on, and we ask."""
+    async with stage.application(TES_RECONCILE_INTERVAL_SECONDS="600") as application:
+        service = application.service("default")
+        result = await decide(service, buy())
+        trade = await settled(application, result.results[0].trade_id, "open")
+        (stop,) = [order for order in trade.orders if order.role == "stop_loss"]
+        update = {"s": BTC, "c": stop.client_order_id, "i": stop.exchange_order_id, "S": "SELL", "o": "STOP_MARKET"}
+        update |= {"q": "0.010", "z": "0", "x": "CALCULATED", "X": "NEW_ADL", "T": now_ms(), "ot": "STOP_MARKET"}
+        for frame in (
+            {"e": "GRID_UPDATE", "E": now_ms(), "gu": {}},
+            {"e": "ORDER_TRADE_UPDATE", "E": now_ms(), "o": update | {"S": "SIDEWAYS"}},
+            {"e": "ORDER_TRADE_UPDATE", "E": now_ms(), "o": update},
+        ):
+            stage.levers.venue._runtime.hub.publish_user("default", frame)
+        await stage.levers.by_hand(symbol=ETH, side="BUY", quantity="0.100")
+        await until(lambda: any(row.asset == ETH for row in service.positions().items))
+        report = await service.reconcile()
+        assert [difference.kind for difference in report.differences] == ["position_external"]
+        assert await connections(application) == 1
+        assert len(await stage.levers.requests("POST", "/order", type="STOP_MARKET")) == 1
+        assert (await settled(application, trade.id, "open")).order(stop.client_order_id) == stop
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
 async def test_a_stop_leaves_the_key_to_the_accounts_other_programs(stage: Arena) -> None:
     """W7: another program's socket on the same key goes on hearing."""
     async with stage.application() as application:
@@ -142,7 +232,10 @@ async def test_a_stop_leaves_the_key_to_the_accounts_other_programs(stage: Arena
         socket = await stage.levers.http.ws_connect(f"{stage.levers.venue.ws_url}/ws/{key}")
     try:
         await stage.levers.by_hand(symbol=BTC, side="BUY", quantity="0.010")
-        frame = await asyncio.wait_for(socket.receive(), 5)
-        assert frame.type is aiohttp.WSMsgType.TEXT
+        frames: list[aiohttp.WSMessage] = []
+        reading = asyncio.create_task(socket.receive())
+        reading.add_done_callback(lambda done: frames.append(done.result()))
+        await until(lambda: frames)
+        assert frames[0].type is aiohttp.WSMsgType.TEXT
     finally:
         await socket.close()
