@@ -409,8 +409,11 @@ def require_consistency(settings: Settings) -> None:
             f"TES_RISK_DEFAULT_LEVERAGE={settings.risk_default_leverage} is above "
             f"TES_RISK_MAX_LEVERAGE={settings.risk_max_leverage}: lower it"
         )
-    for account_id, account in settings.account_settings().items():
+    accounts = settings.account_settings()
+    for account_id, account in accounts.items():
         _require_account(settings, account_id, account)
+    if not settings.is_paper:
+        _require_own_keys(accounts)
     if DEFAULT_ACCOUNT in settings.accounts:
         raise ConfigurationError(
             "accounts.default is described by the flat keys: move the keys of [accounts.default] to the top of the file"
@@ -446,6 +449,23 @@ def _require_account(settings: Settings, account_id: str, account: AccountSettin
             f"{names} must be set to trade on {settings.venue.value} with {account.auth.value} signatures "
             f"(a secret can also come from a file: {key_label(account_id, missing[-1])}{_file_suffix(account_id)})"
         )
+
+
+def _require_own_keys(accounts: Mapping[str, AccountSettings]) -> None:
+    """Two that trade one user undo each other's exits, and two with one signer collide in nonces (scenario L3)."""
+    owners: dict[tuple[str, str, str], str] = {}
+    for account_id, account in accounts.items():
+        place = account.address.rest_url if account.address else ""
+        api_key = account.api_key.get_secret_value() if account.api_key else None
+        for name, known in (("aster_user", account.user), ("aster_signer", account.signer), ("aster_api_key", api_key)):
+            value = (place, name, (known or account_id).lower())
+            if value in owners:
+                other = owners[value]
+                raise ConfigurationError(
+                    f"{key_label(account_id, name)} is that of account {other}: each account needs a user and a key of "
+                    f"its own; remove one of the two accounts, or give this one the credentials of another user"
+                )
+            owners[value] = account_id
 
 
 def _file_suffix(account_id: str) -> str:

@@ -27,6 +27,9 @@ BTC, ETH = "BTCUSDT", "ETHUSDT"
 PATIENCE_S = float(os.environ.get("ARENA_PATIENCE_S", "30"))
 """How long a test waits for what must come; shorter where a rule is broken on purpose."""
 
+Request = tuple[float, str, int]
+"""A request of ours: when it left by the monotonic clock, where to, and the status that came back."""
+
 
 @dataclass
 class Levers:

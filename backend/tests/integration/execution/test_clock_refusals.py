@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from arena import Arena, buy, decide
+import asyncio
+
+import pytest
+from arena import Arena, Request, buy, decide, sell
+
+from app.integrations.aster.exchange_clock import ExchangeClock
 
 REFUSED = {"type": "error", "status": 400, "code": -4225, "msg": "Nonce Expired"}
 
@@ -44,3 +49,17 @@ async def test_an_entry_that_left_unanswered_is_never_signed_anew(stage: Arena) 
     assert result.status == "protected"
     sent = [row for row in (await stage.levers.ledger())["requests"] if row["params"].get("type") == "MARKET"]
     assert len(sent) == 1
+
+
+async def test_what_leaves_within_one_tick_of_the_clock_has_nonces_of_its_own(
+    stage: Arena, traffic: list[Request], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """L3: one allocator gives them all out, and they rise even while a coarse clock stands still."""
+    precise = ExchangeClock.now_us
+    monkeypatch.setattr(ExchangeClock, "now_us", lambda self: precise(self) // 100_000 * 100_000)
+    async with stage.application() as application:
+        service = application.service("default")
+        result = await decide(service, buy(), sell())
+        assert [one.status for one in result.results] == ["protected", "protected"]
+        await asyncio.gather(*(service._client.positions() for _ in range(30)))
+    assert [request for request in traffic if request[2] != 200] == []

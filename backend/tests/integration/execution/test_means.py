@@ -6,7 +6,7 @@ import asyncio
 from decimal import Decimal
 
 import pytest
-from arena import BTC, ETH, Arena, buy, decide, sell, settled, until
+from arena import BTC, ETH, Arena, Request, buy, decide, sell, settled, until
 
 from app.bootstrap import Application
 from app.domain.reports import MarginType
@@ -186,3 +186,17 @@ async def test_a_margin_type_that_somebody_changed_is_set_again_before_the_next_
         await until(lambda: service._market._margin_types[BTC] is MarginType.CROSSED)
         assert (await decide(service, buy())).success
         assert {row.margin_type for row in await service._client.positions(BTC)} == {MarginType.ISOLATED}
+
+
+async def test_a_margin_type_that_is_there_already_is_no_obstacle(stage: Arena, traffic: list[Request]) -> None:
+    """L5: somebody was faster, and nobody told us; "no need to change" (-4046) is what we wanted."""
+    async with stage.application(TES_MARGIN_TYPE="ISOLATED", TES_RECONCILE_INTERVAL_SECONDS="600") as application:
+        service = application.service("default")
+        await stage.levers.fault({"type": "drop_events"}, count=0)
+        await service._client.set_margin_type(BTC, MarginType.ISOLATED)
+        await stage.levers.heal()
+        traffic.clear()
+        assert (await decide(service, buy())).success
+        assert [(what, status) for _, what, status in traffic if what.endswith("/marginType")] == [
+            ("POST /fapi/v3/marginType", 400)
+        ]

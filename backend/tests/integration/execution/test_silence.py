@@ -3,34 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from arena import BTC, Arena, buy, decide, until, until_true
+from arena import BTC, Arena, Request, buy, decide, until, until_true
 
 from app.bootstrap import running
 from app.core.configuration import load_settings
 from app.domain.events import EventType
-from app.integrations.aster.aiohttp_transport import AiohttpTransport
-
-Request = tuple[float, str, int]
-
-
-@pytest.fixture
-def traffic(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Request]]:
-    """Every request that leaves this process: when, where to, and the status that came back."""
-    left: list[Request] = []
-    send = AiohttpTransport.request
-
-    async def noted(self: AiohttpTransport, method: str, path: str, *rest: Any) -> Any:
-        at = time.monotonic()
-        response = await send(self, method, path, *rest)
-        left.append((at, f"{method} {path}", response.status))
-        return response
-
-    monkeypatch.setattr(AiohttpTransport, "request", noted)
-    return iter([left]).__next__()
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from app.domain.errors import ExchangeError
+from app.domain.errors import ExchangeError, RateLimited
 from app.domain.ports import Clock
 from app.integrations.aster.client import AsterClient
 from app.services.execution.market import Market
@@ -51,15 +51,21 @@ class StartUp:
         """Learn the exchange's time, instruments and modes; a mode that can't be traded is waited out (L4)."""
         pause_s = _PAUSE_S
         while True:
+            silence_s = None
             try:
                 await self.client.start()
                 obstacle = await self.market.start()
             except ExchangeError as error:
                 obstacle = f"the exchange can't be reached: {error}"
+                silence_s = error.retry_after_s if isinstance(error, RateLimited) else None
             if obstacle is None:
                 return
             self.waits_for(obstacle)
             log.warning("start_up.not_connected", account_id=self.account_id, error=obstacle)
+            if silence_s is not None:
+                # it ends at a time that is known: positions are not left alone for longer than that
+                await self.clock.sleep(min(max(silence_s, _LOOK_S), _LONGEST_PAUSE_S))
+                continue
             await self.clock.sleep(pause_s)
             pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
 
