@@ -139,6 +139,24 @@ async def test_no_entry_leaves_and_every_exit_works_until_the_database_is_back(t
         assert "taken_over" not in await alerts(application)
 
 
+async def test_nothing_leaves_before_it_is_on_the_disk(tmp_path: Path) -> None:
+    """The disk is slow for a moment, too short to be a trouble: the entry waits for it, and then it is sent."""
+    slow = locked(tmp_path / "tes.db")
+    async with arena(tmp_path / "tes.db") as stage, stage.application() as application:
+        service = application.service("default")
+        await decide(service, buy())
+        slow.begin(application)
+        try:
+            deciding = asyncio.create_task(decide(service, sell()))
+            await until(lambda: any(trade.asset == ETH for trade in service._active_trades()))
+            await asyncio.sleep(0.5)  # it takes a hundredth of that to send an entry
+            assert not deciding.done()
+            assert await stage.levers.requests("POST", "/order", symbol=ETH) == []
+        finally:
+            slow.end()
+        assert (await deciding).results[0].status is AssetStatus.PROTECTED
+
+
 async def test_a_stop_that_vanishes_is_restored_while_nothing_can_be_recorded(trouble: Trouble) -> None:
     """P5 does not wait for the disk."""
     async with arena(trouble.url) as stage, stage.application() as application:

@@ -159,7 +159,7 @@ class Evidence:
             )
         )
         if not trade.is_every_fill_known:
-            booked = await self.client.user_trades(trade.asset, self._exchange_time(trade.created_at) - _CLOCK_ERROR)
+            booked = await self.client.user_trades(trade.asset, self._beginning_of(trade))
             learned.append(facts.FillsBooked(at=self.clock.now(), fills=_ours(trade, booked)))
         return learned
 
@@ -169,8 +169,7 @@ class Evidence:
         Asks again while executions that are known to have happened are still missing from the exchange's history; for
         those of others it is patient for a minute.
         """
-        # not since the first fill: that is when we learned of it, which may be long after it happened
-        since = self._exchange_time(trade.created_at) - _CLOCK_ERROR
+        since = self._beginning_of(trade)
         pause_s, waited_s = _FIRST_PAUSE_S, 0.0
         while True:
             booked = await self.client.user_trades(trade.asset, since)
@@ -193,6 +192,14 @@ class Evidence:
             return ZERO
         rows = await self.client.income(trade.asset, _FUNDING_KIND, min(times), max(times) + timedelta(minutes=1))
         return sum((row.amount for row in rows if min(times) < row.time <= max(times)), start=ZERO)
+
+    def _beginning_of(self, trade: Trade) -> datetime:
+        """Before all of its executions, by the exchange's clock: that may have been set since, and fills tell when.
+
+        Not the first known fill alone: that is when we learned of it, which may be long after it happened.
+        """
+        created_at = self._exchange_time(trade.created_at)
+        return min((created_at, *(fill.time for fill in trade.fills))) - _CLOCK_ERROR
 
     def _exchange_time(self, host_time: datetime) -> datetime:
         return host_time + (self.client.exchange_time() - self.clock.now())
