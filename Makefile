@@ -8,6 +8,9 @@ ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := src tests benchmarks
+# What looks for passwords by their names or by chance finds test data; keys and tokens of known shapes it is.
+SECRET_PLUGINS := $(addprefix --disable-plugin ,HexHighEntropyString Base64HighEntropyString KeywordDetector \
+  BasicAuthDetector IPPublicDetector)
 LOCK := --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url
 
 # The first that runs and is 3.11 or newer; versions with wheels for everything in the lock file come first.
@@ -25,11 +28,13 @@ run: $(VENV)/.run ## run the service on paper money with a sample decision; ARGS
 test: $(VENV)/.dev ## run the whole test suite; ARGS goes to pytest
 	@cd backend && ../$(BIN)/python -m pytest -n 2 --dist loadscope $(ARGS)
 
-check: $(VENV)/.dev ## lint, format, types and the direction of imports
+check: $(VENV)/.dev ## lint, format, types, the direction of imports, no secret in a file, packages that fit together
 	@cd backend && ../$(BIN)/ruff check $(SOURCES)
 	@cd backend && ../$(BIN)/ruff format --check $(SOURCES)
 	@cd backend && ../$(BIN)/mypy
 	@cd backend && ../$(BIN)/lint-imports
+	@git ls-files -z | xargs -0 $(BIN)/detect-secrets-hook $(SECRET_PLUGINS) && echo "no secret in a file"
+	@$(BIN)/python -m pip check --disable-pip-version-check
 
 bench: $(VENV)/.dev ## run every benchmark
 	@cd backend && for file in benchmarks/*.py; do echo "== $$file"; ../$(BIN)/python "$$file"; done

@@ -25,6 +25,7 @@ SEAMS = {
     ("app/core/clock.py", "datetime.now"): "the service's clock",
     ("app/core/clock.py", "asyncio.sleep"): "the service's clock",
     ("app/core/randomness.py", "secrets"): "the service's chance",
+    ("app/api/protocol.py", "loop.call_later"): "a connection's own timer, as the rest of its protocol has them",
     ("app/db/executors.py", "loop.call_later"): "the writer thread's, which the simulation replaces as a whole",
     ("app/cli/process.py", "socket"): "a port is taken before anything starts, so that one in use is told at once",
     ("aster_sim/clock.py", "time"): "the venue's clock",

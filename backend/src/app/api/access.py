@@ -1,16 +1,19 @@
-"""Who may ask: one bearer token, compared in constant time (contract, sections 6 and 9)."""
+"""Who may ask: bearer tokens with scopes, compared in constant time (contract, sections 6 and 9)."""
 
 from __future__ import annotations
 
-import hmac
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPBearer
 from starlette.requests import HTTPConnection
 
-from app.api.problems import unauthorized
+from app.api.problems import Problem, unauthorized
 from app.core.settings import is_loopback
+from app.core.tokens import Scope, TokenBook, TokenRecord, record_of
 
 if TYPE_CHECKING:
     from app.bootstrap import Application
@@ -18,7 +21,11 @@ if TYPE_CHECKING:
 WRONG_TOKEN_DELAY_S = 0.1
 """Slows guessing down; stays below the 250 ms that the contract allows."""
 
-BEARER_SCHEME = HTTPBearer(auto_error=False, description="The API token: TES_API_TOKEN, or printed at start")
+BEARER_SCHEME = HTTPBearer(
+    auto_error=False,
+    scheme_name="token",
+    description="The API token: `TES_API_TOKEN`, the one printed at start, or one of `TES_API_TOKENS_FILE`.",
+)
 
 
 def application_of(connection: HTTPConnection) -> Application:
@@ -27,9 +34,10 @@ def application_of(connection: HTTPConnection) -> Application:
     return application
 
 
-def is_right_token(application: Application, token: str) -> bool:
-    """Compare in constant time."""
-    return hmac.compare_digest(token.encode(), application.api_token.encode())
+def token_book(application: Application) -> TokenBook:
+    """The tokens that open this application: ``TES_API_TOKEN`` may do everything, the others what their scope says."""
+    own = record_of("TES_API_TOKEN", Scope.ADMIN, application.api_token)
+    return TokenBook((own, *application.settings.api_tokens))
 
 
 def bearer_token(connection: HTTPConnection) -> str | None:
@@ -38,27 +46,52 @@ def bearer_token(connection: HTTPConnection) -> str | None:
     return token.strip() if scheme.lower() == "bearer" else None
 
 
-async def require_token(request: Request) -> None:
-    """Let a request with the right token pass. Wrong ones are slowed, never locked out.
+async def identify(connection: HTTPConnection, token: str) -> TokenRecord:
+    """Whose token this is. A wrong one is slowed, and never locks anybody out.
 
     Raises:
         Problem: 401.
     """
-    application = application_of(request)
+    book: TokenBook = connection.app.state.tokens
+    record = book.find(token)
+    if record is None:
+        await application_of(connection).clock.sleep(WRONG_TOKEN_DELAY_S)
+        raise unauthorized()
+    return record
+
+
+async def _require(request: Request, scope: Scope) -> None:
     token = bearer_token(request)
-    if token is not None and is_right_token(application, token):
-        return
-    if token is not None:
-        await application.clock.sleep(WRONG_TOKEN_DELAY_S)
-    raise unauthorized()
+    if token is None:
+        raise unauthorized()
+    record = await identify(request, token)
+    if not record.scope.includes(scope):
+        raise Problem(
+            HTTPStatus.FORBIDDEN,
+            "forbidden",
+            f"the token {record.name} may {record.scope.value}, which this needs more than: use one with the scope "
+            f"{scope.value}",
+        )
+
+
+def _dependency(scope: Scope) -> Callable[[Request], Awaitable[None]]:
+    async def require_scope(request: Request) -> None:
+        await _require(request, scope)
+
+    return require_scope
+
+
+def needs(scope: Scope) -> list[Any]:
+    """Dependencies of a route that only a token of this scope, or a wider one, opens."""
+    return [Depends(BEARER_SCHEME), Depends(_dependency(scope))]
 
 
 async def require_token_from_afar(request: Request) -> None:
-    """As :func:`require_token`, but a caller on this machine needs none. One behind a proxy does."""
+    """Let anybody on this machine read; others need a token, as does whoever comes through a proxy.
+
+    The ``Host`` must be this machine's as well, so that a web page whose name was bound to 127.0.0.1 reads nothing.
+    """
     is_forwarded = "x-forwarded-for" in request.headers or "forwarded" in request.headers
-    if request.client is None or is_forwarded or not is_loopback(request.client.host):
-        await require_token(request)
-
-
-TOKEN = [Depends(BEARER_SCHEME), Depends(require_token)]
-"""Dependencies of every route that shows or changes anything."""
+    is_near = request.client is not None and is_loopback(request.client.host)
+    if is_forwarded or not is_near or not is_loopback(urlsplit(f"//{request.headers.get('host', '')}").hostname):
+        await _require(request, Scope.READ)

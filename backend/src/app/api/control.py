@@ -4,27 +4,46 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
-from fastapi import APIRouter, Query, Request
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from fastapi import APIRouter, Path, Query, Request
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError
 
-from app.api.access import TOKEN, application_of
-from app.api.decisions import read_body
+from app.api.access import application_of, needs
+from app.api.bodies import read_body
+from app.api.problems import may_refuse
 from app.core.settings import DEFAULT_ACCOUNT
+from app.core.tokens import Scope
 from app.core.version import program_version
-from app.domain.errors import DecisionRefused, ErrorCode
 from app.domain.trades import CloseReason
+from app.schemas.control import (
+    AccountState,
+    HaltDocument,
+    HaltedDocument,
+    ReconciliationDocument,
+    ResumedDocument,
+    StatusDocument,
+)
+from app.schemas.json_text import explain, invalid, read_object
 from app.schemas.records import ListDocument
 from app.schemas.result import AssetResult
 
 if TYPE_CHECKING:
     from app.bootstrap import Application
+    from app.services.execution.halting import Halt
     from app.services.execution.projection import Readiness
     from app.services.execution.service import ExecutionService
 
-router = APIRouter(prefix="/v1", tags=["control"], dependencies=TOKEN)
+router = APIRouter(prefix="/v1", tags=["control"])
 Account = Annotated[str | None, Query(max_length=64, description="the account; the only one, or default, when absent")]
+
+AssetName = Annotated[str, Path(max_length=40, description="the asset", examples=["BTCUSDT"])]
+_UNKNOWN_ACCOUNT = "validation_error or account_unknown: a parameter has a wrong value, or nobody has this account"
+_FROM_EXCHANGE = {
+    422: _UNKNOWN_ACCOUNT,
+    502: "exchange_rejected or outcome_unknown: the exchange said no, or nothing",
+    503: "exchange_unavailable or not_ready: the exchange or the database can't be reached; try again",
+}
 
 
 def service_for(application: Application, account_id: str | None) -> ExecutionService:
@@ -39,24 +58,28 @@ def service_for(application: Application, account_id: str | None) -> ExecutionSe
     return application.service(account_id)
 
 
-@router.post("/positions/close")
+@router.post("/positions/close", dependencies=needs(Scope.TRADE), responses=may_refuse(_FROM_EXCHANGE))
 async def close_all_positions(request: Request, account_id: Account = None) -> ListDocument[AssetResult]:
     """Close every position that the service opened, at market, and cancel its protective orders."""
     results = await service_for(application_of(request), account_id).close_all()
     return ListDocument(items=tuple(results))
 
 
-@router.post("/positions/{asset}/close")
-async def close_position(request: Request, asset: str, account_id: Account = None) -> AssetResult:
+@router.post(
+    "/positions/{asset}/close",
+    dependencies=needs(Scope.TRADE),
+    responses=may_refuse({**_FROM_EXCHANGE, 404: "asset_unknown: the exchange lists no such asset"}),
+)
+async def close_position(request: Request, asset: AssetName, account_id: Account = None) -> AssetResult:
     """Close one position at market and cancel its protective orders."""
     return await service_for(application_of(request), account_id).close_position(asset, CloseReason.MANUAL)
 
 
-@router.post("/reconcile")
-async def reconcile(request: Request, account_id: Account = None) -> dict[str, Any]:
+@router.post("/reconcile", dependencies=needs(Scope.TRADE), responses=may_refuse(_FROM_EXCHANGE))
+async def reconcile(request: Request, account_id: Account = None) -> ReconciliationDocument:
     """Compare the record with the exchange now, repair it, and report each difference."""
     report = await service_for(application_of(request), account_id).reconcile()
-    return report.as_dict()
+    return ReconciliationDocument.model_validate(report.as_dict())
 
 
 class HaltOrder(BaseModel):
@@ -65,17 +88,29 @@ class HaltOrder(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     reason: Annotated[str, Field(min_length=1, max_length=500)]
-    flatten: bool = False
+    flatten: StrictBool = False
+
+
+_HALT_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": HaltOrder.model_json_schema(),
+                "examples": {"stop": {"value": {"reason": "news at eight"}}},
+            }
+        },
+    }
+}
 
 
 @router.post(
     "/halt",
-    openapi_extra={
-        "requestBody": {"required": True, "content": {"application/json": {"schema": HaltOrder.model_json_schema()}}}
-    },
-    responses={422: {"description": "validation_error or account_unknown"}},
+    openapi_extra=_HALT_BODY,
+    dependencies=needs(Scope.TRADE),
+    responses=may_refuse({413: "validation_error: the body is above 256 KiB", 422: _UNKNOWN_ACCOUNT}),
 )
-async def halt(request: Request, account_id: Account = None) -> dict[str, Any]:
+async def halt(request: Request, account_id: Account = None) -> HaltedDocument:
     """The kill switch: no more entries until resumed, over restarts. Without `account_id` it stops every account.
 
     With `flatten`, everything of ours is closed; `is_flat` is what the exchange then shows, `left_open` what is left.
@@ -85,26 +120,21 @@ async def halt(request: Request, account_id: Account = None) -> dict[str, Any]:
     for service in chosen:
         await service.halt(order.reason)
     if not order.flatten:
-        return {"accounts": _states(chosen), "closed": []}
+        return HaltedDocument(accounts=_states(chosen))
     closed: list[AssetResult] = []
     for results in await asyncio.gather(*(service.halt(order.reason, flatten=True) for service in chosen)):
         closed += results
     left = [line for lines in await asyncio.gather(*(service.left_open() for service in chosen)) for line in lines]
-    return {
-        "accounts": _states(chosen),
-        "closed": [result.model_dump(mode="json") for result in closed],
-        "is_flat": not left,
-        "left_open": left,
-    }
+    return HaltedDocument(accounts=_states(chosen), closed=tuple(closed), is_flat=not left, left_open=tuple(left))
 
 
-@router.post("/resume")
-async def resume(request: Request, account_id: Account = None) -> dict[str, Any]:
-    """Accept entries again. Without `account_id` it is for every account."""
+@router.post("/resume", dependencies=needs(Scope.ADMIN), responses=may_refuse({422: _UNKNOWN_ACCOUNT}))
+async def resume(request: Request, account_id: Account = None) -> ResumedDocument:
+    """Accept entries again. Without `account_id` it is for every account. Needs the scope `admin`."""
     chosen = _chosen(application_of(request), account_id)
     for service in chosen:
         await service.resume()
-    return {"accounts": _states(chosen)}
+    return ResumedDocument(accounts=_states(chosen))
 
 
 def _read_order(body: bytes) -> HaltOrder:
@@ -114,51 +144,46 @@ def _read_order(body: bytes) -> HaltOrder:
         DecisionRefused: ``validation_error``; names the field.
     """
     try:
-        return HaltOrder.model_validate_json(body)
+        return HaltOrder.model_validate(read_object(body, "a field 'reason'"))
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "body"
-        raise DecisionRefused(ErrorCode.VALIDATION_ERROR, f"{field}: {first['msg']}") from error
+        raise invalid(explain(error)) from None
 
 
 def _chosen(application: Application, account_id: str | None) -> list[ExecutionService]:
     return list(application.trading().values()) if account_id is None else [application.service(account_id)]
 
 
-def _states(services: Iterable[ExecutionService]) -> list[dict[str, Any]]:
-    return [
-        {
-            "account_id": service.account_id,
-            **_readiness(service.readiness()),
-            "halt": _halt(service),
-        }
-        for service in services
-    ]
+def _state(name: str, readiness: Readiness, halted: Halt | None) -> AccountState:
+    return AccountState(
+        account_id=name,
+        is_ready=readiness.is_ready,
+        reasons=readiness.reasons,
+        halt=HaltDocument.model_validate(halted.as_dict()) if halted else None,
+    )
 
 
-def _readiness(readiness: Readiness) -> dict[str, Any]:
-    return {"is_ready": readiness.is_ready, "reasons": list(readiness.reasons)}
+def _states(services: Iterable[ExecutionService]) -> tuple[AccountState, ...]:
+    return tuple(_state(service.account_id, service.readiness(), service.halted) for service in services)
 
 
-def _halt(service: ExecutionService | None) -> dict[str, Any] | None:
-    halted = service.halted if service is not None else None
-    return halted.as_dict() if halted is not None else None
-
-
-@router.get("/status")
-async def status(request: Request) -> dict[str, Any]:
+@router.get(
+    "/status",
+    dependencies=needs(Scope.READ),
+    responses=may_refuse({503: "not_ready: the database can't be read now"}),
+)
+async def status(request: Request) -> StatusDocument:
     """Mode, readiness, halts and the event log's head."""
     application = application_of(request)
-    accounts = [
-        {"account_id": name, **_readiness(readiness), "halt": _halt(application.services.get(name))}
+    accounts = tuple(
+        _state(name, readiness, service.halted if (service := application.services.get(name)) else None)
         for name, readiness in application.readiness().items()
-    ]
-    return {
-        "version": program_version(),
-        "venue": application.settings.venue.value,
-        "is_paper": application.is_paper,
-        "is_ready": all(account["is_ready"] for account in accounts),
-        "is_halted": any(account["halt"] for account in accounts),
-        "last_seq": await application.events.last_seq(),
-        "accounts": accounts,
-    }
+    )
+    return StatusDocument(
+        version=program_version(),
+        venue=application.settings.venue.value,
+        is_paper=application.is_paper,
+        is_ready=all(account.is_ready for account in accounts),
+        is_halted=any(account.halt for account in accounts),
+        last_seq=await application.events.last_seq(),
+        accounts=accounts,
+    )

@@ -6,12 +6,15 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import Response
 
-from app.api.access import TOKEN, application_of
-from app.api.problems import Problem, not_found
-from app.domain.errors import ErrorCode
+from app.api.access import application_of, needs
+from app.api.bodies import read_body
+from app.api.examples import DECISION, RESULT
+from app.api.problems import may_refuse, not_found
+from app.core.tokens import Scope
+from app.repositories.pages import CURSOR_PATTERN
 from app.schemas.decision import TradingDecision, parse_decision
 from app.schemas.explanation import Explanation
 from app.schemas.records import DecisionDocument, ListDocument, decision_document, pending_result
@@ -21,18 +24,41 @@ if TYPE_CHECKING:
     from app.bootstrap import Application
     from app.repositories.decisions import StoredDecision
 
-MAXIMUM_BODY_BYTES = 256 * 1024
-_MOST_DISCARDED_BYTES = 8 * 1024 * 1024
-router = APIRouter(prefix="/v1/decisions", tags=["decisions"], dependencies=TOKEN)
+router = APIRouter(prefix="/v1/decisions", tags=["decisions"])
 
+DecisionId = Annotated[str, Path(max_length=64, description="its id, as sent or as answered", examples=["btc-42"])]
 Limit = Annotated[int, Query(ge=1, le=500, description="how many items at most")]
-Cursor = Annotated[str | None, Query(max_length=200, description="next_cursor of the page before")]
+Cursor = Annotated[
+    str | None,
+    Query(
+        max_length=200,
+        description="next_cursor of the page before, as it is",
+        json_schema_extra={"pattern": CURSOR_PATTERN},
+    ),
+]
 
 _BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
-        "content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{TradingDecision.__name__}"}}},
+        "content": {
+            "application/json": {
+                "schema": {"$ref": f"#/components/schemas/{TradingDecision.__name__}"},
+                "examples": {
+                    "protected entry": {"value": DECISION},
+                    "close": {"value": {"decisions": [{"asset": "BTCUSDT", "action": "close_position"}]}},
+                },
+            }
+        },
     }
+}
+REPLAY_HEADER = {
+    "description": "`true` when this decision was sent before: this is what became of it then; nothing was traded now",
+    "schema": {"type": "string", "enum": ["true"]},
+}
+LOCATION_HEADER = {
+    "description": "where its result will be",
+    "required": True,
+    "schema": {"type": "string", "format": "uri-reference"},
 }
 
 
@@ -40,16 +66,27 @@ _BODY: dict[str, Any] = {
     "",
     response_model=ExecutionResult | Explanation,
     openapi_extra=_BODY,
+    dependencies=needs(Scope.TRADE),
     responses={
         200: {
             "description": "Ended, as executed, partial, rejected or failed; or a replay of an earlier decision; or, "
-            "with dry_run, an Explanation"
+            "with dry_run, an Explanation",
+            "headers": {"Idempotent-Replay": REPLAY_HEADER},
+            "content": {"application/json": {"example": RESULT}},
         },
-        202: {"model": ExecutionResult, "description": "Still at work: ask again at Location"},
-        409: {"description": "decision_conflict: the id is taken by a decision with another body"},
-        413: {"description": "validation_error: the body is above 256 KiB"},
-        422: {"description": "validation_error or account_unknown"},
-        503: {"description": "not_ready: before the first reconciliation, or the database refuses writes"},
+        202: {
+            "model": ExecutionResult,
+            "description": "Still at work: ask again at Location",
+            "headers": {"Idempotent-Replay": REPLAY_HEADER, "Location": LOCATION_HEADER},
+        },
+        **may_refuse(
+            {
+                409: "decision_conflict: the id is taken by a decision with another body",
+                413: "validation_error: the body is above 256 KiB",
+                422: "validation_error or account_unknown: a field is wrong, and `detail` names it",
+                503: "not_ready: before the first reconciliation, or the database refuses writes",
+            }
+        ),
     },
 )
 async def submit_decision(
@@ -67,6 +104,15 @@ async def submit_decision(
     if dry_run:
         explanation = await application.service(decision.account_id).explain(decision)
         return Response(explanation.model_dump_json(), media_type="application/json")
+    return await answer(application, decision, wait)
+
+
+async def answer(application: Application, decision: TradingDecision, wait: float) -> Response:
+    """Submit a decision and wait for its end, at most ``wait`` seconds.
+
+    Raises:
+        DecisionRefused: the whole of it was refused.
+    """
     submission = await application.service(decision.account_id).submit(decision)
     result = submission.result
     if result.status is ResultStatus.PENDING and wait > 0:
@@ -79,7 +125,11 @@ async def submit_decision(
     return Response(result.model_dump_json(), status, headers, "application/json")
 
 
-@router.get("")
+@router.get(
+    "",
+    dependencies=needs(Scope.READ),
+    responses=may_refuse({503: "not_ready: the database can't be read now"}),
+)
 async def list_decisions(request: Request, limit: Limit = 50, cursor: Cursor = None) -> ListDocument[DecisionDocument]:
     """Stored decisions with their results, newest first."""
     application = application_of(request)
@@ -88,8 +138,12 @@ async def list_decisions(request: Request, limit: Limit = 50, cursor: Cursor = N
     return ListDocument(items=items, next_cursor=page.next_cursor)
 
 
-@router.get("/{decision_id}", responses={404: {"description": "no such decision"}})
-async def get_decision(request: Request, decision_id: str) -> DecisionDocument:
+@router.get(
+    "/{decision_id}",
+    dependencies=needs(Scope.READ),
+    responses=may_refuse({404: "not_found: no decision has this id"}),
+)
+async def get_decision(request: Request, decision_id: DecisionId) -> DecisionDocument:
     """One stored decision with its result so far."""
     application = application_of(request)
     stored = await application.decisions.find(decision_id)
@@ -107,34 +161,3 @@ def _document(application: Application, stored: StoredDecision) -> DecisionDocum
         received_at=stored.received_at,
     )
     return decision_document(result, stored.body)
-
-
-async def read_body(request: Request) -> bytes:
-    """The body, refused when it is too large.
-
-    What is too large is still read up to a bound, and thrown away: a server that closes on a client that is still
-    sending takes its own answer back.
-
-    Raises:
-        Problem: 413.
-    """
-    body = bytearray()
-    size = 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size <= MAXIMUM_BODY_BYTES:
-            body += chunk
-        elif size > _MOST_DISCARDED_BYTES:
-            break
-    if size > MAXIMUM_BODY_BYTES:
-        raise _too_large()
-    return bytes(body)
-
-
-def _too_large() -> Problem:
-    return Problem(
-        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-        ErrorCode.VALIDATION_ERROR,
-        f"the body is larger than {MAXIMUM_BODY_BYTES // 1024} KiB: send fewer assets, or shorter texts",
-        headers={"Connection": "close"},
-    )

@@ -3,31 +3,48 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import Any
+from typing import Literal
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 from prometheus_client import CONTENT_TYPE_LATEST
+from pydantic import BaseModel
 
 from app.api.access import BEARER_SCHEME, application_of, require_token_from_afar
-from app.api.problems import Problem
+from app.api.problems import Problem, may_refuse, problem_answer
 from app.domain.errors import ErrorCode
 
 router = APIRouter(tags=["health"])
 
 
-@router.get("/healthz")
-async def healthz() -> dict[str, str]:
+class Liveness(BaseModel):
     """The process answers."""
-    return {"status": "ok"}
+
+    status: Literal["ok"] = "ok"
 
 
-@router.get("/readyz", responses={503: {"description": "not_ready, with the reasons of each account"}})
-async def readyz(request: Request) -> dict[str, Any]:
-    """Every account is connected, reconciled and has a healthy database."""
+class ReadinessDocument(BaseModel):
+    """Every account takes decisions."""
+
+    status: Literal["ready"] = "ready"
+    accounts: tuple[str, ...]
+
+
+@router.get("/healthz")
+async def healthz() -> Liveness:
+    """The process answers. No token is needed."""
+    return Liveness()
+
+
+@router.get(
+    "/readyz",
+    responses={503: problem_answer(503, "not_ready: `accounts` has the reasons of each account that is not")},
+)
+async def readyz(request: Request) -> ReadinessDocument:
+    """Every account is connected, reconciled and has a healthy database. No token is needed."""
     readiness = application_of(request).readiness()
     if all(state.is_ready for state in readiness.values()):
-        return {"status": "ready", "accounts": list(readiness)}
+        return ReadinessDocument(accounts=tuple(readiness))
     reasons = {name: list(state.reasons) for name, state in readiness.items() if not state.is_ready}
     detail = "; ".join(f"{name}: {', '.join(texts) or 'starting'}" for name, texts in reasons.items())
     raise Problem(
@@ -39,7 +56,11 @@ async def readyz(request: Request) -> dict[str, Any]:
     "/metrics",
     response_class=Response,
     dependencies=[Depends(BEARER_SCHEME), Depends(require_token_from_afar)],
-    responses={200: {"content": {"text/plain": {}}, "description": "Prometheus text"}},
+    openapi_extra={"security": [{}, {"token": []}]},
+    responses={
+        200: {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "Prometheus text"},
+        **may_refuse(),
+    },
 )
 async def metrics(request: Request) -> Response:
     """Counters and gauges for Prometheus. No token is needed from this machine."""

@@ -11,7 +11,9 @@ import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from app.domain.errors import (
     DecisionRefused,
@@ -42,10 +44,26 @@ _STATUS_OF_CODE: Mapping[ErrorCode, HTTPStatus] = {
 }
 
 _CODE_OF_STATUS: Mapping[int, str] = {
+    HTTPStatus.BAD_REQUEST: "bad_request",
     HTTPStatus.UNAUTHORIZED: "unauthorized",
+    HTTPStatus.FORBIDDEN: "forbidden",
     HTTPStatus.NOT_FOUND: "not_found",
     HTTPStatus.METHOD_NOT_ALLOWED: "method_not_allowed",
 }
+
+
+class ProblemDocument(BaseModel):
+    """Why a request was not done (RFC 9457). `code` is stable; `detail` is for people and may change."""
+
+    model_config = ConfigDict(extra="allow", title="Problem")
+
+    type: str = Field(description="always about:blank: `code` says more", examples=["about:blank"])
+    title: str = Field(description="the status in words")
+    status: int = Field(ge=400, le=599)
+    detail: str = Field(description="what is wrong and what to do, in a sentence")
+    code: str = Field(description="one of the codes of an execution result's error, or one of HTTP's own")
+    retry_after_seconds: float | None = Field(None, description="when asking again makes sense")
+    exchange_code: int | None = Field(None, description="the exchange's own code, when it refused")
 
 
 class ProblemResponse(JSONResponse):
@@ -93,6 +111,36 @@ def unauthorized() -> Problem:
         "a valid token is needed: send the header 'Authorization: Bearer TOKEN'",
         headers={"WWW-Authenticate": "Bearer"},
     )
+
+
+def may_refuse(reasons: Mapping[int, str] | None = None, *, needs_token: bool = True) -> dict[int | str, Any]:
+    """The problems that a route's description announces: its own, and those that every route has.
+
+    Args:
+        reasons: by status, the codes and when they come.
+        needs_token: whether a token can be wrong or too narrow.
+    """
+    common = {422: "validation_error: a parameter has a wrong value; `detail` names it"}
+    if needs_token:
+        common |= {
+            401: "unauthorized: no token came, or a wrong one",
+            403: "forbidden: the token's scope is too narrow",
+        }
+    return {status: problem_answer(status, reason) for status, reason in sorted({**common, **(reasons or {})}.items())}
+
+
+def problem_answer(status: int, reason: str) -> dict[str, Any]:
+    """One of them: what it means, its form, and how it looks."""
+    code, _, text = reason.partition(": ")
+    example = {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": text or reason,
+        "code": code.split(" or ")[0],
+    }
+    schema = {"$ref": "#/components/schemas/Problem"}
+    return {"description": reason, "content": {"application/problem+json": {"schema": schema, "example": example}}}
 
 
 def problem_of(error: TesError) -> Problem:
@@ -152,11 +200,20 @@ def install_problem_handlers(app: FastAPI) -> None:
     async def _on_http_error(request: Request, error: HTTPException) -> ProblemResponse:
         code = _CODE_OF_STATUS.get(error.status_code, "http_error")
         detail = f"{request.method} {request.url.path}: {error.detail}"
-        return Problem(error.status_code, code, detail, headers=error.headers).response()
+        headers = dict(error.headers or {})
+        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            headers["Allow"] = ", ".join(sorted(_allowed(app, request)))
+        return Problem(error.status_code, code, detail, headers=headers).response()
 
     @app.exception_handler(Exception)
     async def _on_bug(_request: Request, _error: Exception) -> ProblemResponse:
         return _problem(ErrorCode.INTERNAL_ERROR, "the service failed; its log says where").response()
+
+
+def _allowed(app: FastAPI, request: Request) -> set[str]:
+    """Every method that some route has for this path; the framework knows only those of the first route."""
+    partial = [route for route in app.routes if route.matches(request.scope)[0] is not Match.NONE]
+    return {method for route in partial for method in getattr(route, "methods", None) or ()}
 
 
 def _sentences(error: RequestValidationError) -> str:

@@ -5,15 +5,16 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Any, TypeVar
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Path, Query, Request
 
-from app.api.access import TOKEN, application_of
+from app.api.access import application_of, needs
 from app.api.decisions import Cursor, Limit
-from app.api.problems import not_found
-from app.domain.errors import DecisionRefused, ErrorCode
+from app.api.problems import may_refuse, not_found
+from app.core.tokens import Scope
 from app.domain.orders import OrderState
 from app.domain.trades import TradeStatus
-from app.schemas.events import event_document
+from app.schemas.events import EventDocument, event_document
+from app.schemas.json_text import invalid
 from app.schemas.records import (
     AccountDocument,
     ListDocument,
@@ -25,24 +26,40 @@ from app.schemas.records import (
     trade_document,
 )
 
-router = APIRouter(prefix="/v1", dependencies=TOKEN)
+router = APIRouter(prefix="/v1", dependencies=needs(Scope.READ))
 _LARGEST_SEQ = 2**63 - 1
-Asset = Annotated[str | None, Query(max_length=40, description="only this asset, such as BTCUSDT")]
-Statuses = Annotated[str | None, Query(max_length=400, description="only these statuses, comma separated")]
+_LIST = may_refuse({503: "not_ready: the database can't be read now"})
+_ITEM = {404: "not_found: no trade has this id", 503: "not_ready: the database can't be read now"}
+TradeId = Annotated[str, Path(max_length=64, description="its id", examples=["1m89j1vp88r0vax282cb"])]
+Asset = Annotated[str | None, Query(max_length=40, description="only this asset", examples=["BTCUSDT"])]
 StatusT = TypeVar("StatusT", bound=StrEnum)
 
 
-@router.get("/trades", tags=["records"])
+def _some_of(kind: type[StrEnum]) -> Any:
+    """A filter by statuses; :func:`read_statuses` checks it, and is more lenient than its description."""
+    names = "|".join(member.value for member in kind)
+    return Query(
+        max_length=400,
+        description="only these statuses, comma separated, in any case",
+        json_schema_extra={"pattern": f"^(?:(?:{names})(?:,(?:{names}))*)?$"},
+    )
+
+
+TradeStatuses = Annotated[str | None, _some_of(TradeStatus)]
+OrderStatuses = Annotated[str | None, _some_of(OrderState)]
+
+
+@router.get("/trades", tags=["records"], responses=_LIST)
 async def list_trades(
-    request: Request, status: Statuses = None, asset: Asset = None, limit: Limit = 50, cursor: Cursor = None
+    request: Request, status: TradeStatuses = None, asset: Asset = None, limit: Limit = 50, cursor: Cursor = None
 ) -> ListDocument[TradeDocument]:
     """Trades with their orders and fills, newest first."""
     page = await application_of(request).trades.page(read_statuses(TradeStatus, status), asset, limit, cursor)
     return ListDocument(items=tuple(map(trade_document, page.items)), next_cursor=page.next_cursor)
 
 
-@router.get("/trades/{trade_id}", tags=["records"], responses={404: {"description": "no such trade"}})
-async def get_trade(request: Request, trade_id: str) -> TradeDocument:
+@router.get("/trades/{trade_id}", tags=["records"], responses=may_refuse(_ITEM))
+async def get_trade(request: Request, trade_id: TradeId) -> TradeDocument:
     """One trade with its orders and fills."""
     trade = await application_of(request).trades.get(trade_id)
     if trade is None:
@@ -50,9 +67,9 @@ async def get_trade(request: Request, trade_id: str) -> TradeDocument:
     return trade_document(trade)
 
 
-@router.get("/orders", tags=["records"])
+@router.get("/orders", tags=["records"], responses=_LIST)
 async def list_orders(
-    request: Request, status: Statuses = None, asset: Asset = None, limit: Limit = 50, cursor: Cursor = None
+    request: Request, status: OrderStatuses = None, asset: Asset = None, limit: Limit = 50, cursor: Cursor = None
 ) -> ProjectionDocument[OrderDocument]:
     """Our orders, the latest recorded first."""
     application = application_of(request)
@@ -65,7 +82,7 @@ async def list_orders(
     )
 
 
-@router.get("/positions", tags=["records"])
+@router.get("/positions", tags=["records"], responses=_LIST)
 async def list_positions(request: Request, asset: Asset = None) -> ProjectionDocument[PositionDocument]:
     """Open positions of all accounts. `as_of` is that of the account that was heard of least recently."""
     items: list[PositionDocument] = []
@@ -93,24 +110,25 @@ async def list_positions(request: Request, asset: Asset = None) -> ProjectionDoc
     )
 
 
-@router.get("/accounts", tags=["records"])
+@router.get("/accounts", tags=["records"], responses=_LIST)
 async def list_accounts(request: Request) -> ListDocument[AccountDocument]:
     """Every account with its balances and whether it may trade."""
     views = [service.account_view() for service in application_of(request).services.values()]
     return ListDocument(items=tuple(AccountDocument.model_validate(view) for view in views))
 
 
-@router.get("/events", tags=["events"])
+@router.get("/events", tags=["events"], responses=_LIST)
 async def list_events(
     request: Request,
     after: Annotated[int, Query(ge=0, le=_LARGEST_SEQ, description="only events behind this seq")] = 0,
     limit: Limit = 100,
-) -> dict[str, Any]:
+) -> ListDocument[EventDocument]:
     """The event log, oldest first. Pass `next_cursor`, the seq of the last item, as `after` to read on."""
     events = await application_of(request).events.after(after, limit + 1)
     shown = events[:limit]
     cursor = str(shown[-1].seq) if len(events) > limit else None
-    return {"items": [event_document(event) for event in shown], "next_cursor": cursor}
+    items = tuple(EventDocument.model_validate(event_document(event)) for event in shown)
+    return ListDocument(items=items, next_cursor=cursor)
 
 
 def read_statuses(kind: type[StatusT], text: str | None) -> frozenset[StatusT] | None:
@@ -125,8 +143,5 @@ def read_statuses(kind: type[StatusT], text: str | None) -> frozenset[StatusT] |
     chosen = [part.strip().lower() for part in text.split(",") if part.strip()]
     unknown = [part for part in chosen if part not in known]
     if unknown:
-        raise DecisionRefused(
-            ErrorCode.VALIDATION_ERROR,
-            f"status: {unknown[0]!r} is not one of {', '.join(member.value for member in kind)}",
-        )
+        raise invalid(f"status: {unknown[0]!r} is not one of {', '.join(member.value for member in kind)}")
     return frozenset(known[part] for part in chosen)

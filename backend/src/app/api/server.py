@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import uvicorn
 
 from app.api.app import create_app
+from app.api.protocol import BoundedHttpProtocol
 
 if TYPE_CHECKING:
     from app.bootstrap import Application
@@ -37,8 +38,10 @@ def make_server(application: Application) -> Server:
         access_log=False,
         server_header=False,
         proxy_headers=False,
+        http=BoundedHttpProtocol,
         ws="websockets-sansio",
         ws_max_size=_LARGEST_MESSAGE_BYTES,
+        ws_per_message_deflate=False,  # hundreds of readers would each cost a compression of the same event
         ws_ping_interval=HEARTBEAT_S,
         ws_ping_timeout=HEARTBEAT_S,
         timeout_graceful_shutdown=GRACE_S,

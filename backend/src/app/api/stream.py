@@ -17,7 +17,7 @@ import structlog
 from fastapi import APIRouter, WebSocket
 from starlette.websockets import WebSocketDisconnect, WebSocketState
 
-from app.api.access import WRONG_TOKEN_DELAY_S, application_of, bearer_token, is_right_token
+from app.api.access import application_of, bearer_token, identify
 from app.api.problems import Problem, unauthorized
 from app.domain.errors import StoreUnavailable
 from app.domain.events import EventType
@@ -114,9 +114,10 @@ async def _authorize(websocket: WebSocket, application: Application) -> None:
     if token is None:
         await websocket.accept()
         token = await _first_message_token(websocket, application)
-    if not is_right_token(application, token):
-        await application.clock.sleep(WRONG_TOKEN_DELAY_S)
-        raise _Refused(CloseCode.UNAUTHORIZED, unauthorized())
+    try:
+        await identify(websocket, token)
+    except Problem as problem:
+        raise _Refused(CloseCode.UNAUTHORIZED, problem) from None
 
 
 async def _first_message_token(websocket: WebSocket, application: Application) -> str:

@@ -9,8 +9,12 @@ import typer
 
 from app.cli import common
 from app.cli.common import ConfigOption, JsonOption
+from app.cli.exits import CommandFailed, UsageFailed
+from app.core.tokens import TOKEN_BITS, Scope, read_records, record_of
 
 app = typer.Typer()
+alert = typer.Typer(help="The channels that alerts go to.", no_args_is_help=True)
+app.add_typer(alert, name="alert", rich_help_panel="Housekeeping")
 database = typer.Typer(help="Migrations and backup of the database.", no_args_is_help=True)
 app.add_typer(database, name="db", rich_help_panel="Housekeeping")
 
@@ -29,6 +33,49 @@ def config(file: ConfigOption = None, as_json: JsonOption = False) -> None:
     from app.cli import render
 
     render.console().print(render.settings_table(document))
+
+
+@app.command(rich_help_panel="Housekeeping")
+def token(
+    name: Annotated[str, typer.Argument(help="Who will use it: letters, digits, and . _ -")],
+    scope: Annotated[Scope, typer.Option("--scope", help="What it may do.")] = Scope.READ,
+    as_json: JsonOption = False,
+) -> None:
+    """Make an API token. It is shown once; the service is given the line with its hash."""
+    from app.core.randomness import SystemRandomness
+
+    made = f"{SystemRandomness().token(TOKEN_BITS):048x}"
+    try:
+        (record,) = read_records(record_of(name, scope, made).line())
+    except ValueError:
+        raise UsageFailed(f"{name!r} can't name a token: use 1 to 64 letters, digits, and . _ -") from None
+    if as_json:
+        common.print_json({"name": name, "scope": scope.value, "token": made, "line": record.line()})
+        return
+    typer.echo(f"token  {made}")
+    typer.echo(f"line   {record.line()}")
+    typer.echo("Give the token to its user, add the line to TES_API_TOKENS_FILE, and restart the service.", err=True)
+
+
+@alert.command("test")
+def alert_test(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Send a message to every channel of TES_ALERT_URLS and say which took it."""
+    from app.events.alerts import open_channels, send_test
+
+    urls = [url.get_secret_value() for url in common.settings_for_client(config).alert_urls]
+    if not urls:
+        raise UsageFailed("no channel is configured: set TES_ALERT_URLS to one or more Apprise addresses")
+    failures = send_test(open_channels(urls))
+    document = [
+        {"channel": number, "is_taken": failure is None, "error": failure} for number, failure in enumerate(failures, 1)
+    ]
+    if as_json:
+        common.print_json(document)
+    else:
+        for number, failure in enumerate(failures, 1):
+            typer.echo(f"channel {number}: {'taken' if failure is None else f'failed ({failure})'}")
+    if any(failures):
+        raise CommandFailed("not every channel took the message: check its entry in TES_ALERT_URLS, in order")
 
 
 @database.command()

@@ -7,6 +7,8 @@ stops the start: a misspelt limit must never leave the default in force unnotice
 from __future__ import annotations
 
 import difflib
+import os
+import stat
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,18 +18,21 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from app.core.settings import CREDENTIALS, AccountKeys, Settings, require_consistency
+from app.core.settings import CREDENTIALS, AccountKeys, Settings, VenueKind, require_consistency
 from app.domain.errors import ConfigurationError
 
 PREFIX = "TES_"
 DEFAULT_FILE = Path("tes.toml")
-SECRETS = frozenset({"api_token", "token", "aster_private_key", "aster_api_key", "aster_api_secret"})
+SECRETS = frozenset(
+    {"api_token", "api_tokens", "webhook_secret", "token", "aster_private_key", "aster_api_key", "aster_api_secret"}
+)
 """Keys whose values are never shown."""
 FROM_FILE = SECRETS | {"alert_urls", "database_url", "aster_user", "aster_signer"}
 """Keys that can be given as ``KEY_FILE``, the path of a file whose content is the value."""
 _FILE = "_file"
 _M = TypeVar("_M", bound=BaseModel)
 _MAXIMUM_SECRET_BYTES = 64 * 1024
+_CONTAINER_SECRETS = Path("/run/secrets")
 
 
 @dataclass(slots=True)
@@ -36,6 +41,7 @@ class _Given:
 
     values: dict[str, Any] = field(default_factory=dict)
     labels: dict[str, str] = field(default_factory=dict)
+    exposed: list[str] = field(default_factory=list)
 
     def put(self, name: str, value: Any, label: str) -> None:
         if name in self.labels:
@@ -44,7 +50,7 @@ class _Given:
         self.labels[name] = label
 
     def over(self, other: _Given) -> _Given:
-        return _Given({**other.values, **self.values}, {**other.labels, **self.labels})
+        return _Given({**other.values, **self.values}, {**other.labels, **self.labels}, [*self.exposed, *other.exposed])
 
 
 def load_settings(
@@ -72,9 +78,12 @@ def load_settings(
             given.values[name], given.labels[name] = value, f"--{name.replace('_', '-')}"
     accounts = {account_id: _checked(AccountKeys, _inherit(given, table)) for account_id, table in tables.items()}
     settings = _checked(Settings, given).model_copy(update={"accounts": accounts})
+    exposed = (*given.exposed, *(text for table in tables.values() for text in table.exposed))
     if is_service:
         require_consistency(settings)
-    return settings
+        if exposed and settings.venue is VenueKind.LIVE:
+            raise ConfigurationError(exposed[0])
+    return settings.with_warnings(exposed)
 
 
 def _inherit(flat: _Given, table: _Given) -> _Given:
@@ -110,14 +119,29 @@ def _from_toml(config: Path | None) -> tuple[_Given, dict[str, _Given]]:
     if not isinstance(tables, dict) or not all(isinstance(table, dict) for table in tables.values()):
         raise ConfigurationError(f"accounts in {path} must be tables: write [accounts.NAME]")
     flat = _Given()
-    _flatten(flat, Settings, document, path, "", "")
+    _flatten(flat, Settings, _with_token_lines(document, path), path, "", "")
     accounts = {}
     for account_id, table in tables.items():
         if not 1 <= len(account_id) <= 64:
             raise ConfigurationError(f"[accounts.{account_id}] in {path}: an account's name has 1 to 64 characters")
         accounts[account_id] = _Given()
         _flatten(accounts[account_id], AccountKeys, table, path, f"accounts.{account_id}.", "")
+    for given in (flat, *accounts.values()):
+        for name, label in given.labels.items():
+            if name in SECRETS and not label.split()[0].endswith(_FILE):
+                given.exposed += _exposure(path.stat().st_mode, path, label)
     return flat, accounts
+
+
+def _with_token_lines(document: dict[str, Any], path: Path) -> dict[str, Any]:
+    """The document with ``[api.tokens]``, whose keys are names, as lines."""
+    api = document.get("api")
+    if not isinstance(api, dict) or not isinstance(api.get("tokens"), dict):
+        return document
+    if not all(isinstance(value, str) for value in api["tokens"].values()):
+        raise ConfigurationError(f'api.tokens in {path}: write NAME = "SCOPE sha256:HEX" for each')
+    lines = "\n".join(f"{name} {value}" for name, value in api["tokens"].items())
+    return {**document, "api": {**api, "tokens": lines}}
 
 
 def _flatten(
@@ -143,7 +167,9 @@ def _accept(given: _Given, model: type[BaseModel], name: str, value: Any, label:
         return
     target = name.removesuffix(_FILE)
     if name.endswith(_FILE) and target in known & FROM_FILE:
-        given.put(target, _read_secret(Path(str(value)), label), label)
+        secret, exposed = _read_secret(Path(str(value)), label)
+        given.put(target, secret, label)
+        given.exposed += exposed
         return
     raise ConfigurationError(_unknown(name, known, label, place))
 
@@ -158,9 +184,11 @@ def _unknown(name: str, known: set[str], label: str, place: str) -> str:
     return f"{label} is not a known setting: did you mean {account}{close[0]}?"
 
 
-def _read_secret(path: Path, label: str) -> str:
+def _read_secret(path: Path, label: str) -> tuple[str, list[str]]:
+    """The value in a file, and what is wrong with the file's mode."""
     try:
         with path.open("rb") as file:
+            exposed = _exposure(os.fstat(file.fileno()).st_mode, path, label)
             content = file.read(_MAXIMUM_SECRET_BYTES + 1)
     except OSError as error:
         raise ConfigurationError(
@@ -169,9 +197,17 @@ def _read_secret(path: Path, label: str) -> str:
     if len(content) > _MAXIMUM_SECRET_BYTES or not content.strip():
         raise ConfigurationError(f"{label} names the file {path}, which must hold one value, and is empty or too long")
     try:
-        return content.decode().strip()
+        return content.decode().strip(), exposed
     except UnicodeDecodeError:
         raise ConfigurationError(f"{label} names the file {path}, which is not text: give a text file") from None
+
+
+def _exposure(mode: int, path: Path, label: str) -> list[str]:
+    """What is wrong with the mode of a file that holds a secret; what is mounted for one container is its own."""
+    forbidden = stat.S_IWOTH if path.is_relative_to(_CONTAINER_SECRETS) else stat.S_IROTH | stat.S_IWOTH
+    if not stat.S_ISREG(mode) or not mode & forbidden:
+        return []
+    return [f"{label} lies in {path}, which every user of this machine can read or change: chmod 600 {path}"]
 
 
 def _checked(model: type[_M], given: _Given) -> _M:

@@ -13,11 +13,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, SecretStr
 
+from app.core.tokens import TokenRecord, read_records
 from app.domain.errors import ConfigurationError
 from app.domain.money import decimal_from_text, plain
 from app.domain.policy import (
@@ -125,6 +126,10 @@ def _private_key(value: SecretStr) -> SecretStr:
     if re.fullmatch(r"[0-9a-fA-F]{64}", digits) is None or not 0 < int(digits, 16) < _CURVE_ORDER:
         raise ValueError("wrong shape")
     return value
+
+
+def _tokens(value: Any) -> Any:
+    return read_records(value) if isinstance(value, str) else value
 
 
 def _urls(value: Any) -> Any:
@@ -309,6 +314,12 @@ class Settings(AccountKeys):
     shutdown_grace_seconds: Annotated[_Seconds, Field(le=600)] = Field(
         10, description="seconds from 0 to 600: how long a stop waits until positions have their exits"
     )
+    api_tokens: Annotated[tuple[TokenRecord, ...], BeforeValidator(_tokens)] = Field(
+        (), description="lines of NAME SCOPE sha256:HEX, as 'tes token' prints them, each name once"
+    )
+    webhook_secret: Annotated[SecretStr, _shape(r"[\x21-\x7e]{16,512}")] | None = Field(
+        None, description="16 or more printable characters without spaces"
+    )
     url: Annotated[str, Field(pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$")] | None = Field(
         None, description="an address like http://127.0.0.1:8000"
     )
@@ -322,6 +333,19 @@ class Settings(AccountKeys):
         BeforeValidator(lambda value: value.upper() if isinstance(value, str) else value),
     ] = Field("INFO", description="DEBUG, INFO, WARNING, ERROR or CRITICAL")
     accounts: dict[str, AccountKeys] = Field(default_factory=dict, description="tables [accounts.NAME]")
+
+    _warnings: tuple[str, ...] = PrivateAttr(())
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What should not stay as it is, a sentence each, although the service can run so."""
+        return self._warnings
+
+    def with_warnings(self, warnings: tuple[str, ...]) -> Self:
+        """These settings, with warnings."""
+        copy = self.model_copy()
+        copy._warnings = warnings  # noqa: SLF001 — of its own kind
+        return copy
 
     @property
     def is_paper(self) -> bool:
@@ -379,6 +403,8 @@ class Settings(AccountKeys):
 def _masked(name: str, value: Any) -> Any:
     if isinstance(value, SecretStr):
         return MASK
+    if name == "api_tokens":
+        return [f"{record.name} {record.scope.value} {MASK}" for record in value]
     if isinstance(value, tuple):
         return [MASK for _ in value]
     if isinstance(value, Decimal):

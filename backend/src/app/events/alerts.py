@@ -90,13 +90,22 @@ class Alerter:
     def _send(self, seq: int, event: Event) -> None:
         title, body = describe(event)
         for number, channel in enumerate(self._channels, start=1):
-            try:
-                is_taken = channel.notify(body, title)
-            except Exception as error:  # noqa: BLE001 — a channel is other people's code; none may silence the others
-                _log.error("alerts.channel_failed", channel=number, seq=seq, error=type(error).__name__)
-            else:
-                if not is_taken:
-                    _log.error("alerts.channel_failed", channel=number, seq=seq, error="refused")
+            failure = _notify(channel, body, title)
+            if failure is not None:
+                _log.error("alerts.channel_failed", channel=number, seq=seq, error=failure)
+
+
+def send_test(channels: Sequence[Channel]) -> list[str | None]:
+    """Send a message that asks for nothing to each channel; for each why it failed, or None."""
+    return [_notify(channel, "This is a test: alerts of the service arrive here.", "TES test") for channel in channels]
+
+
+def _notify(channel: Channel, body: str, title: str) -> str | None:
+    """Send one message; why it failed, without the channel's address, or None."""
+    try:
+        return None if channel.notify(body, title) else "refused"
+    except Exception as error:  # noqa: BLE001 — a channel is other people's code; none may silence the others
+        return type(error).__name__
 
 
 def describe(event: Event) -> tuple[str, str]:

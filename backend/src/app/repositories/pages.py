@@ -13,6 +13,9 @@ from app.domain.errors import TesError
 T = TypeVar("T")
 
 _LARGEST_NUMBER = 2**63 - 1
+_DIGITS = "(?:[MN][DTjz]|O[DT])[AEIMQUYcgk]"
+CURSOR_PATTERN = f"^(?:{_DIGITS}[w-z0-5]){{0,5}}(?:{_DIGITS}[w-z0-5]|{_DIGITS}|[MN][AQgw]|O[AQ])$"
+"""What a cursor looks like, for the API's description: up to 18 decimal digits in base64."""
 
 
 class InvalidCursor(TesError):

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 
-from app.domain.errors import DecisionRefused, ErrorCode
 from app.domain.money import is_multiple, plain
-from app.schemas.fields import Number, Positive, UtcTime
+from app.schemas.fields import Leverage, NonNegative, Number, Percentage, Positive, PositivePercentage, UtcTime
+from app.schemas.json_text import explain, invalid, read_object
 
 MAXIMUM_ASSETS = 200
-MAXIMUM_DEPTH = 32
 _TEXT_LIMIT = 20_000
-_BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
-"""Strings, so that brackets in them do not count, and brackets."""
 
 
 class Action(StrEnum):
@@ -45,7 +51,11 @@ class AdjustmentType(StrEnum):
     DECREASE = "decrease"
 
 
-_Wish = Annotated[bool, BeforeValidator(lambda value: False if value is None else value)]
+_Wish = Annotated[
+    bool,
+    BeforeValidator(lambda value: False if value is None else value),
+    WithJsonSchema({"anyOf": [{"type": "boolean"}, {"type": "null"}]}, mode="validation"),
+]
 """A flag; ``null`` means absent."""
 
 
@@ -61,7 +71,7 @@ class PositionAdjustment(_Strict):
 
     adjustment_type: AdjustmentType | None = None
     adjustment_amount_usd: Positive | None = None
-    adjustment_percentage: Annotated[Positive, Field(le=100)] | None = None
+    adjustment_percentage: PositivePercentage | None = None
     new_tp_price: Positive | None = None
     new_sl_price: Positive | None = None
 
@@ -106,6 +116,27 @@ class OrderAdjustment(_Strict):
         return self
 
 
+def _rules_between_fields(schema: dict[str, Any]) -> None:
+    """What each action needs, in the API's description; :meth:`AssetDecision._complete` checks it."""
+    positive = TypeAdapter(Positive).json_schema()
+    needs: list[tuple[list[str], dict[str, Any]]] = [
+        (["buy", "sell"], {"allocation_usd": positive}),
+        (["adjust_position"], {"position_adjustment": {"type": "object"}}),
+        (["adjust_orders"], {"order_adjustment": {"type": "object"}}),
+    ]
+    schema["allOf"] = [
+        {
+            "if": {"properties": {"action": {"enum": actions}}, "required": ["action"]},
+            "then": {"properties": properties, "required": list(properties)},
+        }
+        for actions, properties in needs
+    ]
+
+
+_TENTHS = {"enum": [form(number) for number in range(1, 51) for form in (lambda n: n / 10, lambda n: str(n / 10))]}
+"""0.1 to 5.0, as numbers and as text: JSON Schema's ``multipleOf`` is no use with binary fractions."""
+
+
 class TrailingStop(_Strict):
     """A stop that follows the best price at a distance of ``callback_rate`` percent.
 
@@ -113,7 +144,7 @@ class TrailingStop(_Strict):
     market has reached that price, so it can only stand beside ``sl_price``.
     """
 
-    callback_rate: Annotated[Number, Field(ge=Decimal("0.1"), le=5)]
+    callback_rate: Annotated[Number, Field(ge=Decimal("0.1"), le=5), WithJsonSchema(_TENTHS, mode="validation")]
     activation_price: Positive | None = None
 
     @field_validator("callback_rate")
@@ -127,10 +158,12 @@ class TrailingStop(_Strict):
 class AssetDecision(_Strict):
     """The decision on one asset. Unknown fields are refused: a misspelt ``sl_price`` must not leave a position bare."""
 
+    model_config = ConfigDict(json_schema_extra=_rules_between_fields)
+
     asset: Annotated[str, Field(min_length=1, max_length=40)]
     action: Action
-    allocation_usd: Annotated[Number, Field(ge=0)] | None = None
-    leverage: Annotated[Number, Field(ge=1)] | None = None
+    allocation_usd: NonNegative | None = None
+    leverage: Leverage | None = None
     tp_price: Positive | None = None
     sl_price: Positive | None = None
     trailing_stop: TrailingStop | None = None
@@ -138,7 +171,7 @@ class AssetDecision(_Strict):
     order_adjustment: OrderAdjustment | None = None
     exit_plan: Annotated[str, Field(max_length=_TEXT_LIMIT)] | None = None
     rationale: Annotated[str, Field(max_length=_TEXT_LIMIT)] | None = None
-    confidence: Annotated[Number, Field(ge=0, le=100)] | None = None
+    confidence: Percentage | None = None
     risk_level: Annotated[str, Field(max_length=100)] | None = None
 
     @model_validator(mode="after")
@@ -164,8 +197,11 @@ class TradingDecision(BaseModel):
     timestamp: UtcTime | None = None
     portfolio_rationale: Annotated[str, Field(max_length=_TEXT_LIMIT)] | None = None
     portfolio_risk_level: Annotated[str, Field(max_length=100)] | None = None
-    total_allocation_usd: Annotated[Number, Field(ge=0)] | None = None
-    decisions: Annotated[list[AssetDecision], Field(min_length=1, max_length=MAXIMUM_ASSETS)]
+    total_allocation_usd: NonNegative | None = None
+    decisions: Annotated[
+        list[AssetDecision],
+        Field(min_length=1, max_length=MAXIMUM_ASSETS, json_schema_extra={"uniqueItems": True}),
+    ]
 
     @field_validator("account_id", mode="before")
     @classmethod
@@ -198,52 +234,6 @@ def parse_decision(body: bytes | str) -> TradingDecision:
         DecisionRefused: ``validation_error``; the message names each wrong field and what it should be.
     """
     try:
-        text = body if isinstance(body, str) else body.decode()
-    except UnicodeDecodeError as error:
-        raise _invalid(f"the body is not UTF-8: {error.reason} at byte {error.start}") from None
-    if _is_too_deep(text):
-        raise _invalid(f"the body is nested deeper than {MAXIMUM_DEPTH} levels")
-    try:
-        raw = json.loads(text, parse_float=Decimal, parse_constant=_refuse_constant)
-    except (ValueError, InvalidOperation) as error:
-        raise _invalid(f"the body is not JSON: {error}") from None
-    if not isinstance(raw, dict):
-        raise _invalid("the body must be a JSON object with a field 'decisions'")
-    try:
-        return TradingDecision.model_validate(raw)
+        return TradingDecision.model_validate(read_object(body, "a field 'decisions'"))
     except ValidationError as error:
-        raise _invalid(explain(error)) from None
-
-
-def explain(error: ValidationError) -> str:
-    """One sentence for each wrong field: its path, and what is wrong with it."""
-    sentences = []
-    for problem in error.errors(include_url=False, include_context=False, include_input=False):
-        path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in problem["loc"]).lstrip(".")
-        message = problem["msg"].removeprefix("Value error, ")
-        if problem["type"] == "extra_forbidden":
-            message = "unknown field; check the spelling"
-        sentences.append(f"{path}: {message}" if path else message)
-    return "; ".join(sentences)
-
-
-def _invalid(message: str) -> DecisionRefused:
-    return DecisionRefused(ErrorCode.VALIDATION_ERROR, message)
-
-
-def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not allowed")
-
-
-def _is_too_deep(text: str) -> bool:
-    """Whether brackets nest too deep. Asked before parsing: a parser in C that recurses can take the process down."""
-    depth = 0
-    for token in _BRACKETS.finditer(text):
-        first = token[0][0]
-        if first in "[{":
-            depth += 1
-            if depth > MAXIMUM_DEPTH:
-                return True
-        elif first in "]}":
-            depth -= 1
-    return False
+        raise invalid(explain(error)) from None

@@ -38,17 +38,52 @@ def iso(value: datetime) -> str:
     return value.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
+_SMALLEST, _LARGEST = 1e-18, 1e18
+_POSITIVE_TEXT = r"^([1-9][0-9]{0,15}(\.[0-9]{1,16})?|0\.0{0,15}[1-9][0-9]{0,2})$"
+
+
+def _described(text: str, **bounds: Any) -> WithJsonSchema:
+    """How the API's description shows a number that may come as text: what every JSON Schema validator can check."""
+    forms: list[dict[str, Any]] = [
+        {"type": "number", "maximum": _LARGEST, **bounds},
+        {"type": "string", "pattern": text},
+    ]
+    if bounds.get("minimum") == 0:
+        forms = [{**forms[0], "minimum": _SMALLEST}, {"enum": [0, "0"]}, forms[1]]
+    return WithJsonSchema({"anyOf": forms, "title": "Decimal"}, mode="validation")
+
+
+_SHOWN = WithJsonSchema({"type": "string", "title": "Decimal"}, mode="serialization")
+
 Number = Annotated[
     Decimal,
     BeforeValidator(_exact),
     PlainSerializer(plain, return_type=str, when_used="json-unless-none"),
-    WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "string"}], "title": "Decimal"}, mode="validation"),
-    WithJsonSchema({"type": "string", "title": "Decimal"}, mode="serialization"),
+    _SHOWN,
 ]
 """An exact decimal: a JSON number or a string in, a string out."""
 
-Positive = Annotated[Number, Field(gt=0)]
+NonNegative = Annotated[Number, Field(ge=0), _described(_POSITIVE_TEXT, minimum=0), _SHOWN]
+"""A :data:`Number` from zero."""
+
+Positive = Annotated[Number, Field(gt=0), _described(_POSITIVE_TEXT, minimum=_SMALLEST), _SHOWN]
 """A :data:`Number` above zero."""
+
+Percentage = Annotated[
+    Number, Field(ge=0, le=100), _described(r"^(100|[1-9]?[0-9](\.[0-9]{1,16})?)$", minimum=0, maximum=100), _SHOWN
+]
+"""A :data:`Number` from 0 to 100."""
+
+PositivePercentage = Annotated[
+    Number,
+    Field(gt=0, le=100),
+    _described(r"^(100|[1-9][0-9]?(\.[0-9]{1,16})?)$", minimum=_SMALLEST, maximum=100),
+    _SHOWN,
+]
+"""A :data:`Number` above 0, up to 100."""
+
+Leverage = Annotated[Number, Field(ge=1), _described(r"^[1-9][0-9]{0,15}$", minimum=1, multipleOf=1), _SHOWN]
+"""A whole :data:`Number` from 1; that it is whole is checked where its message can say more."""
 
 UtcTime = Annotated[datetime, AfterValidator(_utc), PlainSerializer(iso, return_type=str, when_used="json-unless-none")]
 """An aware time in UTC."""

@@ -17,6 +17,7 @@ from app.cli.main import app
 from app.core.configuration import FROM_FILE
 from app.core.settings import Settings
 from app.schemas.decision import parse_decision
+from app.schemas.tradingview import parse_alert
 
 ROOT = Path(__file__).parents[4]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -126,3 +127,14 @@ def test_the_lock_files_name_no_index_and_pin_by_hash() -> None:
         pins = re.findall(r"^[A-Za-z0-9_.-]+==", text, re.MULTILINE)
         assert len(pins) > 30
         assert text.count("--hash=sha256:") >= len(pins)
+
+
+def test_the_webhooks_template_is_an_alert() -> None:
+    text = (ROOT / "docs" / "tradingview.md").read_text(encoding="utf-8")
+    template = re.search(r"```json\n(.*?)```", text, re.DOTALL)
+    assert template is not None
+    values = {"timenow": "2026-11-22T10:15:00Z", "ticker": "BTCUSDT.P"}
+    values |= {"strategy.order.action": "buy", "strategy.market_position": "long"}
+    filled = re.sub(r"\{\{([a-z._]+)\}\}", lambda match: values[match[1]], template[1])
+    decision = parse_alert(filled.encode()).decision()
+    assert [(item.asset, item.action.value) for item in decision.decisions] == [("BTCUSDT", "buy")]

@@ -1,0 +1,106 @@
+"""What every HTTP answer passes: security headers, and bounds on how long a request may take to arrive or be read."""
+
+from __future__ import annotations
+
+import asyncio
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.api.problems import Problem
+
+if TYPE_CHECKING:
+    from app.domain.ports import Clock
+
+BODY_TIMEOUT_S = 20.0
+"""For a whole body to arrive, after its head."""
+READ_TIMEOUT_S = 30.0
+"""For an answer to a GET. What acts on the exchange is never cut off: it goes on, and so does whoever waits for it."""
+_READING = ("GET", "HEAD", "OPTIONS")
+
+SECURITY_HEADERS: tuple[tuple[bytes, bytes], ...] = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-frame-options", b"DENY"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cache-control", b"no-store"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+)
+"""What an answer gets unless it says otherwise. There is no CORS header anywhere: no other site's page may ask."""
+
+
+class Edge:
+    """ASGI middleware around everything but streams."""
+
+    def __init__(self, app: ASGIApp, clock: Clock) -> None:
+        self._app = app
+        self._clock = clock
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request through, within its bounds."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        is_started = False
+
+        async def securing(message: Message) -> None:
+            nonlocal is_started
+            if message["type"] == "http.response.start":
+                is_started = True
+                headers = list(message.get("headers", ()))
+                said = {name.lower() for name, _ in headers}
+                headers += [header for header in SECURITY_HEADERS if header[0] not in said]
+                message = {**message, "headers": headers}
+            await send(message)
+
+        if scope["method"] not in _READING:
+            await self._app(scope, _Hurried(receive, self._clock), securing)
+            return
+        try:
+            async with asyncio.timeout(READ_TIMEOUT_S):
+                await self._app(scope, receive, securing)
+        except TimeoutError:
+            if not is_started:
+                problem = Problem(
+                    HTTPStatus.SERVICE_UNAVAILABLE,
+                    "not_ready",
+                    f"no answer within {READ_TIMEOUT_S:.0f} s: ask for less, or again later",
+                    headers={"Retry-After": "5"},
+                )
+                await problem.response()(scope, receive, securing)
+
+
+class _Hurried:
+    """A ``receive`` that gives up on a body that does not arrive."""
+
+    def __init__(self, receive: Receive, clock: Clock) -> None:
+        self._receive = receive
+        self._clock = clock
+        self._deadline: float | None = None
+        self._is_whole = False
+
+    async def __call__(self) -> Message:
+        """The next message.
+
+        Raises:
+            Problem: 408.
+        """
+        if self._is_whole:
+            return await self._receive()  # waiting for the client to leave may take as long as it likes
+        now = self._clock.monotonic()
+        if self._deadline is None:
+            self._deadline = now + BODY_TIMEOUT_S
+        try:
+            async with asyncio.timeout(self._deadline - now):
+                message = await self._receive()
+        except TimeoutError:
+            raise Problem(
+                HTTPStatus.REQUEST_TIMEOUT,
+                "request_timeout",
+                f"the body did not arrive within {BODY_TIMEOUT_S:.0f} s: send it at once",
+                headers={"Connection": "close"},
+            ) from None
+        self._is_whole = not message.get("more_body", False)
+        return message

@@ -1,0 +1,67 @@
+"""What is built runs without the repository: the wheel, in an environment of its own, from an empty folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import sysconfig
+import zipfile
+from pathlib import Path
+
+import pytest
+
+BACKEND = Path(__file__).parents[3]
+EXAMPLE = BACKEND.parent / "examples" / "decision.json"
+ENVIRON = {name: value for name, value in os.environ.items() if not name.startswith(("TES_", "PYTHON"))}
+
+
+def run(*words: str | Path, cwd: Path) -> str:
+    """Run a program that must succeed."""
+    ended = subprocess.run(
+        words,
+        cwd=cwd,
+        env=ENVIRON,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stdout
+    return ended.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, built from the tree without asking an index."""
+    folder = tmp_path_factory.mktemp("wheel")
+    flags = ("--no-deps", "--no-build-isolation", "--no-index", "--disable-pip-version-check")
+    run(sys.executable, "-m", "pip", "wheel", *flags, "--wheel-dir", folder, BACKEND, cwd=folder)
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+def test_the_wheel_holds_no_tests_and_no_secret_file(wheel: Path) -> None:
+    names = zipfile.ZipFile(wheel).namelist()
+    assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"app", "aster_sim"}
+    assert not [name for name in names if name.endswith((".db", ".env", ".pem", ".key")) or "tests/" in name]
+
+
+def test_the_wheel_executes_the_sample_from_an_empty_folder(wheel: Path, tmp_path: Path) -> None:
+    """Its dependencies are those of this environment, which were installed by the same lock file."""
+    place, empty = tmp_path / "venv", tmp_path / "empty"
+    empty.mkdir()
+    run(sys.executable, "-m", "venv", "--without-pip", place, cwd=tmp_path)
+    python = place / "bin" / "python"
+    pip = (sys.executable, "-m", "pip", "--python", python)
+    run(*pip, "install", "--no-deps", "--no-index", "--disable-pip-version-check", wheel, cwd=tmp_path)
+    (site,) = (place / "lib").glob("python*/site-packages")
+    (site / "dependencies.pth").write_text(f"{sysconfig.get_path('purelib')}\n", encoding="utf-8")  # and no .pth in it
+    assert str(site) in run(python, "-c", "import app; print(app.__file__)", cwd=empty)
+    sample = tmp_path / "decision.json"
+    sample.write_text(json.dumps(json.loads(EXAMPLE.read_text(encoding="utf-8"))), encoding="utf-8")
+    shown = run(place / "bin" / "tes", "run", "--paper", "--submit", sample, "--once", cwd=empty)
+    assert "executed" in shown
+    assert list(empty.iterdir()) == []
