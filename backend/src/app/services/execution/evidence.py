@@ -164,16 +164,19 @@ class Evidence:
         those of others it is patient for a minute.
         """
         # not since the first fill: that is when we learned of it, which may be long after it happened
-        since = self._exchange_time(trade.created_at) - _CLOCK_ERROR
+        since = self._exchange_time(trade.created_at)
+        look_back = _CLOCK_ERROR
         pause_s, waited_s = _FIRST_PAUSE_S, 0.0
         while True:
-            booked = await self.client.user_trades(trade.asset, since)
+            booked = await self.client.user_trades(trade.asset, since - look_back)
             ours = _ours(trade, booked)
             taken = _taken_by_others(trade, ours, booked)
             # what others took may have left the history, and then it is waited for in vain
             is_told = sum((fill.quantity for fill in taken), start=ZERO) >= _missing(trade)
             if _is_complete(trade, ours) and (is_told or waited_s >= _SETTLED_AFTER_S):
                 break
+            # what is missing may be late, or older than it seems: this host's clock was set since the trade began
+            look_back = min(look_back * 4, _LONG_LOOK_BACK)
             await self.clock.sleep(pause_s)
             waited_s += pause_s
             pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
@@ -237,11 +240,11 @@ def _taken_by_others(trade: Trade, ours: tuple[FillReport, ...], booked: list[Fi
     if missing <= ZERO or not ours:
         return ()
     own_ids = {fill.order_id for fill in ours}
-    start = min(fill.time for fill in ours)
+    first = min(fill.exchange_trade_id for fill in ours)  # ids only rise; the exchange's clock may be set back
     taken: list[FillReport] = []
-    for fill in sorted(booked, key=lambda fill: (fill.time, fill.exchange_trade_id)):
+    for fill in sorted(booked, key=lambda fill: fill.exchange_trade_id):
         is_exit = fill.side is trade.side.exit_side and fill.position_side is trade.position_side
-        if missing > ZERO and is_exit and fill.order_id not in own_ids and fill.time >= start:
+        if missing > ZERO and is_exit and fill.order_id not in own_ids and fill.exchange_trade_id > first:
             taken.append(fill)
             missing -= fill.quantity
     return tuple(taken)
