@@ -16,7 +16,14 @@ from app.core.settings import DEFAULT_ACCOUNT
 from app.core.tokens import Scope
 from app.core.version import program_version
 from app.domain.trades import CloseReason
-from app.schemas.control import AccountState, HaltDocument, HaltedDocument, ReconciliationDocument, ResumedDocument, StatusDocument
+from app.schemas.control import (
+    AccountState,
+    HaltDocument,
+    HaltedDocument,
+    ReconciliationDocument,
+    ResumedDocument,
+    StatusDocument,
+)
 from app.schemas.json_text import explain, invalid, read_object
 from app.schemas.records import ListDocument
 from app.schemas.result import AssetResult
@@ -156,10 +163,7 @@ def _state(name: str, readiness: Readiness, halted: Halt | None) -> AccountState
 
 
 def _states(services: Iterable[ExecutionService]) -> tuple[AccountState, ...]:
-    return tuple(
-        _state(service.account_id, service.readiness(), service.halted)
-        for service in services
-    )
+    return tuple(_state(service.account_id, service.readiness(), service.halted) for service in services)
 
 
 @router.get(

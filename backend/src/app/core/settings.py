@@ -317,6 +317,9 @@ class Settings(AccountKeys):
     webhook_secret: Annotated[SecretStr, _shape(r"[\x21-\x7e]{16,512}")] | None = Field(
         None, description="16 or more printable characters without spaces"
     )
+    shutdown_grace_seconds: Annotated[_Seconds, Field(le=600)] = Field(
+        10, description="seconds from 0 to 600: how long a stop waits until positions have their exits"
+    )
     url: Annotated[str, Field(pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$")] | None = Field(
         None, description="an address like http://127.0.0.1:8000"
     )
