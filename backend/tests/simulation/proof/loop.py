@@ -232,8 +232,6 @@ class VirtualLoop(asyncio.AbstractEventLoop):
     def close(self) -> None:
         """Forget everything. Only call it when nothing matters any more: now buried tasks are torn down, loudly."""
         self._is_closed = True
-        self._ready.clear()
-        self._timers.clear()
         asyncio._set_running_loop(self)  # what is torn down may still ask which loop it is in
         hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
         try:
@@ -244,6 +242,8 @@ class VirtualLoop(asyncio.AbstractEventLoop):
                     with contextlib.suppress(BaseException):
                         task.get_coro().close()  # type: ignore[union-attr]
                 self._graves.clear()
+                self._ready.clear()
+                self._timers.clear()
                 gc.collect()
         finally:
             sys.unraisablehook = hook
