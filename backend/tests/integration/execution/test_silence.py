@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -96,3 +97,34 @@ async def test_exits_leave_while_reads_wait_for_their_share(stage: Arena) -> Non
 
 async def _closed(service: Any) -> None:
     await service.close_position(BTC)
+
+
+async def test_many_who_ask_for_a_reconciliation_at_once_share_it(stage: Arena, traffic: list[Request]) -> None:
+    """A run that began after a call answers it; so two runs answer any number of calls."""
+    async with stage.application() as application:
+        service = application.service("default")
+        del traffic[:]
+        reports = await asyncio.gather(*(service.reconcile() for _ in range(200)))
+        assert len({report.started_at for report in reports}) <= 2
+        assert sum("positionRisk" in what for _, what, _ in traffic) <= 3  # a periodic one may fall between
+
+
+async def test_whoever_asks_again_and_again_leaves_room_for_trading(stage: Arena) -> None:
+    """The address's weight is not used up by runs on request: they wait, and a decision goes ahead of them."""
+
+    async def ask_on_and_on() -> None:
+        while True:
+            await service.reconcile()
+
+    async with stage.application() as application:
+        service = application.service("default")
+        flood = asyncio.create_task(ask_on_and_on())
+        try:
+            await asyncio.wait({flood}, timeout=2)
+            assert not flood.done()
+            result = await decide(service, buy())
+            assert result.results[0].status == "protected"
+            assert service.readiness().is_ready
+        finally:
+            flood.cancel()
+            await asyncio.gather(flood, return_exceptions=True)

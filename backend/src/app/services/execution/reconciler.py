@@ -56,6 +56,8 @@ _WHOLE_WEIGHT = 50
 _POSITIONS_AND_BALANCES_WEIGHT = 10
 ROUTINE_SHARE = 0.4
 """How much of an address's weight may be used up when a periodic run begins; the rest is for trading."""
+REQUESTED_SHARE = 0.6
+"""The same for a run that somebody asks for."""
 _LONGEST_WAIT = timedelta(seconds=120)
 """A record that could not be compared for so long is no ground for entries."""
 
@@ -97,6 +99,9 @@ class Reconciler:
         self._tell = tell
         self._wanted = asyncio.Event()
         self._running = asyncio.Lock()
+        self._asking = asyncio.Lock()
+        self._begun = 0
+        self._latest_whole: tuple[int, ReconciliationReport] | None = None
         self._wants_whole = True
         self._whole_at = 0.0
         self._told: frozenset[tuple[str, ...]] | None = None
@@ -132,7 +137,8 @@ class Reconciler:
             ExchangeError: a read failed; nothing was concluded.
         """
         async with self._running:
-            started_at = self._clock.now()
+            self._begun += 1
+            number, started_at = self._begun, self._clock.now()
             trades_before = list(self._active_trades())
             exchange = await self._read_exchange(reach)
             before = differences(trades_before, exchange)
@@ -153,7 +159,24 @@ class Reconciler:
             )
             self._announce(report)
             self._succeeded_at = self._clock.now()
+            if reach is Reach.WHOLE:
+                self._latest_whole = (number, report)
             return report
+
+    async def run_on_request(self) -> ReconciliationReport:
+        """A run of the whole account that begins after this call, shared by all who ask for one meanwhile.
+
+        It waits while the address's weight is needed for trading, so that no number of requests can use it up.
+
+        Raises:
+            ExchangeError: a read failed; nothing was concluded.
+        """
+        begun_before = self._begun
+        async with self._asking:
+            if self._latest_whole is not None and self._latest_whole[0] > begun_before:
+                return self._latest_whole[1]
+            await self._clock.sleep(self._client.wait_for_room(_WHOLE_WEIGHT, REQUESTED_SHARE))
+            return await self.run()
 
     async def run_first(self) -> None:
         """Run until it succeeds once; before that no decision is accepted (scenario C3)."""

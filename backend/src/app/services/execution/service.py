@@ -289,7 +289,7 @@ class ExecutionService:
                 self._desk(trade.asset).learn(trade.id, asked)
         closed = await self.close_all(CloseReason.HALT)
         with contextlib.suppress(ExchangeError, StoreUnavailable):
-            await self.reconcile()  # orders that no trade knows of go, too
+            await self._reconciler.run()  # orders that no trade knows of go, too
         return closed
 
     async def left_open(self) -> list[str]:
@@ -361,7 +361,7 @@ class ExecutionService:
         Raises:
             ExchangeError: a read failed; nothing was concluded.
         """
-        return await self._reconciler.run()
+        return await self._reconciler.run_on_request()
 
     # --- 5. life of the service ------------------------------------------------------------------------------------
 
