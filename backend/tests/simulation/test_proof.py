@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from proof import coverage, mutants
 from proof.disk import scratch_folder
+from proof.happenings import Happening
 from proof.performance import judge, judge_seed, shrink, story
-from proof.world import Happening, make
+from proof.world import make
 
 SHORT = [range(first, first + 12) for first in range(1, 73, 12)]
 FOUND = {

@@ -18,8 +18,8 @@ from app.domain import orders, trades
 from app.domain.ids import OrderRole
 from app.domain.orders import ORDER_TABLE
 from app.domain.trades import ENDED, TRADE_TABLE, TradeStatus
+from proof.fates import FATES, ORDERS_ONLY
 from proof.trace import Trace
-from proof.wire import FATES
 
 _watched: list[Trace] = []
 
@@ -110,7 +110,8 @@ def universe() -> list[str]:
     names = [f"order:{state.value}+{trigger.value}".lower() for state, row in ORDER_TABLE.items() for trigger in row]
     names += [f"trade:{state.value}+{trigger.value}" for state, row in TRADE_TABLE.items() for trigger in row]
     names += [f"fate:mutation:{fate.name}" for family in FATES.values() for fate in family]
-    names += [f"fate:read:{fate.name}" for family, fates in FATES.items() if family != "refused" for fate in fates]
+    of_reads = (fates for family, fates in FATES.items() if family not in ORDERS_ONLY)
+    names += [f"fate:read:{fate.name}" for fates in of_reads for fate in fates]
     names += [f"crash:trade {status.value}" for status in TradeStatus if status not in ENDED]
     in_flight = ("submitting", "unknown", "new", "canceling", "filled")
     names += [f"crash:{role.value} {state}" for role in OrderRole for state in in_flight]

@@ -7,7 +7,7 @@ moves them beside that.
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
@@ -18,6 +18,7 @@ from aster_sim.auth import Authenticator
 from aster_sim.clock import SkewedClock, seeded
 from aster_sim.core.account import Account
 from aster_sim.core.catalogue import Catalogue, built_in_catalogue
+from aster_sim.core.errors import VenueError
 from aster_sim.core.market import Market
 from aster_sim.core.venue import Venue
 from aster_sim.credentials import AccountCredentials, AccountSpec, complete
@@ -35,7 +36,8 @@ from proof.seams import TrueClock
 from proof.trace import Trace
 
 CHAIN_ID = 714
-IP = "10.0.0.1"
+ADDRESS = "10.0.0.1"
+"""Of the service's machine."""
 _ENCODE = msgspec.json.Encoder().encode
 _CATALOGUE = built_in_catalogue()
 _LATE_TICK_S = 0.05
@@ -97,7 +99,7 @@ class Exchange:
 
     # --- requests ---------------------------------------------------------------------------------------------------
 
-    def answer(self, method: str, path: str, query: str, body: str, api_key: str | None) -> Reply:
+    def answer(self, arrival: Arrival) -> Reply:
         """Handle a request that has arrived, as the venue's own server would."""
         outage = self._outages.look()
         if outage is not None:
@@ -105,12 +107,34 @@ class Exchange:
                 return Reply(None, {}, b"")
             refused = fault_response(outage)
             return Reply(refused.status, _lower(refused.headers), bytes(refused.body or b""))  # type: ignore[arg-type]
-        reply = self._dispatcher.answer(Arrival(method, path, query, body, IP, api_key))
+        reply = self._dispatcher.answer(arrival)
         return Reply(reply.status, _lower(reply.headers), _ENCODE(reply.payload))
+
+    def admit(self, arrival: Arrival) -> Callable[[], bool]:
+        """Check a request that has arrived; what is returned acts on it, and tells whether it could."""
+        dispatcher, now_us = self._dispatcher, self._clock.now_us()
+        try:
+            route, call, _ = dispatcher._admit(arrival, {})
+            dispatcher._authenticate(route, call, arrival, now_us)
+        except VenueError:
+            return lambda: False
+
+        def act() -> bool:
+            try:
+                route.handler(call)
+            except VenueError:
+                return False
+            finally:
+                self.runtime.settle()
+            if call.record is not None:
+                call.record.outcome = "executed"
+            return True
+
+        return act
 
     def ban(self, seconds: float) -> None:
         """Ban the service's address."""
-        self.runtime.limits.ban(IP, seconds, self._clock.now_us())
+        self.runtime.limits.ban(ADDRESS, seconds, self._clock.now_us())
 
     def pardon(self) -> None:
         """Lift all bans."""

@@ -237,10 +237,13 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                for task in (*self._graves, *asyncio.all_tasks(self)):
-                    task._log_destroy_pending = False  # type: ignore[attr-defined]
-                    with contextlib.suppress(BaseException):
-                        task.get_coro().close()  # type: ignore[union-attr]
+                torn: set[asyncio.Task[Any]] = set()
+                while left := [task for task in (*self._graves, *asyncio.all_tasks(self)) if task not in torn]:
+                    for task in left:  # what tidies up may start more
+                        torn.add(task)
+                        task._log_destroy_pending = False  # type: ignore[attr-defined]
+                        with contextlib.suppress(BaseException):
+                            task.get_coro().close()  # type: ignore[union-attr]
                 self._graves.clear()
                 self._ready.clear()
                 self._timers.clear()

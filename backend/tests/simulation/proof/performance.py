@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from proof.happenings import Happening
 from proof.rules import Violation, check
 from proof.stage import Stage
 from proof.trace import Trace
-from proof.world import Happening, World, make
+from proof.world import World, make
 
 
 @dataclass(slots=True)

@@ -17,6 +17,7 @@ from app.domain.trades import Trade
 from app.schemas.decision import Action
 from app.schemas.result import AssetStatus, ExecutionResult
 from app.services.execution.reconciliation import DifferenceKind
+from proof import conduct
 from proof.seams import EPOCH_US
 from proof.stage import Run
 
@@ -415,6 +416,14 @@ RULES: Mapping[str, Rule] = {
     "gapless": gapless,
     "patient": patient,
     "sound": sound,
+    "claims nothing untold": conduct.claims_nothing_untold,
+    "no twins": conduct.no_twins,
+    "hit stops close": conduct.hit_stops_close,
+    "asks the time": conduct.asks_the_time,
+    "retries with patience": conduct.retries_with_patience,
+    "successor first": conduct.successor_first,
+    "covers exactly": conduct.covers_exactly,
+    "hears": conduct.hears,
 }
 
 __all__ = ["RULES", "Violation", "check"]

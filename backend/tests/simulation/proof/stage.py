@@ -26,6 +26,7 @@ from proof.coverage import watch
 from proof.disk import Disk
 from proof.engine import Died, Engine, Ordered, inside
 from proof.exchange import CHAIN_ID, Exchange, dice_for
+from proof.fates import REFUSALS
 from proof.loop import VirtualLoop
 from proof.process import Fuse, Host, Process
 from proof.seams import HostClock
@@ -74,6 +75,8 @@ class Run:
     """When the service could not have reached the exchange."""
     troubles: list[str] = field(default_factory=list)
     """What went wrong with the run itself: it did not come to rest, a task broke."""
+    deaf: list[str] = field(default_factory=list)
+    """Accounts to whose user stream nobody listens when everything is quiet."""
     virtual_s: float = 0.0
     steps: int = 0
 
@@ -122,7 +125,7 @@ class Stage:
         )  # fmt: skip
         for name in world.hedged:
             people.change_modes(self.exchange.runtime, {"account": name, "hedge": True})
-        self.wire = Wire(self.loop, self.exchange, dice_for(world.seed, "wire"), self.trace)
+        self.wire = Wire(self.loop, self.exchange, dice_for(world.seed, "wire"), self.trace, world.nonce_window_s)
         self.wire.weather.latency_s, self.wire.weather.jitter = world.latency_s, world.jitter
         self.clock = HostClock(self.loop, drift=world.drift)
         self.clock.skew_s = world.skew_s
@@ -247,6 +250,7 @@ class Stage:
             await inside(process, self._read(run, process))
         except (TesError, Died) as error:
             run.troubles.append(f"the record can't be read at the end: {error!r}")
+        run.deaf = [account for account in self.world.accounts if not self.exchange.hub.user_followed(account)]
         run.ledger = ledger_body(self.exchange.runtime)
         run.positions = {
             (account, asset): self.exchange.position(account, asset)
@@ -407,6 +411,12 @@ class Stage:
             weather.chances = {}
 
         self._later(lasts, clear)
+
+    def _do_refuse(self, role: str, code: str, lasts: float) -> None:
+        """Every order of a role is refused in one way."""
+        refusing = self.wire.weather.refusing
+        refusing[role] = REFUSALS[code]
+        self._later(lasts, lambda: refusing.pop(role, None))
 
     def _do_cut(self, lasts: float) -> None:
         self.wire.weather.is_cut = True

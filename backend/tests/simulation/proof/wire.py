@@ -12,7 +12,7 @@ import json
 import random
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from urllib.parse import parse_qs, unquote
 
 import msgspec
@@ -20,91 +20,19 @@ import msgspec
 from app.domain.ids import parse_client_order_id
 from app.integrations.aster.transport import Response, StreamLost, TransportNotSent, TransportOutcomeUnknown
 from aster_sim.http.commands import run_command
+from aster_sim.http.dispatch import Arrival
 from aster_sim.http.hub import Subscriber
-from proof.exchange import Exchange, Reply
+from proof.exchange import ADDRESS, Exchange, Reply
+from proof.fates import FATES, NOTHING, ORDERS_ONLY, Fate, Weather
 from proof.loop import Livelock, Owner, VirtualLoop
 from proof.trace import Trace
 
-HTML = b"<html><head><title>502 Bad Gateway</title></head><body>nginx</body></html>"
 _ENCODE = msgspec.json.Encoder().encode
 RUNAWAY = 2_500
 """More requests than any world has a reason for."""
 _RESET_S = 0.02
 _DEAD_PEER_S = 22.0
 """How long the real connector's heartbeat needs to notice a peer that is gone."""
-
-
-@dataclass(frozen=True, slots=True)
-class Fate:
-    """What becomes of one request. ``done``: the exchange acts on it, whatever it then says."""
-
-    name: str
-    done: bool = True
-    status: int = 0
-    code: int = 0
-    message: str = ""
-    body: bytes | None = None
-    headers: tuple[tuple[str, str], ...] = ()
-    wait: str = ""
-    """``reset``: the connection breaks; ``silence``: nothing ever comes; ``slow``: it takes seconds."""
-
-
-def _error(name: str, status: int, code: int, message: str, *, done: bool, retry_after: str = "") -> Fate:
-    headers = (("retry-after", retry_after),) if retry_after else ()
-    return Fate(name, done, status, code, message, headers=headers)
-
-
-NOTHING = Fate("")
-FATES: Mapping[str, tuple[Fate, ...]] = {
-    "lost": (
-        Fate("reset before", done=False, wait="reset"),
-        Fate("silence before", done=False, wait="silence"),
-        Fate("reset after", wait="reset"),
-        Fate("silence after", wait="silence"),
-    ),
-    "slow": (Fate("slow", wait="slow"),),
-    "unknown": (
-        _error("503 executed", 503, -1001, "Internal error; unable to process your request.", done=True),
-        _error("503", 503, -1001, "Internal error; unable to process your request.", done=False),
-        _error("-1007 executed", 408, -1007, "Timeout waiting for response from backend server.", done=True),
-        _error("-1007", 408, -1007, "Timeout waiting for response from backend server.", done=False),
-        _error("-1006 executed", 400, -1006, "An unexpected response was received.", done=True),
-        _error("-1000 executed", 400, -1000, "An unknown error occurred while processing the request.", done=True),
-        _error("-1000", 400, -1000, "An unknown error occurred while processing the request.", done=False),
-        Fate("html executed", True, 502, body=HTML),
-        Fate("html", False, 502, body=HTML),
-        Fate("cut off", True, 200, body=b'{"orderId": 10'),
-    ),
-    "limited": (
-        _error("429", 429, -1003, "Too many requests.", done=False, retry_after="2"),
-        _error("429 without a time", 429, -1003, "Too many requests.", done=False),
-        _error("-1015", 429, -1015, "Too many new orders.", done=False, retry_after="1"),
-    ),
-    "refused": (
-        _error("-2022", 400, -2022, "ReduceOnly Order is rejected.", done=False),
-        _error("-2021", 400, -2021, "Order would immediately trigger.", done=False),
-        _error("-4045", 400, -4045, "Reach max stop order limit.", done=False),
-        _error("-4131", 400, -4131, "The counterparty's best price does not meet PERCENT_PRICE.", done=False),
-        _error("-2019", 400, -2019, "Margin is insufficient.", done=False),
-        _error("-4999", 400, -4999, "Something new that no document mentions.", done=False),
-    ),
-    "clock": (_error("-1021", 400, -1021, "Timestamp for this request is outside of the recvWindow.", done=False),),
-    "auth": (_error("-2015", 401, -2015, "Invalid API-key, IP, or permissions for action.", done=False),),
-}  # fmt: skip
-"""What may happen, by family. Families of mutations that make no sense for a read are skipped there."""
-_ORDERS_ONLY = ("refused",)
-
-
-@dataclass(slots=True)
-class Weather:
-    """Chances per request, by family of :data:`FATES`; ``cut`` is a network without a way to the exchange."""
-
-    chances: dict[str, float] = field(default_factory=dict)
-    is_cut: bool = False
-    latency_s: float = 0.05
-    """The usual way there, and the usual way back."""
-    jitter: float = 0.5
-    """Spread of the latency, as the sigma of a logarithmic normal distribution."""
 
 
 @dataclass(slots=True)
@@ -121,6 +49,8 @@ class Sent:
     arrived: float | None = None
     status: int | None = None
     code: int | None = None
+    is_done: bool = False
+    """Whether the exchange did what was asked, whatever it then said."""
     answered: float | None = None
     """When the answer reached the service, if it did."""
     retry_after_s: float = 0.0
@@ -129,9 +59,13 @@ class Sent:
 class Wire:
     """Both directions of one host's network."""
 
-    def __init__(self, loop: VirtualLoop, exchange: Exchange, dice: random.Random, trace: Trace) -> None:
+    def __init__(
+        self, loop: VirtualLoop, exchange: Exchange, dice: random.Random, trace: Trace, window_s: float
+    ) -> None:
         self.loop = loop
         self.exchange = exchange
+        self.window_s = window_s
+        """For how long the exchange takes a request after it was signed."""
         self.weather = Weather()
         self.sent: list[Sent] = []
         self.trace = trace
@@ -145,14 +79,19 @@ class Wire:
         weather = self.weather
         return weather.latency_s * self.dice.lognormvariate(0.0, weather.jitter)
 
-    def fate(self, method: str, path: str) -> Fate:
+    def fate(self, method: str, path: str, client_order_id: str) -> Fate:
         """Draw what becomes of a request."""
+        places = method == "POST" and path.endswith("/order")
+        if places and self.weather.refusing:
+            stubborn = self.weather.refusing.get(client_order_id.rpartition(".")[2][:1])
+            if stubborn is not None:
+                return stubborn
         draw = self.dice.random()
         for family, chance in self.weather.chances.items():
             draw -= chance
             if draw >= 0:
                 continue
-            if family in _ORDERS_ONLY and not (method == "POST" and path.endswith("/order")):
+            if family in ORDERS_ONLY and not places:
                 return NOTHING
             return self.dice.choice(FATES[family])
         return NOTHING
@@ -164,7 +103,7 @@ class Wire:
 
     def heal(self) -> None:
         """Nothing is lost any more, and what is dead is noticed."""
-        self.weather.chances, self.weather.is_cut = {}, False
+        self.weather.chances, self.weather.refusing, self.weather.is_cut = {}, {}, False
         for socket in self.silent:
             socket.end("the stream broke (heartbeat)")
         self.silent.clear()
@@ -198,7 +137,7 @@ class WireTransport:
             trace.note("no route", f"{method} {path} {name}")
             await asyncio.sleep(_RESET_S)
             raise TransportNotSent("no route to the exchange")
-        fate = wire.fate(method, path)
+        fate = wire.fate(method, path, name)
         sent = Sent(self._process, loop.time(), method, path, params, fate.name, name)
         wire.sent.append(sent)
         if len(wire.sent) > RUNAWAY:
@@ -210,7 +149,8 @@ class WireTransport:
             trace.reach(f"fate:{'mutation' if method != 'GET' else 'read'}:{fate.name}")
         answer: asyncio.Future[Reply | None] = loop.create_future()
         call = _Call(wire, sent, fate, query, body, headers, answer)
-        loop.call_later(wire.latency(), call.arrive, context=loop.outside)
+        held_up_s = wire.dice.uniform(0.2, 1.4) * wire.window_s if fate.wait == "late" else 0.0
+        loop.call_later(wire.latency() + held_up_s, call.arrive, context=loop.outside)
         if method != "GET":
             self._on_mutation(_role(sent))
         try:
@@ -245,11 +185,15 @@ class _Call:
         if wire.weather.is_cut:
             return  # it was under way when the network broke: nothing comes back either
         reply: Reply | None = None
+        arrival = Arrival(sent.method, sent.path, self._query, self._body, ADDRESS, self._headers.get("X-MBX-APIKEY"))
+        if fate.wait == "stuck":
+            stuck_s = wire.window_s * wire.dice.uniform(1.0, 3.0)
+            wire.loop.call_later(stuck_s, self._act_at_last, wire.exchange.admit(arrival), context=wire.loop.outside)
+            return
         if fate.done:
             sent.arrived = wire.loop.time()
-            reply = wire.exchange.answer(
-                sent.method, sent.path, self._query, self._body, self._headers.get("X-MBX-APIKEY")
-            )
+            reply = wire.exchange.answer(arrival)
+            sent.is_done = reply.status == 200
             sent.status, sent.code = reply.status, _code(reply)
             wire.trace.note("venue", f"{sent.method} {sent.path.rpartition('/')[2]} {sent.client_order_id} -> "
                             f"{reply.status} {sent.code or ''}")  # fmt: skip
@@ -264,6 +208,12 @@ class _Call:
         if fate.wait == "reset" or (reply is not None and reply.status is None):
             reply = None
         wire.loop.call_later(back_s, self._deliver, reply, context=wire.loop.outside)
+
+    def _act_at_last(self, act: Callable[[], bool]) -> None:
+        self._sent.arrived = self._wire.loop.time()
+        self._sent.is_done = act()
+        what = "acts at last on" if self._sent.is_done else "refuses at last"
+        self._wire.trace.note("venue", f"{what} {self._sent.method} {self._sent.client_order_id}")
 
     def _deliver(self, reply: Reply | None) -> None:
         wire, sent = self._wire, self._sent

@@ -9,27 +9,16 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from aster_sim.clock import seeded
+from proof.happenings import Happening
+from proof.scenes import Scenes
 
 ASSETS = ("BTCUSDT", "ETHUSDT", "SOLUSDT", "DOGEUSDT")
 DEFAULT = "default"
 _ACTIONS = ("buy", "sell", "close_position", "hold", "adjust_position", "adjust_orders")
-
-
-@dataclass(frozen=True, slots=True)
-class Happening:
-    """Something that happens at a time; ``what`` names a method of the stage, ``details`` are its arguments."""
-
-    at: float
-    what: str
-    details: Mapping[str, Any] = field(default_factory=dict)
-
-    def __str__(self) -> str:
-        told = " ".join(f"{name}={value}" for name, value in self.details.items())
-        return f"{self.at:8.3f} s  {self.what} {told}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +53,14 @@ class World:
     def as_json(self) -> str:
         """Written down."""
         return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> World:
+        """Read again."""
+        raw = json.loads(text)
+        happenings = tuple(Happening(**one) for one in raw.pop("happenings"))
+        lists = {name: tuple(raw.pop(name)) for name in ("accounts", "assets", "hedged")}
+        return cls(happenings=happenings, **lists, **raw)
 
 
 EMPHASIS: Mapping[str, float] = {
@@ -123,13 +120,15 @@ class _Maker:
                 maker: Callable[[float], Happening] = getattr(self, f"_{kind}")
                 happenings.append(maker(dice.uniform(0.0, self._storm_s * 0.95)))
         window_s = dice.choice((1.5, 3.0, 5.0, 10.0))
+        scenes = Scenes(seeded(self._seed, "scenes"), self.accounts, self.assets, self._storm_s)
+        happenings += scenes.draw()
         return World(
             seed=self._seed,
             accounts=self.accounts,
             assets=self.assets,
             schemes={name: "v3" if dice.random() < 0.6 else "v1" for name in self.accounts},
             hedged=tuple(name for name in self.accounts if dice.random() < 0.12),
-            settings=self._settings(window_s),
+            settings=self._settings(window_s) | scenes.settings,
             balance=dice.choice((1_000, 10_000, 100_000)),
             nonce_window_s=window_s,
             depth=dice.choice(("1", "1", "1", "0.05", "0.005")),
