@@ -54,8 +54,9 @@ def entries_twice(ledger: Ledger, trades: Iterable[Trade]) -> list[str]:
     for row in ledger.requests:
         key = parse_client_order_id(row["client_order_id"]) if row["method"] == "POST" else None
         is_proven_undone = row["code"] in REFUSED_FOR_ITS_TIME
-        if key is not None and key.role in _DONE_ONCE and key.trade_id in trade_by_id and not is_proven_undone:
-            on_wire[_decision_of(trade_by_id[key.trade_id], row["client_order_id"])] += 1
+        if key is not None and key.role in _DONE_ONCE and not is_proven_undone:
+            trade = trade_by_id.get(key.trade_id)
+            on_wire[_decision_of(trade, row["client_order_id"]) if trade else (key.trade_id, "?")] += 1
     for counter, where in ((on_book, "on the book"), (on_wire, "sent")):
         found += [
             f"decision {decision} has {count} entries or reductions {where}"

@@ -197,7 +197,7 @@ def covers_exactly(run: Run) -> Iterator[str]:
 
 
 def hears(run: Run) -> Iterator[str]:
-    """After quiet, somebody listens to each account's user stream (W1); a key that died silently is found by an event."""
+    """After quiet, somebody listens to each user stream (W1); a key that died silently is found by an event."""
     if any(happening.details.get("quietly") for happening in run.world.happenings):
         return
     yield from (f"nobody listens to the user stream of {account}" for account in run.deaf)

@@ -79,6 +79,11 @@ class AsterClient(OrderCalls, HistoryCalls, AccountCalls, MarketCalls):
         self._gateway.on_trouble = to
 
     @property
+    def entry_lifetime_s(self) -> float | None:
+        """For how long the exchange shall take an entry, where that was asked for; see :class:`AsterSettings`."""
+        return self._settings.entry_lifetime_s
+
+    @property
     def silent_for_s(self) -> float:
         """Seconds for which nothing may be sent, by no account of this process; zero when we may speak."""
         return self._gateway.budget.blocked_for_s

@@ -9,6 +9,7 @@ committing run beside it and report back as facts.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import replace
@@ -338,13 +339,16 @@ class Desk:
         """Send what is sent once; refused for its nonce, which proves it not executed, again with another one.
 
         When many leave together a nonce may be older than the signer's newest hundred (L2). The new one is on record
-        before it is used; ``objection`` tells what has come to speak against sending meanwhile.
+        before it is used; ``objection`` tells what has come to speak against sending meanwhile. An entry whose lifetime
+        is over stays refused.
         """
         tools = self._tools
+        lifetime_s = tools.client.entry_lifetime_s if order.role is OrderRole.ENTRY else None
+        lasts_until = tools.clock.monotonic() + lifetime_s if lifetime_s else math.inf
         placement = await transmit(tools.client, order)
         for _ in range(_SIGNED_ANEW):
             is_refused = isinstance(placement, Refused) and placement.family is Refusal.CLOCK
-            if not is_refused or objection():
+            if not is_refused or tools.clock.monotonic() >= lasts_until or objection():
                 break
             try:
                 order = replace(order, stamp=stamp_for(tools.client, order.role))

@@ -306,14 +306,16 @@ class Reconciler:
             case DifferenceKind.ORDER_ORPHANED:
                 action = await self._cancel_orphan(difference)
             case DifferenceKind.POSITION_LARGER:
-                await self._recall(difference.asset)
-                self._desk(difference.asset).question_given_up()
+                await self._ask_for_given_up(difference.asset)
             case DifferenceKind.POSITION_EXTERNAL:
-                # what is ours is never taken for theirs (U10)
-                await self._recall(difference.asset)
-                self._desk(difference.asset).question_given_up()
+                await self._ask_for_given_up(difference.asset)
                 action = await self._look_after_external(difference, exchange)
         return replace(difference, action=action)
+
+    async def _ask_for_given_up(self, asset: str) -> None:
+        """What is ours is never taken for theirs: an entry that was given up may be what holds it (scenario U10)."""
+        await self._recall(asset)
+        self._desk(asset).question_given_up()
 
     async def _look_after_external(self, difference: Difference, exchange: ExchangeView) -> str:
         rows: Sequence[PositionReport] = external_positions(self._active_trades(), exchange)
