@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
@@ -37,6 +37,7 @@ from app.services.execution import commands, facts
 from app.services.execution.accounting import account_for
 from app.services.execution.adjuster import Adjuster
 from app.services.execution.desk_tools import Adjust, DeskTools, Enter, Learn, Message
+from app.services.execution.exits import unrecorded_exits
 from app.services.execution.folding import fold
 from app.services.execution.mailbox import Mailbox
 from app.services.execution.planning import EntryPlan, EntryWish, new_trade, position_side_for
@@ -105,7 +106,7 @@ class Desk:
         and its deadline, and end in an emergency close.
         """
         for trade in self._active.values():
-            self._run(trade, commands.CheckPosition())
+            self.start(("check", trade.id), self._check_position(trade, unrecorded_exits(trade)))
             self.learn(trade.id, facts.Restarted(at=self._tools.clock.now()))
 
     def learn(self, trade_id: str, fact: facts.Fact) -> None:
@@ -449,8 +450,8 @@ class Desk:
         if report is not None:
             self.learn(trade_id, facts.OrderQueried(at=self._tools.clock.now(), report=report))
 
-    async def _check_position(self, trade: Trade) -> None:
-        learned = await self._until_read(lambda: self._tools.evidence.position_then_orders(trade))
+    async def _check_position(self, trade: Trade, maybe_sent: Sequence[str] = ()) -> None:
+        learned = await self._until_read(lambda: self._tools.evidence.position_then_orders(trade, maybe_sent))
         self._jobs.pop(("check", trade.id), None)
         for fact in learned:
             self.learn(trade.id, fact)

@@ -282,9 +282,10 @@ class Reconciler:
     def _tell_open_orders(self, exchange: ExchangeView, trades_before: Sequence[Trade]) -> None:
         """Every open order of ours is news for its trade, unless something newer came during the reads."""
         before = {order.client_order_id: order for trade in trades_before for order in trade.orders}
-        owner_by_order = {order.client_order_id: trade for trade in self._active_trades() for order in trade.orders}
+        active = {trade.id: trade for trade in self._active_trades()}
         for report in exchange.open_orders:
-            owner = owner_by_order.get(report.client_order_id)
+            key = parse_client_order_id(report.client_order_id)
+            owner = active.get(key.trade_id) if key is not None else None
             if owner is not None and owner.order(report.client_order_id) == before.get(report.client_order_id):
                 fact = facts.OrderQueried(at=self._clock.now(), report=report)
                 self._desk(owner.asset).learn(owner.id, fact)
