@@ -284,6 +284,7 @@ class _TradingFloor:
 
     async def _keep(self) -> None:
         await self._ownership.keep()
+        self.services.clear()  # whoever owns the accounts now looks after what is in flight
         await self._stack.aclose()
         await self._tell(Alert(Severity.CRITICAL, "ownership_lost", f"trading has stopped: {self._ownership.obstacle}"))
 
@@ -325,6 +326,7 @@ class _TradingFloor:
                 randomness=core.randomness,
                 streams=_streams(client, door.address, core.outside, stack),
                 store_health=lambda: core.database.health.reason or self._ownership.obstacle,
+                place=f"{platform.node()} {door.address.rest_url}",
             )
         for service in services.values():
             stack.push_async_callback(service.stop)

@@ -76,7 +76,9 @@ def _leaving(trade: Trade, fact: facts.EntrySent | facts.SignedAnew) -> Trade:
     if isinstance(fact, facts.EntrySent):
         return replace(trade, entry_sent_at=fact.at)
     order = trade.order(fact.client_order_id)
-    return trade if order is None else trade.with_order(replace(order, stamp=fact.stamp))
+    if order is None or order.state not in IN_FLIGHT:
+        return trade  # it is in doubt, or known already: nothing of it may leave any more
+    return trade.with_order(replace(order, stamp=fact.stamp, transmissions=order.transmissions + 1))
 
 
 def _booked(trade: Trade, fact: facts.FillsBooked | facts.Accounted) -> Trade:
