@@ -39,6 +39,9 @@ async def test_an_exit_refused_for_its_nonce_is_signed_anew(stage: Arena) -> Non
     async with stage.application() as application:
         result = (await decide(application.service("default"), buy())).results[0]
     assert result.status == "protected"
+    sent = [row["params"] for row in await stage.levers.requests("POST", "/order", type="STOP_MARKET")]
+    assert len({row["newClientOrderId"] for row in sent}) == 1, "at once, not as another attempt after a pause"
+    assert len({row["nonce"] for row in sent}) == len(sent) == 2
 
 
 async def test_an_entry_that_left_unanswered_is_never_signed_anew(stage: Arena) -> None:

@@ -218,3 +218,20 @@ async def test_the_fence_of_a_lost_entry_outlives_the_process(stage: Arena) -> N
         assert ended.error.code == "outcome_unknown"
         assert (await stored(application, trade.id)).entry.transmissions == 1
         assert len(await stage.levers.requests("POST", "/order", type="MARKET")) == 1
+
+
+async def test_an_entry_in_flight_when_the_process_died_is_in_doubt(stage: Arena) -> None:
+    """C1, U1: the record says that it was being sent; the next process asks, and settles it at the fence."""
+    window = {"TES_ASTER_NONCE_WINDOW_SECONDS": "0.5"}
+    async with stage.application(**window) as application:
+        service = application.service("default")
+        await stage.levers.fault({"type": "delay_before", "seconds": 60}, **ENTRY)
+        deciding = asyncio.create_task(decide(service, buy(), decision_id="in-flight"))
+        await until(lambda: any(trade.entry_sent_at for trade in service._active_trades()))
+        await application.trades.settled()
+        deciding.cancel()
+    await stage.levers.heal()
+    async with stage.application(**window) as application:
+        (trade,) = await application.trades.of_decision("default", "in-flight")
+        assert (await settled(application, trade.id, "failed")).entry.transmissions == 1
+        assert await stage.levers.fills() == []

@@ -71,6 +71,7 @@ async def test_the_same_decision_in_parallel_is_executed_once(stage: Arena) -> N
         service = application.service("default")
         answers = await asyncio.gather(*(decide(service, buy(), decision_id="once") for _ in range(20)))
         assert len({answer.model_dump_json() for answer in answers}) == 1
+        assert answers[0].results[0].status == "protected"
         assert len(await stage.levers.orders(type="MARKET", symbol=BTC)) == 1
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 from pathlib import Path
 
 from arena import BTC, Arena, buy, decide, settled, stored, until, until_true
 
+from app.domain.trades import Trade
 from app.schemas.result import AssetStatus
 
 STOP = {"method": "POST", "path": "/order", "params": {"type": "STOP_MARKET"}}
@@ -26,9 +28,9 @@ async def test_a_restart_during_maintenance_leaves_protected_positions_alone(sta
         assert await stage.levers.open_orders(BTC) == book
 
 
-async def test_a_stop_that_the_dead_process_did_not_get_to_send_is_sent_by_the_next_one(stage: Arena) -> None:
-    """C1."""
-    async with stage.application() as application:
+async def died_before_the_stop_was_sent(stage: Arena, **changes: str) -> Trade:
+    """A process enters, and ends while its stop is on the way to the exchange, which never gets it."""
+    async with stage.application(**changes) as application:
         await stage.levers.fault({"type": "delay_before", "seconds": 60}, **STOP)
         service = application.service("default")
         running = asyncio.create_task(decide(service, buy(tp_price=None), decision_id="cut-off"))
@@ -38,14 +40,31 @@ async def test_a_stop_that_the_dead_process_did_not_get_to_send_is_sent_by_the_n
 
         await until_true(is_filled)
         await until(lambda: any(trade.exposure for trade in service._active_trades()))
-        trade_id = service._active_trades()[0].id
+        (trade,) = service._active_trades()
         running.cancel()
     await stage.levers.heal()
+    return trade
+
+
+async def test_a_stop_that_the_dead_process_did_not_get_to_send_is_sent_by_the_next_one(stage: Arena) -> None:
+    """C1."""
+    trade = await died_before_the_stop_was_sent(stage)
     async with stage.application() as application:
-        after = await settled(application, trade_id, "open")
+        after = await settled(application, trade.id, "open")
         assert after.close_reason is None
         stops = [row for row in await stage.levers.open_orders(BTC) if row["type"] == "STOP_MARKET"]
         assert len(stops) == 1
+
+
+async def test_a_deadline_that_passed_meanwhile_leaves_time_for_one_attempt(stage: Arena) -> None:
+    """C1: what is held can be protected as fast as it could be closed."""
+    deadline = {"TES_PROTECTION_DEADLINE_SECONDS": "2"}
+    trade = await died_before_the_stop_was_sent(stage, **deadline)
+    assert trade.deadline_at is not None
+    await until(lambda: datetime.now(UTC) > trade.deadline_at)
+    async with stage.application(**deadline) as application:
+        assert (await settled(application, trade.id, "open")).close_reason is None
+        assert [row["type"] for row in await stage.levers.open_orders(BTC)] == ["STOP_MARKET"]
 
 
 async def test_a_lost_record_takes_no_stop_away_from_a_position(stage: Arena, tmp_path: Path) -> None:

@@ -142,7 +142,8 @@ async def test_a_symbol_that_stops_trading_takes_no_entries_and_lets_us_out(stag
         assert refused.results[0].error is not None
         assert refused.results[0].error.code == "asset_not_trading"
         assert (await decide(service, sell())).results[0].status == "protected"
-        await service.reconcile()
+        for _ in range(2):
+            await service._reconciler._try()
         assert (await alerts(application)).count("asset_not_trading") == 1
         closing = asyncio.create_task(service.close_position(BTC))
 
@@ -166,6 +167,19 @@ async def test_nothing_is_decided_before_the_exchange_was_read(stage: Arena) -> 
         with pytest.raises(DecisionRefused, match="not ready"):
             await decide(service, sell())
         assert (await stored(application, trade_id)).status == "open"
+        await stage.levers.heal()
+        await until(lambda: service.readiness().is_ready)
+        assert (await decide(service, sell())).results[0].status == "protected"
+
+
+async def test_nothing_is_decided_while_the_first_look_takes_its_time(stage: Arena) -> None:
+    """C3: all that is missing is what the exchange holds for us."""
+    await stage.levers.fault({"type": "delay_before", "seconds": 1.5}, count=0, method="GET", path="/positionRisk")
+    async with running(load_settings({**stage.environment}, config=None)) as application:
+        service = application.service("default")
+        await until(lambda: service._router.is_up)
+        with pytest.raises(DecisionRefused, match="not ready"):
+            await decide(service, sell())
         await stage.levers.heal()
         await until(lambda: service.readiness().is_ready)
         assert (await decide(service, sell())).results[0].status == "protected"
