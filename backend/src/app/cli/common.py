@@ -32,7 +32,6 @@ TokenOption = Annotated[str | None, typer.Option("--token", help="API token [TES
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", help="TOML file with settings; tes.toml where present.", dir_okay=False)
 ]
-AssetOption = Annotated[str | None, typer.Option("--asset", help="Only this asset, such as BTCUSDT.")]
 LimitOption = Annotated[int, typer.Option("--limit", help="How many at most.", min=1, max=500)]
 AccountOption = Annotated[str | None, typer.Option("--account", help="The account; default, or the only one.")]
 

@@ -264,6 +264,6 @@ async def _show_steps(application: Application, after: int, decision_id: str | N
     async with application.dispatcher.subscribe(after) as events:
         async for recorded in events:
             if recorded.event.decision_id == decision_id:
-                shown.print(render.event_line(event_document(recorded)))
+                shown.print(render.EventLine(event_document(recorded)))
                 if recorded.event.type in (EventType.DECISION_COMPLETED, EventType.DECISION_REJECTED):
                     return
