@@ -10,7 +10,7 @@ from app.cli import common
 from app.cli.common import AssetOption, ConfigOption, JsonOption, LimitOption, TokenOption, UrlOption
 
 if TYPE_CHECKING:
-    from app.cli.client import ServiceClient
+    from app.client.connection import Connection
 
 app = typer.Typer()
 _PANEL = "Records"
@@ -123,7 +123,7 @@ def events(
         else:
             shown.print(render.event_line(event))
 
-    async def run(client: ServiceClient) -> None:
+    async def run(client: Connection) -> None:
         start = after
         if start is None:
             start = max(0, (await client.get("/v1/status"))["last_seq"] - limit)
