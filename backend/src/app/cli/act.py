@@ -14,7 +14,7 @@ from app.cli.common import AccountOption, path_part, read_decision
 from app.cli.exits import ServiceRefused, UsageFailed
 
 if TYPE_CHECKING:
-    from app.cli.client import ServiceClient
+    from app.client.connection import Connection
 
 app = typer.Typer()
 _PANEL = "Trading"
@@ -77,13 +77,14 @@ def _complain(lines: Iterable[str]) -> None:
         typer.secho(line, err=True, fg=typer.colors.RED)
 
 
-async def _follow(client: ServiceClient, body: bytes, timeout_s: float, *, is_quiet: bool) -> dict[str, Any]:
+async def _follow(client: Connection, body: bytes, timeout_s: float, *, is_quiet: bool) -> dict[str, Any]:
     """Send, show each step as it happens, and return the last result."""
     from app.core.clock import SystemClock
 
     before = (await client.get("/v1/status"))["last_seq"]
-    result, is_replay = await client.submit(body)
-    if is_replay and not is_quiet:
+    answer = await client.submit(body)
+    result: dict[str, Any] = answer.document
+    if answer.is_replay and not is_quiet:
         typer.secho("this decision was sent before; what follows is its first result", err=True, fg="yellow")
     if result["status"] != "pending":
         return result
@@ -104,7 +105,7 @@ async def _follow(client: ServiceClient, body: bytes, timeout_s: float, *, is_qu
     return stored
 
 
-async def _show_steps(client: ServiceClient, after: int, decision_id: str, *, is_quiet: bool) -> None:
+async def _show_steps(client: Connection, after: int, decision_id: str, *, is_quiet: bool) -> None:
     """Print the decision's events until it has ended."""
     from app.cli import render
 

@@ -21,12 +21,18 @@ app.add_typer(database, name="db", rich_help_panel="Housekeeping")
 
 @app.command(rich_help_panel="Housekeeping")
 def config(file: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Show the effective configuration, every secret masked, after checking it as the service would."""
+    """Show the effective configuration, every secret masked, after checking it as the service would.
+
+    What should not stay as it is goes to standard error.
+    """
     import os
 
     from app.core.configuration import load_settings
 
-    document = load_settings(os.environ, config=file).masked()
+    settings = load_settings(os.environ, config=file)
+    for warning in settings.warnings:
+        typer.secho(f"warning: {warning}", err=True, fg=typer.colors.YELLOW)
+    document = settings.masked()
     if as_json:
         common.print_json(document)
         return

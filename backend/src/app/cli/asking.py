@@ -14,12 +14,11 @@ import typer
 
 from app.cli import common
 from app.cli.common import ConfigOption, JsonOption, Place, TokenOption, UrlOption
-from app.cli.exits import ServiceUnreachable
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from app.cli.client import ServiceClient
+    from app.client.connection import Connection
 
 T = TypeVar("T")
 FOLLOW_S = 1.0
@@ -37,7 +36,7 @@ _SHARED: tuple[tuple[str, Any, Any], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """One command's way to the service and back to the person. Everything raises as :mod:`app.cli.client` says."""
+    """One command's way to the service and back to the person. Everything raises as :func:`common.service`."""
 
     as_json: bool
     url: str | None
@@ -48,7 +47,7 @@ class Asking:
         """Where the service is."""
         return common.find_service(self.url, self.token, self.config)
 
-    def ask(self, work: Callable[[ServiceClient], Awaitable[T]]) -> T:
+    def ask(self, work: Callable[[Connection], Awaitable[T]]) -> T:
         """What the service answers to ``work``."""
         return common.ask(self.place(), work)
 
@@ -61,7 +60,7 @@ class Asking:
 
         render.console().print(view(render, document))
 
-    def show_list(self, work: Callable[[ServiceClient], Awaitable[Any]], view: View, *, follow: bool) -> None:
+    def show_list(self, work: Callable[[Connection], Awaitable[Any]], view: View, *, follow: bool) -> None:
         """Print what ``work`` reads, once, or again and again until Ctrl-C."""
         if not follow:
             self.show(self.ask(work), view)
@@ -71,7 +70,7 @@ class Asking:
             self.ask(lambda client: _follow_as_table(client, work, view))
 
 
-async def _follow_as_lines(client: ServiceClient, work: Callable[[ServiceClient], Awaitable[Any]]) -> None:
+async def _follow_as_lines(client: Connection, work: Callable[[Connection], Awaitable[Any]]) -> None:
     """One line of JSON for each change."""
     from app.core.clock import SystemClock
 
@@ -85,11 +84,12 @@ async def _follow_as_lines(client: ServiceClient, work: Callable[[ServiceClient]
         await clock.sleep(FOLLOW_S)
 
 
-async def _follow_as_table(client: ServiceClient, work: Callable[[ServiceClient], Awaitable[Any]], view: View) -> None:
+async def _follow_as_table(client: Connection, work: Callable[[Connection], Awaitable[Any]], view: View) -> None:
     """A table that is kept up to date, also over a restart of the service."""
     from rich.live import Live
 
     from app.cli import render
+    from app.client.errors import Unreachable
     from app.core.clock import SystemClock
 
     clock = SystemClock()
@@ -100,7 +100,7 @@ async def _follow_as_table(client: ServiceClient, work: Callable[[ServiceClient]
             trouble = None
             try:
                 shown = view(render, await work(client))
-            except ServiceUnreachable as error:
+            except Unreachable as error:
                 trouble = str(error)
             live.update(render.live(shown, trouble), refresh=True)
 

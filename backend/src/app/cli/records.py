@@ -12,7 +12,7 @@ from app.cli.asking import Asking, asks, complete_asset
 from app.cli.common import LimitOption
 
 if TYPE_CHECKING:
-    from app.cli.client import ServiceClient
+    from app.client.connection import Connection
 
 app = typer.Typer()
 _PANEL = "Records"
@@ -89,7 +89,7 @@ def events(
     """Show the event log: the last ones, or those behind a seq. With --json and --follow, one event on each line."""
     show = _event_printer(as_json=asking.as_json)
 
-    async def run(client: ServiceClient) -> None:
+    async def run(client: Connection) -> None:
         start = after
         if start is None:
             start = max(0, (await client.get("/v1/status"))["last_seq"] - limit)

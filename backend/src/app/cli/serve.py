@@ -92,6 +92,8 @@ def _settings(
     live: bool = False,
     is_demonstration: bool = False,
 ) -> Settings:
+    import structlog
+
     from app.core.configuration import load_settings
     from app.core.logging import configure_logging
 
@@ -102,6 +104,8 @@ def _settings(
     settings = load_settings(os.environ, config=config, overrides={"venue": venue, "host": host, "port": port})
     is_quiet = is_demonstration and "log_level" not in settings.model_fields_set
     configure_logging(settings.log_format, "WARNING" if is_quiet else settings.log_level)
+    for warning in settings.warnings:
+        structlog.get_logger(__name__).warning("configuration.warning", warning=warning)
     return settings
 
 

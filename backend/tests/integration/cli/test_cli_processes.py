@@ -268,6 +268,24 @@ def test_config_masks_every_secret(tmp_path: Path) -> None:
     assert "TES_RISK_MAX_LEVERAGE" in tes(tmp_path, "config").stdout
 
 
+def test_a_secret_that_others_can_read_is_told_at_the_start_and_by_config(tmp_path: Path) -> None:
+    secret = tmp_path / "token"
+    secret.write_text("a-token-in-a-file", encoding="utf-8")
+    secret.chmod(0o644)
+    shown = tes(tmp_path, "config", "--json", TES_API_TOKEN_FILE=str(secret))
+    assert json.loads(shown.stdout)["port"] == 8000
+    started = tes(tmp_path, "run", "--paper", "--submit", str(EXAMPLE), "--once", TES_API_TOKEN_FILE=str(secret))
+    assert (shown.returncode, started.returncode) == (0, 0)
+    for said in (shown.stderr, started.stderr):
+        assert f"chmod 600 {secret}" in said.replace("\n", "")
+        assert "a-token-in-a-file" not in said
+
+
+def test_a_secret_that_nobody_can_read_stops_the_start(tmp_path: Path) -> None:
+    """A missing file stands for one that can't be read: the tests may run as root, which reads everything."""
+    one_sentence(tes(tmp_path, "serve", TES_API_TOKEN_FILE="nowhere"), 2, "TES_API_TOKEN_FILE", "nowhere")
+
+
 def test_db_upgrade_creates_the_database(tmp_path: Path) -> None:
     assert tes(tmp_path, "db", "upgrade").returncode == 0
     assert stat.S_IMODE((tmp_path / "data" / "tes.db").stat().st_mode) == 0o600
