@@ -42,6 +42,27 @@ def config(file: ConfigOption = None, as_json: JsonOption = False) -> None:
 
 
 @app.command(rich_help_panel="Housekeeping")
+def doctor(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Check settings, database, disk, port, alerts, clock, key and account; OK, WARN or FAIL, with the fix."""
+    import asyncio
+
+    from app.cli.doctor import Verdict, examine
+    from app.core.logging import configure_logging
+
+    configure_logging(level="CRITICAL")  # what is wrong is among the findings
+    found = asyncio.run(examine(config))
+    if as_json:
+        common.print_json([one.as_dict() for one in found])
+    else:
+        from app.cli import render
+
+        render.console().print(render.findings([one.as_dict() for one in found]))
+    failed = [one.check for one in found if one.verdict is Verdict.FAIL]
+    if failed:
+        raise CommandFailed(f"not fit to trade: {', '.join(failed)}")
+
+
+@app.command(rich_help_panel="Housekeeping")
 def token(
     name: Annotated[str, typer.Argument(help="Who will use it: letters, digits, and . _ -")],
     scope: Annotated[Scope, typer.Option("--scope", help="What it may do.")] = Scope.READ,

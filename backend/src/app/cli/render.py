@@ -376,6 +376,20 @@ def _clock(text: str) -> str:
     return datetime.fromisoformat(text).astimezone().strftime("%H:%M:%S.%f")[:-3]
 
 
+def findings(items: Sequence[Document]) -> FittingTable:
+    """What the doctor found, and what to do about it."""
+    style = {"OK": "green", "WARN": "yellow", "FAIL": "red"}
+    rows = [
+        (
+            Text(item["verdict"], style[item["verdict"]]),
+            item["check"],
+            item["message"] if item["fix"] is None else f"{item['message']}. Fix: {item['fix']}",
+        )
+        for item in items
+    ]
+    return FittingTable(None, ("", "Check", "~What"), rows)
+
+
 def settings_table(document: Document) -> FittingTable:
     """The effective configuration."""
     rows = [(f"TES_{name.upper()}", _spelt(value)) for name, value in document.items() if name != "accounts"]

@@ -87,7 +87,7 @@ def test_a_followed_list_as_json_is_a_line_for_each_change(trading: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("words", "offered"), [("tes hal", ["halt"]), ("tes db ", ["upgrade", "backup"]), ("tes close B", ["BTCUSDT"])]
+    ("words", "offered"), [("tes do", ["doctor"]), ("tes db ", ["upgrade", "backup"]), ("tes close B", ["BTCUSDT"])]
 )
 def test_tab_completes_commands_and_open_assets(trading: Path, words: str, offered: list[str]) -> None:
     asked = environment(_TES_COMPLETE="complete_bash", COMP_WORDS=words, COMP_CWORD=str(len(words.split(" ")) - 1))
