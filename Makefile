@@ -17,7 +17,7 @@ LOCK := --quiet --upgrade --universal --python-version 3.11 --generate-hashes --
 PYTHON ?= $(shell for name in python3.13 python3.12 python3.11 python3; do \
 	"$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$name"; break; }; done)
 
-.PHONY: help run test check docs bench soak broken-rules clean lock
+.PHONY: help run test check docs bench soak crash broken-rules clean lock
 
 help: ## show what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
@@ -48,6 +48,10 @@ soak: $(VENV)/.dev ## a storm of a thousand trades, then every property test wit
 
 broken-rules: $(VENV)/.dev ## break each rule on purpose and see its tests fail; ARGS=--list shows them, ARGS="U1 P" chooses
 	@cd backend && ../$(BIN)/python tests/broken_rules/run.py $(ARGS)
+
+KILLS ?= 200
+crash: $(VENV)/.dev ## kill service and venue at random moments, KILLS times; ARGS goes to pytest
+	@cd backend && TES_CRASH_KILLS=$(KILLS) ../$(BIN)/python -m pytest -s tests/e2e/test_crash_run.py $(ARGS)
 
 lock: $(VENV)/.uv ## renew the lock files from backend/pyproject.toml
 	@cd backend && ../$(VENV)/uv/bin/uv pip compile $(LOCK) -o requirements.lock pyproject.toml requirements-build.in

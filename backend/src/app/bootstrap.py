@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import platform
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,6 @@ from app.db.urls import SqliteLocation, parse_database_url
 from app.domain.errors import ConfigurationError, DecisionRefused, ErrorCode, TesError
 from app.domain.events import Event
 from app.domain.ids import IdSource
-from app.domain.policy import AccountPolicy, ExternalPositionPolicy
 from app.domain.ports import Clock, Randomness
 from app.domain.reports import UserEvent
 from app.events.alerts import Alerter, open_channels
@@ -44,6 +43,7 @@ from app.repositories.trades import TradeRepository
 from app.services.execution.commands import Alert, Severity
 from app.services.execution.narration import Narrator
 from app.services.execution.projection import Readiness
+from app.services.execution.routing import StreamBuilder, Streams
 from app.services.execution.service import ExecutionService
 from app.services.outage import OutageWatch
 from app.services.ownership import Ownership
@@ -125,8 +125,6 @@ async def running(settings: Settings, *, is_ephemeral: bool = False) -> AsyncIte
     """
     clock, randomness = SystemClock(), SystemRandomness()
     accounts = settings.account_settings()
-    for account in accounts.values():
-        _require_supported(account.policy)
     database = make_database("sqlite:///:memory:" if is_ephemeral else settings.database_url, ThreadExecutor())
     events = EventRepository(database)
     dispatcher = EventDispatcher(events)
@@ -143,6 +141,7 @@ async def running(settings: Settings, *, is_ephemeral: bool = False) -> AsyncIte
         floor = _TradingFloor(core, ownership, alerter)
         stack.push_async_callback(floor.close)
         await floor.begin()
+        stack.push_async_callback(floor.drain, settings.shutdown_grace_seconds)
         yield Application(
             settings=settings,
             is_paper=settings.is_paper,
@@ -227,6 +226,10 @@ class _TradingFloor:
         else:
             self._tasks.append(asyncio.create_task(self._stand_by()))
 
+    async def drain(self, grace_s: float) -> None:
+        """Let what is in flight come to rest before anything is stopped, on all accounts at once (scenario C8)."""
+        await asyncio.gather(*(service.drain(grace_s) for service in self.services.values()))
+
     async def close(self) -> None:
         """Stop it all."""
         for task in self._tasks:
@@ -306,16 +309,6 @@ class _TradingFloor:
         self.services.update(services)
 
 
-def _require_supported(policy: AccountPolicy) -> None:
-    """Refuse what would be accepted and then not be done."""
-    unsupported = {
-        "TES_RECONCILE_EXTERNAL_POSITIONS": policy.reconcile.external_positions is not ExternalPositionPolicy.TRACK,
-    }
-    for key, is_wanted in unsupported.items():
-        if is_wanted:
-            raise ConfigurationError(f"{key} (account {policy.account_id}): not available in this version; unset it")
-
-
 async def _doors(
     settings: Settings, accounts: Mapping[str, AccountSettings], stack: AsyncExitStack, *, is_ephemeral: bool
 ) -> dict[str, _Door]:
@@ -386,25 +379,19 @@ def _paper_state(database_url: str) -> Path | None:
     return None if location.path is None else location.path.with_name(_PAPER_STATE)
 
 
-_Streams = Callable[[Callable[[UserEvent], None], PriceListener, Followed], list[Callable[[], Awaitable[None]]]]
-
-
 def _streams(
     client: AsterClient, address: VenueAddress, clock: Clock, randomness: Randomness, stack: AsyncExitStack
-) -> _Streams:
+) -> StreamBuilder:
     """Build an account's streams once somebody listens."""
     user_connector = AiohttpStreamConnector(address.user_stream_url)
     market_connector = AiohttpStreamConnector(address.market_stream_url)
     stack.push_async_callback(user_connector.close)
     stack.push_async_callback(market_connector.close)
 
-    def build(
-        on_event: Callable[[UserEvent], None], prices: PriceListener, followed: Followed
-    ) -> list[Callable[[], Awaitable[None]]]:
-        return [
-            UserStream(client, user_connector, clock, randomness, on_event).run,
-            MarketStream(market_connector, clock, randomness, prices, followed).run,
-        ]
+    def build(on_event: Callable[[UserEvent], None], prices: PriceListener, followed: Followed) -> Streams:
+        user_stream = UserStream(client, user_connector, clock, randomness, on_event)
+        market_stream = MarketStream(market_connector, clock, randomness, prices, followed)
+        return Streams(runs=(user_stream.run, market_stream.run), doubt=user_stream.doubt)
 
     return build
 

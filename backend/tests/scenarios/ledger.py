@@ -16,6 +16,7 @@ from app.domain.trades import Trade
 
 ON_THE_BOOK = ("NEW", "PARTIALLY_FILLED")
 _DONE_ONCE = (OrderRole.ENTRY, OrderRole.REDUCE)
+REFUSED_FOR_ITS_TIME = (-4225, -1021)
 Row = Mapping[str, Any]
 
 
@@ -36,7 +37,10 @@ class Ledger:
 
 
 def entries_twice(ledger: Ledger, trades: Iterable[Trade]) -> list[str]:
-    """No decision has two entries, on the book or on the wire, and every order of ours belongs to a trade."""
+    """No decision has two entries, on the book or on the wire, and every order of ours belongs to a trade.
+
+    A request that was refused for its nonce or its time was proven not to be executed, so it may be signed anew (L2).
+    """
     trade_by_id = {trade.id: trade for trade in trades}
     found: list[str] = []
     on_book: Counter[tuple[str, str]] = Counter()
@@ -49,8 +53,10 @@ def entries_twice(ledger: Ledger, trades: Iterable[Trade]) -> list[str]:
             on_book[_decision_of(trade_by_id[key.trade_id], row["clientOrderId"])] += 1
     for row in ledger.requests:
         key = parse_client_order_id(row["client_order_id"]) if row["method"] == "POST" else None
-        if key is not None and key.role in _DONE_ONCE and key.trade_id in trade_by_id:
-            on_wire[_decision_of(trade_by_id[key.trade_id], row["client_order_id"])] += 1
+        is_proven_undone = row["code"] in REFUSED_FOR_ITS_TIME
+        if key is not None and key.role in _DONE_ONCE and not is_proven_undone:
+            trade = trade_by_id.get(key.trade_id)
+            on_wire[_decision_of(trade, row["client_order_id"]) if trade else (key.trade_id, "?")] += 1
     for counter, where in ((on_book, "on the book"), (on_wire, "sent")):
         found += [
             f"decision {decision} has {count} entries or reductions {where}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
-from ledger import Ledger, bare_spans, orders_without_position
+from ledger import Ledger, bare_spans, entries_twice, orders_without_position
 
 TRADE = "06ex5tn9g0000000abcd"
 IN = {"symbol": "BTCUSDT", "id": 1, "time": 1_000, "positionAfter": "0.010"}
@@ -43,3 +43,10 @@ def test_being_closed_counts_from_the_first_try() -> None:
 def test_an_order_left_behind_is_found() -> None:
     ledger = Ledger(orders=[stop(1_000, 1_000, "NEW")], fills=[IN, OUT], requests=[])
     assert len(orders_without_position(ledger, {"BTCUSDT": Decimal(0)})) == 1
+
+
+def test_an_entry_sent_twice_is_found_unless_the_first_was_refused_for_its_nonce() -> None:
+    name = f"tes.{TRADE}.e1"
+    row = {"method": "POST", "client_order_id": name, "params": {"symbol": "BTCUSDT"}, "code": None}
+    assert len(entries_twice(Ledger(orders=[], fills=[], requests=[row, row]), [])) == 1
+    assert entries_twice(Ledger(orders=[], fills=[], requests=[row | {"code": -4225}, row]), []) == []

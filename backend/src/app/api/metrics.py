@@ -30,6 +30,12 @@ class Metrics:
         self._decisions = Counter(
             "tes_decisions", "Decisions that ended, by status.", ["status", "account"], registry=self.registry
         )
+        self._drift = Counter(
+            "tes_drift",
+            "Differences between record and exchange, by kind.",
+            ["kind", "account"],
+            registry=self.registry,
+        )
         self._requests = Counter(
             "tes_http_requests", "HTTP requests answered.", ["method", "status"], registry=self.registry
         )
@@ -85,6 +91,8 @@ class Metrics:
         self._events.labels(event.type.value, event.account_id).inc()
         if event.type in (EventType.DECISION_COMPLETED, EventType.DECISION_REJECTED):
             self._decisions.labels(str(event.data.get("status", "rejected")), event.account_id).inc()
+        elif event.type is EventType.DRIFT_FOUND:
+            self._drift.labels(str(event.data["kind"]), event.account_id).inc()
 
 
 class RequestCounter:

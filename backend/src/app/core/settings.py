@@ -311,6 +311,9 @@ class Settings(AccountKeys):
         8000, description="a port number from 0 (any free one) to 65535"
     )
     api_token: _Token | None = Field(None, description="printable characters without spaces")
+    shutdown_grace_seconds: Annotated[_Seconds, Field(le=600)] = Field(
+        10, description="seconds from 0 to 600: how long a stop waits until positions have their exits"
+    )
     api_tokens: Annotated[tuple[TokenRecord, ...], BeforeValidator(_tokens)] = Field(
         (), description="lines of NAME SCOPE sha256:HEX, as 'tes token' prints them, each name once"
     )

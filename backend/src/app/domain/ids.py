@@ -33,6 +33,8 @@ class OrderRole(StrEnum):
     REDUCE = "reduce"
     """Takes off a part of the position."""
     CLOSE = "close"
+    EXTERNAL_STOP = "external_stop"
+    """The stop of a position that the service did not open; it belongs to no trade (contract, section 3: protect)."""
 
     @property
     def is_exit(self) -> bool:
@@ -47,6 +49,7 @@ _LETTER = {
     OrderRole.TRAILING_STOP: "r",
     OrderRole.REDUCE: "d",
     OrderRole.CLOSE: "c",
+    OrderRole.EXTERNAL_STOP: "x",
 }
 _ROLE = {letter: role for role, letter in _LETTER.items()}
 _PATTERN = re.compile(rf"{PREFIX}\.([{_ALPHABET}]{{{_ID_LENGTH}}})\.([{''.join(_ROLE)}])([1-9][0-9]{{0,5}})")

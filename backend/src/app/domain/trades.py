@@ -398,6 +398,14 @@ class Trade:
         return tuple(fill for fill in self.fills if fill.order_id == order.exchange_order_id)
 
     @property
+    def is_every_fill_known(self) -> bool:
+        """Whether each executed quantity is explained by executions, price and fee included."""
+        return all(
+            sum((fill.quantity for fill in self.fills_of(order)), start=ZERO) == self.executed(order)
+            for order in self.orders
+        )
+
+    @property
     def exit_fills(self) -> tuple[FillReport, ...]:
         """Every execution that reduced the position, ours or not."""
         entry_ids = {entry.exchange_order_id for entry in self.entries}

@@ -293,9 +293,10 @@ async def test_wrong_key_is_an_auth_refusal(market: Market) -> None:
         await client.start()
         with pytest.raises(AuthRefused):
             await client.balances()
-        placement = await client.place_order(entry())
+        placement = await client.cancel_order("BTCUSDT", "tes.never.s1")  # an exit: it is tried although reads wait
         assert isinstance(placement, Refused)
         assert placement.family is Refusal.AUTH
+        assert isinstance(await client.place_order(entry()), NeverSent)
         await client.close()
 
 

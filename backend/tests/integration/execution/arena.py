@@ -137,6 +137,7 @@ async def arena(database: Path | str, **config: Any) -> AsyncIterator[Arena]:
         "TES_ASTER_PRIVATE_KEY": keys.private_key,
         "TES_RISK_COOLDOWN_SECONDS": "0",
         "TES_RECONCILE_INTERVAL_SECONDS": "1",
+        "TES_SHUTDOWN_GRACE_SECONDS": "0",
     }
     async with aiohttp.ClientSession() as http:
         try:

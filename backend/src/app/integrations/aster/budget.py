@@ -113,6 +113,7 @@ class RequestBudget:
         self._weight = Window(clock, weight_limit_1m, 60.0)
         self._blocked_until = 0.0
         self._refusals = 0
+        self._is_limit_named = False
 
     @property
     def used_weight(self) -> int:
@@ -123,6 +124,10 @@ class RequestBudget:
     def blocked_for_s(self) -> float:
         """Seconds of silence left, zero when we may speak."""
         return max(0.0, self._blocked_until - self._clock.monotonic())
+
+    def wait_for(self, weight: int, share: float) -> float:
+        """Seconds until ``weight`` fits into ``share`` of the limit and we may speak; nothing is spent."""
+        return max(self.blocked_for_s, self._weight.wait_for(weight, share))
 
     def admit(self, weight: int, priority: Priority) -> float | None:
         """Spend ``weight`` and return None, or return the seconds to wait and spend nothing.
@@ -138,9 +143,15 @@ class RequestBudget:
         self._weight.spend(weight)
         return None
 
-    def settle(self, weight: int, headers: Mapping[str, str] | None) -> None:
-        """End an admission; ``headers`` of the answer, empty when there was none, None when nothing was sent."""
+    def settle(self, weight: int, headers: Mapping[str, str] | None, *, is_refusal: bool = False) -> None:
+        """End an admission; ``headers`` of the answer, empty when there was none, None when nothing was sent.
+
+        Before exchangeInfo has named the limit, an answer beyond the one that we assume shows that it is a higher one.
+        Else a process that starts behind a busy one could not even read exchangeInfo.
+        """
         reported = _number(headers, WEIGHT_HEADER)
+        if reported is not None and not is_refusal and not self._is_limit_named and reported > self._weight.limit:
+            self._weight.limit = 2 * reported
         self._weight.settle(weight, reported, was_sent=headers is not None)
 
     def refused(self, http_status: int, retry_after_s: float | None) -> float:
@@ -153,8 +164,12 @@ class RequestBudget:
         if not retry_after_s:
             grown = _FIRST_BACK_OFF_S * 2.0 ** min(self._refusals - 1, 10)
             retry_after_s = _BAN_S if http_status == 418 else min(grown, _LONGEST_BACK_OFF_S)
-        self._blocked_until = max(self._blocked_until, self._clock.monotonic() + retry_after_s)
+        self.keep_silent(retry_after_s)
         return self.blocked_for_s
+
+    def keep_silent(self, seconds: float) -> None:
+        """Send nothing for so long: what the exchange asked for, perhaps of a process before this one."""
+        self._blocked_until = max(self._blocked_until, self._clock.monotonic() + seconds)
 
     def welcomed(self) -> None:
         """Note an answer that was no rate limit: the next back-off starts small again."""
@@ -163,6 +178,7 @@ class RequestBudget:
     def set_limit(self, weight_limit_1m: int) -> None:
         """Follow the limit that exchangeInfo names."""
         self._weight.limit = weight_limit_1m
+        self._is_limit_named = True
 
 
 class OrderWindows:

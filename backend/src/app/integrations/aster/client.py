@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 
 from app.domain.ports import Clock, Randomness
+from app.domain.troubles import Trouble
 from app.integrations.aster.account import AccountCalls
 from app.integrations.aster.auth import Authenticator, Credentials, V1Authenticator, V3Authenticator, V3Credentials
 from app.integrations.aster.budget import OrderWindows, RequestBudget
@@ -71,6 +73,33 @@ class AsterClient(OrderCalls, HistoryCalls, AccountCalls, MarketCalls):
     async def close(self) -> None:
         """Close the transport. The listen key stays: other programs may share it (scenario W7)."""
         await self._transport.close()
+
+    def tell_troubles(self, to: Callable[[Trouble], None]) -> None:
+        """Tell ``to`` from now on of what concerns more than one request; it must not block."""
+        self._gateway.on_trouble = to
+
+    @property
+    def entry_lifetime_s(self) -> float | None:
+        """For how long the exchange shall take an entry, where that was asked for; see :class:`AsterSettings`."""
+        return self._settings.entry_lifetime_s
+
+    @property
+    def silent_for_s(self) -> float:
+        """Seconds for which nothing may be sent, by no account of this process; zero when we may speak."""
+        return self._gateway.budget.blocked_for_s
+
+    @property
+    def is_access_refused(self) -> bool:
+        """Whether the exchange refused our key the last time that it was shown."""
+        return self._gateway.access.is_refused
+
+    def keep_silent(self, seconds: float) -> None:
+        """Send nothing for so long: an earlier process was told to."""
+        self._gateway.budget.keep_silent(seconds)
+
+    def wait_for_room(self, weight: int, share: float) -> float:
+        """Seconds until ``weight`` fits into ``share`` of what the exchange allows per minute; zero is now."""
+        return self._gateway.budget.wait_for(weight, share)
 
     def exchange_time(self) -> datetime:
         """The exchange's time as well as we know it, aware, in UTC.

@@ -15,6 +15,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 REFRESH_AFTER_S = 60.0
 LONGEST_ROUND_TRIP_S = 4.0
 _DRIFT_PER_S = 1e-4
+_RESOLUTION_S = 0.001
 
 
 class ClockNotSynchronised(NotSent):
@@ -43,7 +44,8 @@ class ExchangeClock:
     """Keeps the sample that bounds the exchange's time most tightly.
 
     A sample taken over a round trip of r seconds is wrong by at most r/2; with age the bound widens by the drift of two
-    quartzes. A new sample replaces the old one when its bound is the tighter of the two.
+    quartzes. A new sample replaces the old one when its bound is the tighter of the two, or when both can't be true:
+    then the exchange's clock was set.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -52,6 +54,8 @@ class ExchangeClock:
         self._base_monotonic = 0.0
         self._error_s = 0.0
         self._sampled_at: float | None = None
+        self.moved_s = 0.0
+        """By how many seconds the last sample lies outside of what the estimate before it allowed; ahead is above 0."""
 
     @property
     def is_synchronised(self) -> bool:
@@ -80,20 +84,24 @@ class ExchangeClock:
         if round_trip > LONGEST_ROUND_TRIP_S:
             return False
         error_s = round_trip / 2
-        if self._sampled_at is None or error_s <= self.error_bound_s:
+        self.moved_s = self._contradiction_s(server_ms, sent_at + error_s, error_s)
+        if self._sampled_at is None or self.moved_s or error_s <= self.error_bound_s:
             self._base_us = server_ms * 1000
             self._base_monotonic = sent_at + error_s
             self._error_s = error_s
         self._sampled_at = received_at
         return True
 
-    def forget(self) -> None:
-        """Take the next sample whatever it is worth: the exchange has just refused our time.
-
-        Until then the old estimate stands, because an exit with a doubtful time is better than none.
-        """
-        if self._sampled_at is not None:
-            self._error_s = float("inf")
+    def _contradiction_s(self, server_ms: int, at: float, error_s: float) -> float:
+        """How far apart the estimate and a sample taken ``at`` are, beyond what both may be wrong by."""
+        if self._sampled_at is None:
+            return 0.0
+        expected_us = self._base_us + (at - self._base_monotonic) * 1_000_000
+        apart_s = server_ms / 1000 - expected_us / 1_000_000
+        allowed_s = self.error_bound_s + error_s + _RESOLUTION_S
+        if abs(apart_s) <= allowed_s:
+            return 0.0
+        return apart_s - allowed_s if apart_s > 0 else apart_s + allowed_s
 
     def now_us(self) -> int:
         """The exchange's time in microseconds since the epoch.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NoReturn, TypeVar
 
 import msgspec
@@ -27,7 +27,9 @@ from app.domain.errors import (
 )
 from app.domain.ports import Clock, Randomness
 from app.domain.reports import NeverSent, Refused, RequestStamp, Unknown
+from app.domain.troubles import AccessRefused, ClockAstray, SilenceAsked, Trouble
 from app.integrations.aster import endpoints, wire
+from app.integrations.aster.access import Access
 from app.integrations.aster.auth import Authenticator
 from app.integrations.aster.budget import OrderWindows, Priority, RequestBudget
 from app.integrations.aster.endpoints import Endpoint, Security
@@ -39,6 +41,8 @@ _log = structlog.get_logger(__name__)
 _T = TypeVar("_T")
 _NO_HEADERS: Mapping[str, str] = {}
 _REFRESH_PAUSE_S = 5.0
+_ALARMING_MOVE_S = 0.5
+_ALARMING_OFFSET_S = 1.0
 _decode_time = msgspec.json.Decoder(wire.ServerTime).decode
 
 
@@ -62,7 +66,10 @@ class ReadPolicy:
 
 
 class Gateway:
-    """See the module. ``timeout_s`` holds for each read, ``order_timeout_s`` for each mutation."""
+    """See the module. ``timeout_s`` holds for each read, ``order_timeout_s`` for each mutation.
+
+    ``on_trouble`` hears of what concerns more than one request; it must not block.
+    """
 
     def __init__(
         self,
@@ -89,6 +96,9 @@ class Gateway:
         self._order_timeout_s = order_timeout_s
         self._read_policy = read_policy
         self._next_refresh_at = 0.0
+        self.access = Access(clock)
+        self.on_trouble: Callable[[Trouble], None] = lambda _: None
+        self._is_offset_told = False
         self._paths = {
             endpoint: endpoint.path(is_v3=auth.is_v3)
             for endpoint in vars(endpoints).values()
@@ -121,17 +131,20 @@ class Gateway:
             return NeverSent(reason="the stamp was past its window before it was sent")
         used = stamp if stamp is not None else self.auth.stamp()
         outcome = await self._transmit(endpoint, form, used, priority, orders)
-        if stamp is None and isinstance(outcome, Refused) and outcome.family is Refusal.CLOCK:
+        if isinstance(outcome, Refused) and outcome.family is Refusal.CLOCK:
             try:
                 await self.resynchronise()
             except (Unavailable, RefusedByExchange):
                 return outcome
-            outcome = await self._transmit(endpoint, form, self.auth.stamp(), priority, orders)
+            if stamp is None:
+                outcome = await self._transmit(endpoint, form, self.auth.stamp(), priority, orders)
         return outcome
 
     async def _transmit(
         self, endpoint: Endpoint, form: str, stamp: RequestStamp, priority: Priority, orders: int
     ) -> Mutation:
+        if self._is_signed(endpoint) and self.access.wait_s(priority):
+            return NeverSent(reason="the exchange has just refused our key")
         wait = self._admit(endpoint.weight, priority, orders)
         if wait is not None:
             return NeverSent(reason="the exchange's rate limit leaves no room", retry_after_s=wait)
@@ -142,6 +155,7 @@ class Gateway:
         except TransportOutcomeUnknown as error:
             return Unknown(reason=str(error), stamp=stamp)
         failure = classify(response.status, response.body, response.headers, is_mutation=True)
+        self._note_access(endpoint, failure)
         if failure is None:
             self.budget.welcomed()
             return Answer(response.body, stamp)
@@ -200,6 +214,8 @@ class Gateway:
     async def _read_once(
         self, endpoint: Endpoint, form: str, decode: Callable[[bytes], _T], priority: Priority, weight: int
     ) -> _T:
+        if self._is_signed(endpoint) and self.access.wait_s(priority):
+            raise AuthRefused("the exchange has just refused our key")
         wait = self._admit(weight, priority, 0)
         if wait is not None:
             raise RateLimited("the exchange's rate limit leaves no room", retry_after_s=wait)
@@ -209,6 +225,7 @@ class Gateway:
         except (TransportNotSent, TransportOutcomeUnknown) as error:
             raise Unavailable(str(error)) from error
         failure = classify(response.status, response.body, response.headers, is_mutation=False)
+        self._note_access(endpoint, failure)
         if failure is not None:
             self._raise_for_read(failure)
         self.budget.welcomed()
@@ -265,19 +282,30 @@ class Gateway:
         headers = _NO_HEADERS if endpoint.security is Security.PUBLIC else self.auth.headers
         timeout_s = self._timeout_s if endpoint.method == "GET" else self._order_timeout_s
         seen: Mapping[str, str] | None = _NO_HEADERS
+        is_refusal = False
         try:
             response = await self._transport.request(
                 endpoint.method, self._paths[endpoint], query, body, headers, timeout_s
             )
-            seen = response.headers
+            seen, is_refusal = response.headers, response.status in (429, 418)
         except TransportNotSent:
             seen = None
             raise
         finally:
-            self.budget.settle(weight, seen)
+            self.budget.settle(weight, seen, is_refusal=is_refusal)
             if orders:
                 self.order_windows.settle(orders, seen)
         return response
+
+    def _note_access(self, endpoint: Endpoint, failure: Failure | None) -> None:
+        """Keep track of whether our key is taken, and tell when it is not (scenario L6)."""
+        if not self._is_signed(endpoint):
+            return
+        if failure is None or failure.verdict not in (Verdict.AUTH, Verdict.UNKNOWN, Verdict.UNAVAILABLE):
+            self.access.granted()
+        elif failure.verdict is Verdict.AUTH:
+            self.access.refused()
+            self.on_trouble(AccessRefused(code=failure.code, message=failure.message))
 
     def _note_rate_limit(self, failure: Failure) -> float | None:
         if failure.verdict is not Verdict.RATE_LIMITED:
@@ -288,7 +316,10 @@ class Gateway:
         if failure.code == -1015 and failure.http_status not in (429, 418):
             wait = self.order_windows.refused(wait)
         else:
+            known_s = self.budget.blocked_for_s
             wait = self.budget.refused(failure.http_status, wait)
+            if known_s == 0 or wait > known_s + 1:
+                self.on_trouble(SilenceAsked(is_ban=failure.http_status == 418, wait_s=wait))
         _log.warning(
             "aster.rate_limited", http_status=failure.http_status, code=failure.code, retry_after_s=round(wait, 3)
         )
@@ -308,8 +339,7 @@ class Gateway:
         return self.exchange_clock.now()
 
     async def resynchronise(self) -> None:
-        """Replace a time that the exchange has refused. Raises as :meth:`read` does, without retries."""
-        self.exchange_clock.forget()
+        """Ask again for a time that the exchange has refused. Raises as :meth:`read` does, without retries."""
         _log.warning("aster.clock_refused")
         await self._sample_time()
 
@@ -318,6 +348,16 @@ class Gateway:
         server_ms = await self._read_once(endpoints.TIME, "", _server_time, Priority.CLOSE, endpoints.TIME.weight)
         if not self.exchange_clock.observe(server_ms, sent_at, self._clock.monotonic()):
             raise Unavailable("the exchange took too long to tell its time")
+        self._look_at_clocks()
+
+    def _look_at_clocks(self) -> None:
+        """Tell when the exchange's clock was set, and once when the host's wall clock is off it (scenario L2)."""
+        moved_s = self.exchange_clock.moved_s
+        offset = self.exchange_clock.now() - self._clock.now()
+        is_off = abs(offset.total_seconds()) > _ALARMING_OFFSET_S
+        if abs(moved_s) > _ALARMING_MOVE_S or (is_off and not self._is_offset_told):
+            self.on_trouble(ClockAstray(moved=timedelta(seconds=moved_s), offset=offset))
+        self._is_offset_told = is_off
 
     async def _keep_time_fresh(self) -> None:
         """Sample when the last sample is old. A failure is only noted: the old estimate still serves."""

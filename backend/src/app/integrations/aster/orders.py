@@ -207,7 +207,7 @@ class OrderCalls:
             endpoints.OPEN_ORDERS,
             form([("symbol", symbol)]) if symbol is not None else "",
             _order_reports,
-            priority=Priority.QUERY if symbol is not None else Priority.RECONCILIATION,
+            priority=Priority.RECONCILIATION,
             weight=endpoints.OPEN_ORDERS.weight if symbol is not None else endpoints.ALL_OPEN_ORDERS_WEIGHT,
         )
 

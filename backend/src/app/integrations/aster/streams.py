@@ -74,6 +74,15 @@ class UserStream:
         self._is_down_announced = False
         self._current: StreamConnection | None = None
         self._has_delivered = False
+        self._doubts: asyncio.Queue[str] = asyncio.Queue(1)
+
+    def doubt(self, reason: str) -> None:
+        """Begin anew with a fresh key and socket: reads show that this one tells us nothing any more (scenario W2).
+
+        A dead key still connects and answers pings, so the stream can't notice by itself.
+        """
+        if not self._doubts.full():
+            self._doubts.put_nowait(reason)
 
     async def run(self) -> None:
         """Connect, read, renew, rotate, reconnect, until cancelled. All sockets are closed then."""
@@ -119,12 +128,18 @@ class UserStream:
             self._announce_up()
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._keep_key_alive())
+                group.create_task(self._heed_doubts())
                 group.create_task(self._keep_connected(group, key, first))
         except* SessionEnded as ended:
             reason = str(ended.exceptions[0])
         finally:
             await first.close()
         return reason
+
+    async def _heed_doubts(self) -> None:
+        while not self._doubts.empty():
+            self._doubts.get_nowait()  # they were about an earlier session
+        raise SessionEnded(await self._doubts.get())
 
     async def _keep_key_alive(self) -> None:
         while True:

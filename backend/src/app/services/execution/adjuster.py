@@ -22,7 +22,7 @@ from app.services.execution.adjustment_risk import assess_adjustment
 from app.services.execution.desk_tools import Adjust, DeskTools, Enter
 from app.services.execution.planning import AdjustmentPlan, adjustment_kind, entry_order
 from app.services.execution.risk import AdjustmentApproved, Exposure, RiskApproved, RiskRefused
-from app.services.execution.sending import transmit
+from app.services.execution.sending import stamp_for
 
 if TYPE_CHECKING:
     from app.services.execution.desk import Desk
@@ -154,8 +154,7 @@ class Adjuster:
             order = reduction(trade, next_key(trade, OrderRole.REDUCE), plan.quantity)
         else:
             return None
-        client = self._tools.client
-        stamp = client.entry_stamp() if order.role is OrderRole.ENTRY else client.stamp()
+        stamp = stamp_for(self._tools.client, order.role)
         return replace(order.after(OrderTrigger.SUBMIT, self._tools.clock.now()), stamp=stamp)
 
     # --- jobs -------------------------------------------------------------------------------------------------------
@@ -175,11 +174,12 @@ class Adjuster:
             self._hold_back(trade_id, order, obstacle)
             return
         self._desk.learn(trade_id, facts.AdjustmentSent(at=self._tools.clock.now(), decision_id=adjustment.decision_id))
-        self._placed(trade_id, order, await transmit(self._tools, order), None)
+        placement = await self._desk.transmit(trade_id, order, lambda: self._objection(approved))
+        self._placed(trade_id, order, placement, None)
 
     async def _obstacle(self, approved: AdjustmentApproved, order: Order, message: Enter | None) -> TradeError | None:
         """Why the order must not be sent, found out while its intent is being recorded; or None."""
-        tools, plan = self._tools, approved.plan
+        tools = self._tools
         try:
             landing = tools.trades.settled()
             obstacle = None
@@ -191,11 +191,15 @@ class Adjuster:
         except (StoreUnavailable, StoreConflict) as error:
             text = f"the decision could not be recorded, so nothing was sent: {error}"
             return TradeError(code=ErrorCode.NOT_READY, message=text)
-        if obstacle is None and approved.entry is not None:
-            obstacle = self._desk.late_objection(approved.entry.plan)
-        trade = self._desk.trade(plan.trade.id)
+        return obstacle or self._objection(approved)
+
+    def _objection(self, approved: AdjustmentApproved) -> TradeError | None:
+        """What speaks against sending by now."""
+        obstacle = self._desk.late_objection(approved.entry.plan) if approved.entry is not None else None
+        planned = approved.plan.trade
+        trade = self._desk.trade(planned.id)
         if obstacle is None and (trade is None or trade.status not in _ADJUSTABLE or trade.close_reason is not None):
-            text = f"the position on {plan.trade.asset} was closed before the {order.role.value} could be sent"
+            text = f"the position on {planned.asset} was closed before the order could be sent"
             obstacle = TradeError(code=ErrorCode.POSITION_ABSENT, message=text)
         return obstacle
 

@@ -39,7 +39,6 @@ class DecisionRunner:
     desk: Callable[[str], Desk]
     close_position: Callable[[str, CloseReason, float | None], Awaitable[AssetResult]]
     on_refused: Callable[[EntryWish, RiskRefused], None]
-    on_auth_refused: Callable[[ExchangeError], None]
 
     async def carry_out(self, running: RunningDecision) -> None:
         """Work through the phases; a phase begins when the one before has ended, or after 2 s."""
@@ -127,4 +126,3 @@ class DecisionRunner:
     def _on_unread(self, wish: EntryWish, error: ExchangeError) -> None:
         text = f"{wish.item.asset} could not be read from the exchange, so nothing was sent: {error}"
         self.on_refused(wish, RiskRefused(code=ErrorCode.EXCHANGE_UNAVAILABLE, message=text))
-        self.on_auth_refused(error)

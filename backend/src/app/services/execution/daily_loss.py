@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
 from datetime import datetime, timedelta
 from decimal import Decimal
 
 import structlog
 
 from app.domain.days import midnight
-from app.domain.errors import AuthRefused, ExchangeError
+from app.domain.errors import ExchangeError
 from app.domain.money import ZERO
 from app.domain.ports import Clock
 from app.domain.reports import FillReport, IncomeReport
@@ -37,10 +36,9 @@ _OVERLAP = timedelta(minutes=1)
 class DailyResult:
     """Keeps one account's realised result of the present day. Reads nothing until :meth:`keep_fresh` runs."""
 
-    def __init__(self, client: AsterClient, clock: Clock, on_auth_refused: Callable[[ExchangeError], None]) -> None:
+    def __init__(self, client: AsterClient, clock: Clock) -> None:
         self._client = client
         self._clock = clock
-        self._on_auth_refused = on_auth_refused
         self._rows: dict[tuple[str, ...], IncomeReport] = {}
         self._unbooked: dict[tuple[str, str], FillReport] = {}
         self._read_at: datetime | None = None
@@ -79,8 +77,6 @@ class DailyResult:
                 await self.read()
             except ExchangeError as error:  # a failed read says nothing; what was known counts for a while
                 log.warning("daily_result.not_read", error=str(error))
-                if isinstance(error, AuthRefused):
-                    self._on_auth_refused(error)
             await self._clock.sleep(_SHORTEST_INTERVAL_S)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wanted.wait(), _INTERVAL_S - _SHORTEST_INTERVAL_S)

@@ -9,6 +9,7 @@ committing run beside it and report back as facts.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
@@ -19,30 +20,29 @@ from typing import TypeVar
 import structlog
 
 from app.domain.errors import (
-    AuthRefused,
     ErrorCode,
     ExchangeError,
     IllegalTransition,
     NotSent,
+    Refusal,
     StoreConflict,
     StoreUnavailable,
 )
 from app.domain.ids import OrderRole
 from app.domain.money import ZERO
 from app.domain.orders import Order, OrderState, OrderTrigger
-from app.domain.reports import NeverSent, Placement
+from app.domain.reports import NeverSent, Placement, Refused
 from app.domain.trades import Trade, TradeError, TradeStatus, TradeTrigger
 from app.services.execution import commands, facts
 from app.services.execution.accounting import account_for
 from app.services.execution.adjuster import Adjuster
 from app.services.execution.desk_tools import Adjust, DeskTools, Enter, Learn, Message
 from app.services.execution.folding import fold
-from app.services.execution.halting import refused_key
 from app.services.execution.mailbox import Mailbox
 from app.services.execution.planning import EntryPlan, EntryWish, new_trade, position_side_for
 from app.services.execution.protection import Moment
 from app.services.execution.risk import Exposure, RiskApproved, RiskRefused, assess, too_old
-from app.services.execution.sending import cancel, transmit
+from app.services.execution.sending import cancel, stamp_for, transmit
 from app.services.execution.slices import ExitRoom
 from app.services.execution.telling import Teller
 from app.services.execution.transitions import decide
@@ -52,6 +52,8 @@ log = structlog.get_logger(__name__)
 _T = TypeVar("_T")
 
 _KEPT_ENDED_TRADES = 32
+_SIGNED_ANEW = 3
+"""How often an entry is signed again at most."""
 _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 10.0
 
@@ -275,7 +277,7 @@ class Desk:
             now=now,
         )
         try:
-            stamp = tools.client.entry_stamp()
+            stamp = stamp_for(tools.client, OrderRole.ENTRY)
         except NotSent as error:
             refusal = RiskRefused(code=ErrorCode.EXCHANGE_UNAVAILABLE, message=str(error))
             tools.on_refused(message.wish, refusal)
@@ -323,7 +325,7 @@ class Desk:
             placement = NeverSent(reason=obstacle.message)
         else:
             self.learn(trade.id, facts.EntrySent(at=tools.clock.now()))
-            placement = await transmit(tools, trade.entry)
+            placement = await self.transmit(trade.id, trade.entry, lambda: self.late_objection(approved.plan))
         fact = facts.Placed(
             at=tools.clock.now(),
             client_order_id=trade.entry.client_order_id,
@@ -331,6 +333,32 @@ class Desk:
             error=obstacle,
         )
         self.learn(trade.id, fact)
+
+    async def transmit(self, trade_id: str, order: Order, objection: Callable[[], TradeError | None]) -> Placement:
+        """Send what is sent once; refused for its nonce, which proves it not executed, again with another one.
+
+        When many leave together a nonce may be older than the signer's newest hundred (L2). The new one is on record
+        before it is used; ``objection`` tells what has come to speak against sending meanwhile. An entry whose lifetime
+        is over stays refused.
+        """
+        tools = self._tools
+        lifetime_s = tools.client.entry_lifetime_s if order.role is OrderRole.ENTRY else None
+        lasts_until = tools.clock.monotonic() + lifetime_s if lifetime_s else math.inf
+        placement = await transmit(tools.client, order)
+        for _ in range(_SIGNED_ANEW):
+            is_refused = isinstance(placement, Refused) and placement.family is Refusal.CLOCK
+            if not is_refused or tools.clock.monotonic() >= lasts_until or objection():
+                break
+            try:
+                order = replace(order, stamp=stamp_for(tools.client, order.role))
+                at, stamp = tools.clock.now(), order.stamp
+                self.take(trade_id, facts.SignedAnew(at=at, client_order_id=order.client_order_id, stamp=stamp))
+                await tools.background.caught_up()
+                await tools.trades.settled()
+            except (NotSent, StoreUnavailable):
+                break
+            placement = await transmit(tools.client, order)
+        return placement
 
     def _give_up_entry(self, message: Enter, trade: Trade, refusal: RiskRefused) -> None:
         self._active.pop(trade.id, None)
@@ -385,13 +413,13 @@ class Desk:
         task.add_done_callback(lambda done: self._jobs.pop(key, None) if self._jobs.get(key) is done else None)
 
     async def _send(self, trade_id: str, order: Order) -> None:
-        self._placed(trade_id, order, await transmit(self._tools, order))
+        self._placed(trade_id, order, await transmit(self._tools.client, order))
 
     async def _send_recorded(self, trade_id: str, order: Order) -> None:
         """A part is taken off once: what asks for it is on record before it leaves, whatever happens then."""
         try:
             await self._tools.trades.settled()
-            placement = await transmit(self._tools, order)
+            placement = await self.transmit(trade_id, order, lambda: None)
         except StoreUnavailable as error:
             placement = NeverSent(reason=f"it could not be recorded: {error}")
         self._placed(trade_id, order, placement)
@@ -401,7 +429,7 @@ class Desk:
         self.learn(trade_id, facts.Placed(at=at, client_order_id=order_id, placement=placement))
 
     async def _cancel(self, trade: Trade, client_order_id: str) -> None:
-        placement = await cancel(self._tools, trade.asset, client_order_id)
+        placement = await cancel(self._tools.client, trade.asset, client_order_id)
         at = self._tools.clock.now()
         self.learn(trade.id, facts.CancelAnswered(at=at, client_order_id=client_order_id, placement=placement))
 
@@ -445,8 +473,6 @@ class Desk:
                 return await read()
             except ExchangeError as error:
                 log.warning("desk.read_failed", asset=self.asset, error=str(error))
-                if isinstance(error, AuthRefused):
-                    self._tools.stop_entries(refused_key(error.message, error.code))
             await self._tools.clock.sleep(pause_s * self._tools.randomness.uniform(0.5, 1))
             pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
 

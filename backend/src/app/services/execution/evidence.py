@@ -129,7 +129,10 @@ class Evidence:
         return sum((abs(quantity) * _sign(trade, quantity) for quantity in quantities), start=ZERO)
 
     async def position_then_orders(self, trade: Trade) -> list[facts.Fact]:
-        """Read the position, then every order of the trade that is not finished, in this order (see PositionShown)."""
+        """Read the position, then every order of the trade that is not finished, in this order (see PositionShown).
+
+        Executions that are known to have happened and were never described are read too: their frames got lost.
+        """
         quantity = await self.position(trade)
         learned: list[facts.Fact] = []
         for order in trade.orders:
@@ -155,6 +158,9 @@ class Evidence:
                 transmissions_before=trade.transmissions,
             )
         )
+        if not trade.is_every_fill_known:
+            booked = await self.client.user_trades(trade.asset, self._exchange_time(trade.created_at) - _CLOCK_ERROR)
+            learned.append(facts.FillsBooked(at=self.clock.now(), fills=_ours(trade, booked)))
         return learned
 
     async def account_for(self, trade: Trade) -> facts.Accounted:

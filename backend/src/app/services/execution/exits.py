@@ -168,7 +168,7 @@ def _clean_up(trade: Trade, moment: Moment) -> tuple[Trade, list[Command]]:
             commands.append(Query(order.client_order_id, BURST_GRACE_S))
     if commands or not all(order.is_final for order in trade.orders):
         return trade, commands
-    if not trade.is_accounted or not _is_every_fill_known(trade):
+    if not trade.is_accounted or not trade.is_every_fill_known:
         return trade, [Account()]
     trade = replace(trade, close_reason=_told_by_fills(trade), closed_at=trade.closed_at or moment.now)
     return trade.after(TradeTrigger.SETTLED), _tell_forced(trade)
@@ -180,13 +180,6 @@ def _tell_forced(trade: Trade) -> list[Command]:
         return []
     text = f"{trade.asset}: the exchange closed {plain(trade.externally_reduced)} by force ({what}); check the margin"
     return [Alert(Severity.CRITICAL, "closed_by_exchange", text)]
-
-
-def _is_every_fill_known(trade: Trade) -> bool:
-    return all(
-        sum((fill.quantity for fill in trade.fills_of(order)), start=ZERO) == trade.executed(order)
-        for order in trade.orders
-    )
 
 
 def _told_by_fills(trade: Trade) -> CloseReason:

@@ -10,7 +10,7 @@ from datetime import datetime
 from decimal import Decimal
 
 from app.domain.orders import Order
-from app.domain.reports import FillReport, OrderReport, Placement
+from app.domain.reports import FillReport, OrderReport, Placement, RequestStamp
 from app.domain.trades import Adjustment, CloseReason, TradeError
 
 
@@ -22,6 +22,14 @@ class _Fact:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EntrySent(_Fact):
     """The intent is durable, and the entry is being handed to the network."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignedAnew(_Fact):
+    """An order was refused for its nonce, which proves that it was not executed; it leaves with another one (L2)."""
+
+    client_order_id: str
+    stamp: RequestStamp | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +131,13 @@ class AdjustmentFailed(_Fact):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FillsBooked(_Fact):
+    """Executions of our orders as the exchange booked them, read before the trade is over."""
+
+    fills: tuple[FillReport, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Accounted(_Fact):
     """Every execution of the trade as the exchange booked it, and the funding received while it was open."""
 
@@ -142,6 +157,7 @@ class Restarted(_Fact):
 
 Fact = (
     EntrySent
+    | SignedAnew
     | Placed
     | CancelAnswered
     | OrderStreamed
@@ -153,6 +169,7 @@ Fact = (
     | AdjustmentAsked
     | AdjustmentSent
     | AdjustmentFailed
+    | FillsBooked
     | Accounted
     | Ticked
     | Restarted

@@ -24,6 +24,9 @@ from app.domain.trades import AdjustmentKind, CloseReason, Trade, TradeError, Tr
 from app.services.execution import facts
 from app.services.execution.adjusting import take_in
 
+_ONE_ATTEMPT = timedelta(seconds=3)
+"""For how long an answer to a placement is waited for."""
+
 
 def fold(trade: Trade, fact: facts.Fact) -> Trade:
     """The trade with ``fact`` taken in.
@@ -32,8 +35,8 @@ def fold(trade: Trade, fact: facts.Fact) -> Trade:
         IllegalTransition: the fact contradicts what is known of an order.
     """
     match fact:
-        case facts.EntrySent():
-            return replace(trade, entry_sent_at=fact.at)
+        case facts.EntrySent() | facts.SignedAnew():
+            return _leaving(trade, fact)
         case facts.Placed():
             return _placed(trade, fact)
         case facts.CancelAnswered():
@@ -52,14 +55,28 @@ def fold(trade: Trade, fact: facts.Fact) -> Trade:
             return trade if trade.close_reason else replace(trade, close_reason=fact.reason)
         case facts.AdjustmentAsked() | facts.AdjustmentSent() | facts.AdjustmentFailed():
             return _adjusted(trade, fact)
-        case facts.Accounted():
-            return replace(_with_fills(trade, fact.fills), funding=fact.funding, is_accounted=True)
+        case facts.FillsBooked() | facts.Accounted():
+            return _booked(trade, fact)
         case facts.Ticked():
             return trade
         case facts.Restarted():
             return _restarted(trade, fact)
         case _:
             assert_never(fact)
+
+
+def _leaving(trade: Trade, fact: facts.EntrySent | facts.SignedAnew) -> Trade:
+    if isinstance(fact, facts.EntrySent):
+        return replace(trade, entry_sent_at=fact.at)
+    order = trade.order(fact.client_order_id)
+    return trade if order is None else trade.with_order(replace(order, stamp=fact.stamp))
+
+
+def _booked(trade: Trade, fact: facts.FillsBooked | facts.Accounted) -> Trade:
+    trade = _with_fills(trade, fact.fills)
+    if isinstance(fact, facts.FillsBooked):
+        return trade
+    return replace(trade, funding=fact.funding, is_accounted=True)
 
 
 def _absent(trade: Trade, fact: facts.OrderAbsent) -> Trade:
@@ -209,11 +226,24 @@ def _position_shown(trade: Trade, fact: facts.PositionShown) -> Trade:
     return replace(trade, externally_reduced=reduced, close_reason=reason)
 
 
+def _given_a_chance(trade: Trade, at: datetime) -> Trade:
+    """A deadline that passed while nobody was there leaves time for one attempt.
+
+    To place the exits takes as long as to close: one request. So what is held is safe no later than by a close, unless
+    the attempt fails; then it is closed, by one attempt later.
+    """
+    is_given_up = trade.protection_failed or trade.close_reason is not None
+    if trade.status is not TradeStatus.PROTECTING or trade.deadline_at is None or trade.deadline_at > at or is_given_up:
+        return trade
+    return replace(trade, deadline_at=at + _ONE_ATTEMPT)
+
+
 def _is_fate_known(order: Order) -> bool:
     return order.is_final or order.transmissions == 0 or (order.is_live and not order.needs_query)
 
 
 def _restarted(trade: Trade, fact: facts.Restarted) -> Trade:
+    trade = _given_a_chance(trade, fact.at)
     if trade.exposure > ZERO:
         # the last close may have been sent and not recorded; its id is not used again (U5)
         trade = replace(trade, close_attempts=trade.close_attempts + 1)

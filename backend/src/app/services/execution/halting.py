@@ -138,4 +138,5 @@ class EmergencyWatch:
 
 def refused_key(message: str, code: int | None) -> str:
     """The reason of a halt when the exchange refuses who we are (scenario L6)."""
-    return f"the exchange refuses our key or signature: {message}" + (f" ({code})" if code is not None else "")
+    what = f"the exchange refuses our key or signature: {message}" + (f" ({code})" if code is not None else "")
+    return f"{what}; renew the key or its permissions"

@@ -7,7 +7,7 @@ decision and the order (ADR 9).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -28,6 +28,7 @@ from app.domain.reports import (
     LeverageSetting,
     MarginType,
     PositionReport,
+    PositionSide,
 )
 from app.domain.trades import Trade, TradeError
 from app.integrations.aster.client import AsterClient
@@ -78,21 +79,42 @@ class Market:
         self._in_play: dict[str, None] = {}
         self._terms: dict[str, _Terms] = {}
         self.is_hedge_mode = False
+        self.config_changes = 0
+        """How often the stream told of a changed setting; what was read before the last time may be old."""
 
-    async def start(self) -> None:
-        """Read instruments and modes.
+    async def start(self) -> str | None:
+        """Read instruments and modes; returns what stands in the way of trading, with the fix, or None (scenario L4).
 
         Raises:
             ExchangeError: the exchange can't be read.
         """
         await self._read_instruments()
         self.is_hedge_mode = await self._client.is_hedge_mode()
+        if self._policy.margin_type is MarginType.ISOLATED and await self._client.is_multi_asset_mode():
+            return (
+                "the account is in multi-assets mode, which has no isolated margin: "
+                "unset TES_MARGIN_TYPE, or switch multi-assets mode off at the exchange"
+            )
+        return None
 
     async def refresh(self) -> None:
         """Read the instruments again when they are an hour old: ticks change (fact sheet, section 5)."""
         read_at = self._instruments_read_at
         if read_at is None or self._clock.monotonic() - read_at > _INSTRUMENTS_FRESH_S:
             await self._read_instruments()
+
+    def doubt_instruments(self) -> None:
+        """Have them read again soon: the exchange has just refused an order for its symbol (scenario H3)."""
+        self._instruments_read_at = None
+
+    def not_trading(self, assets: Iterable[str]) -> dict[str, str]:
+        """Those of ``assets`` in which no position can be opened any more, with the exchange's word for why."""
+        found = {asset: self._instruments.get(asset) for asset in assets}
+        return {
+            asset: instrument.status if instrument else "not listed"
+            for asset, instrument in found.items()
+            if instrument is None or not instrument.is_trading
+        }
 
     async def _read_instruments(self) -> None:
         self._instruments = dict(await self._client.instruments())
@@ -145,8 +167,16 @@ class Market:
         book = await self._client.depth(asset)
         return ExitRoom(instrument=view.instrument, mark=view.mark.mark_price, book=book, at=self._clock.now())
 
-    def learn_positions(self, positions: list[PositionReport]) -> None:
-        """Take leverage and margin type of each symbol from the exchange's position rows."""
+    def learn_positions(self, positions: list[PositionReport], changes_before: int) -> None:
+        """Take leverage and margin type of each symbol from the exchange's position rows, and the position mode.
+
+        Hedge mode shows rows for LONG and SHORT only (fact sheet, section 4): should the event that told of a change
+        have been lost, this is where it is made up for. ``changes_before`` is :attr:`config_changes` before the read.
+        """
+        if changes_before != self.config_changes:
+            return
+        if positions:
+            self.is_hedge_mode = any(row.position_side is not PositionSide.BOTH for row in positions)
         for row in positions:
             self._margin_types[row.symbol] = row.margin_type
             self._leverage[row.symbol] = LeverageSetting(
@@ -160,6 +190,7 @@ class Market:
 
     def on_config(self, update: AccountConfigUpdate) -> None:
         """Somebody changed a setting: what we knew of it is void, unless it is what we set ourselves (scenario Z6)."""
+        self.config_changes += 1
         if update.symbol is not None:
             known = self._leverage.get(update.symbol)
             if known is not None and known.leverage != update.leverage:

@@ -74,10 +74,15 @@ class Projection:
         self.as_of = as_of
 
     def apply(self, update: AccountUpdate, as_of: datetime) -> list[StreamPosition]:
-        """Take a stream update; returns the positions that it changed. It carries no available balance (Z4)."""
+        """Take a stream update; returns the positions that it changed. It carries no available balance (Z4).
+
+        One that comes late changes no position that something newer has told of (scenario W4).
+        """
         changed = []
         for row in update.positions:
             known = self._positions.get((row.symbol, row.position_side)) or _first_seen(row, update.event_time)
+            if known.updated_at > update.event_time:
+                continue
             if known.quantity != row.quantity or known.entry_price != row.entry_price:
                 changed.append(row)
             self._positions[row.symbol, row.position_side] = replace(

@@ -8,28 +8,38 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from datetime import timedelta
 
 import structlog
 
-from app.domain.errors import ExchangeError, StoreUnavailable
+from app.domain.errors import ExchangeError, RateLimited, StoreUnavailable
 from app.domain.events import EventType
+from app.domain.ids import OrderRole, parse_client_order_id
 from app.domain.policy import AccountPolicy
 from app.domain.ports import Clock
+from app.domain.reports import OrderReport, PositionReport
 from app.domain.trades import Trade
 from app.integrations.aster.client import AsterClient
 from app.repositories.trades import TradeRepository
 from app.services.execution import facts
+from app.services.execution.commands import Alert, Severity
 from app.services.execution.desk import Desk
+from app.services.execution.external import LEFT_ALONE, ExternalPositions
+from app.services.execution.hearing import Hearing
 from app.services.execution.market import Market
 from app.services.execution.narration import Narrator
 from app.services.execution.projection import Projection
 from app.services.execution.reconciliation import (
+    ACTIONS,
     Difference,
     DifferenceKind,
     ExchangeView,
+    Reach,
     ReconciliationReport,
     confirmed,
     differences,
+    external_positions,
 )
 
 log = structlog.get_logger(__name__)
@@ -38,10 +48,22 @@ _FIRST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 15.0
 _SHORTEST_INTERVAL_S = 0.5
 """However often a run is asked for, the exchange is read no more often than this."""
+_WHOLE_EVERY_S = 600.0
+"""Orders of ours where nothing is in play, if there are any, are found this often."""
+_WHOLE_FROM_SYMBOLS = 40
+"""From so many symbols on, one list of all open orders weighs less than a list for each (fact sheet, section 4)."""
+_WHOLE_WEIGHT = 50
+_POSITIONS_AND_BALANCES_WEIGHT = 10
+ROUTINE_SHARE = 0.4
+"""How much of an address's weight may be used up when a periodic run begins; the rest is for trading."""
+REQUESTED_SHARE = 0.6
+"""The same for a run that somebody asks for."""
+_LONGEST_WAIT = timedelta(seconds=120)
+"""A record that could not be compared for so long is no ground for entries."""
 
 
 class Reconciler:
-    """Keeps one account's record equal to the exchange. ``trouble`` tells why the last run failed, if it did."""
+    """Keeps one account's record equal to the exchange."""
 
     def __init__(
         self,
@@ -56,7 +78,10 @@ class Reconciler:
         active_trades: Callable[[], Sequence[Trade]],
         desk: Callable[[str], Desk],
         recall: Callable[[str], Awaitable[None]],
-        on_auth_refused: Callable[[ExchangeError], None],
+        external: ExternalPositions,
+        hearing: Hearing,
+        doubt_stream: Callable[[str], None],
+        tell: Callable[[Alert, str], None],
     ) -> None:
         self._policy = policy
         self._client = client
@@ -68,31 +93,59 @@ class Reconciler:
         self._active_trades = active_trades
         self._desk = desk
         self._recall = recall
-        self._on_auth_refused = on_auth_refused
+        self._external = external
+        self._hearing = hearing
+        self._doubt_stream = doubt_stream
+        self._tell = tell
         self._wanted = asyncio.Event()
         self._running = asyncio.Lock()
-        self._has_reported = False
-        self.trouble: str | None = None
+        self._asking = asyncio.Lock()
+        self._begun = 0
+        self._latest_whole: tuple[int, ReconciliationReport] | None = None
+        self._wants_whole = True
+        self._whole_at = 0.0
+        self._told: frozenset[tuple[str, ...]] | None = None
+        self._external_stops: frozenset[str] = frozenset()
+        self._with_orders_of_ours: frozenset[str] = frozenset()
+        self._closed_markets: frozenset[str] = frozenset()
+        self._trouble: str | None = None
+        self._succeeded_at = clock.now()
 
-    def request(self) -> None:
+    @property
+    def trouble(self) -> str | None:
+        """Why the record can't be trusted to be equal to the exchange, if so."""
+        if self._trouble is not None:
+            return self._trouble
+        waited = self._clock.now() - self._succeeded_at
+        if waited > _LONGEST_WAIT + timedelta(seconds=2 * self._policy.reconcile.interval_s):
+            return f"not reconciled for {waited.total_seconds():.0f} s: the rate limit leaves no room for it"
+        return None
+
+    def has_external_stop(self, asset: str) -> bool:
+        """Whether a stop of ours for somebody else's position may rest on ``asset`` (scenario O1)."""
+        return asset in self._external_stops
+
+    def request(self, reach: Reach = Reach.IN_PLAY) -> None:
         """Ask for a run soon."""
+        self._wants_whole = self._wants_whole or reach is Reach.WHOLE
         self._wanted.set()
 
-    async def run(self) -> ReconciliationReport:
+    async def run(self, reach: Reach = Reach.WHOLE) -> ReconciliationReport:
         """Read, compare, put right, and tell.
 
         Raises:
             ExchangeError: a read failed; nothing was concluded.
         """
         async with self._running:
-            started_at = self._clock.now()
+            self._begun += 1
+            number, started_at = self._begun, self._clock.now()
             trades_before = list(self._active_trades())
-            exchange = await self._read_exchange()
+            exchange = await self._read_exchange(reach)
             before = differences(trades_before, exchange)
             found = confirmed(before, differences(self._active_trades(), exchange))
+            self._listen(found, exchange)
             self._tell_open_orders(exchange, trades_before)
-            for difference in found:
-                await self._put_right(difference)
+            done = [await self._put_right(difference, exchange) for difference in found]
             for trade in self._active_trades():
                 # decides anew: should a step or a timer have got lost, this is where it is made up for
                 self._desk(trade.asset).learn(trade.id, facts.Ticked(at=self._clock.now()))
@@ -100,12 +153,30 @@ class Reconciler:
                 account_id=self._policy.account_id,
                 started_at=started_at,
                 completed_at=self._clock.now(),
-                differences=tuple(found),
+                differences=tuple(done),
                 positions=len([row for row in exchange.positions if not row.is_flat]),
                 open_orders=len(exchange.open_orders),
             )
             self._announce(report)
+            self._succeeded_at = self._clock.now()
+            if reach is Reach.WHOLE:
+                self._latest_whole = (number, report)
             return report
+
+    async def run_on_request(self) -> ReconciliationReport:
+        """A run of the whole account that begins after this call, shared by all who ask for one meanwhile.
+
+        It waits while the address's weight is needed for trading, so that no number of requests can use it up.
+
+        Raises:
+            ExchangeError: a read failed; nothing was concluded.
+        """
+        begun_before = self._begun
+        async with self._asking:
+            if self._latest_whole is not None and self._latest_whole[0] > begun_before:
+                return self._latest_whole[1]
+            await self._clock.sleep(self._client.wait_for_room(_WHOLE_WEIGHT, REQUESTED_SHARE))
+            return await self.run()
 
     async def run_first(self) -> None:
         """Run until it succeeds once; before that no decision is accepted (scenario C3)."""
@@ -115,35 +186,98 @@ class Reconciler:
             pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
 
     async def keep_reconciled(self) -> None:
-        """Run whenever it is asked for, and at the latest after the configured interval."""
+        """Run whenever it is asked for, and at the latest after the configured interval, or when there is room."""
         while True:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wanted.wait(), self._policy.reconcile.interval_s)
+            if not self._wanted.is_set():
+                await self._until_there_is_room()
             await self._try()
             await self._clock.sleep(_SHORTEST_INTERVAL_S)
 
+    async def _until_there_is_room(self) -> None:
+        """Let a periodic run wait while the address's weight is needed for trading, or for other accounts."""
+        while not self._wanted.is_set():
+            wait_s = self._client.wait_for_room(self._weight(self._next_reach()), ROUTINE_SHARE)
+            if wait_s == 0:
+                return
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wanted.wait(), wait_s)
+
     async def _try(self) -> bool:
         self._wanted.clear()
+        reach = self._next_reach()
         try:
             await self._market.refresh()
-            await self.run()
+            self._tell_of_closed_markets()
+            await self.run(reach)
+        except RateLimited as error:
+            # our own reserve for exits, or a silence that readiness tells of by itself
+            log.info("reconcile.waits", account_id=self._policy.account_id, wait_s=round(error.retry_after_s, 3))
+            await self._clock.sleep(error.retry_after_s)
+            self._wanted.set()
+            return False
         except (ExchangeError, StoreUnavailable) as error:
             what = "record" if isinstance(error, StoreUnavailable) else "exchange"
-            self.trouble = f"the {what} can't be read: {error}"
+            self._trouble = f"the {what} can't be read: {error}"
             log.warning("reconcile.failed", account_id=self._policy.account_id, error=str(error))
-            if isinstance(error, ExchangeError):
-                self._on_auth_refused(error)
             return False
-        self.trouble = None
+        self._trouble = None
         return True
 
-    async def _read_exchange(self) -> ExchangeView:
-        positions, orders, balances = await asyncio.gather(
-            self._client.positions(), self._client.open_orders(), self._client.balances()
+    def _tell_of_closed_markets(self) -> None:
+        """Alert once for each asset that we hold and in which nobody can open anything any more (scenario H3)."""
+        closed = self._market.not_trading({trade.asset for trade in self._active_trades()})
+        for asset in closed.keys() - self._closed_markets:
+            text = f"{asset} is {closed[asset]} on the exchange: no entries; look whether its position should be closed"
+            self._tell(Alert(Severity.WARNING, "asset_not_trading", text), asset)
+        self._closed_markets = frozenset(closed)
+
+    # --- reading ----------------------------------------------------------------------------------------------------
+
+    def _in_play(self) -> frozenset[str]:
+        held = {row.symbol for row in self._projection.all_held()}
+        traded = {trade.asset for trade in self._active_trades()}
+        return frozenset(traded | held | self._external_stops | self._with_orders_of_ours)
+
+    def _next_reach(self) -> Reach:
+        is_due = self._clock.monotonic() - self._whole_at > _WHOLE_EVERY_S
+        is_cheaper = len(self._in_play()) >= _WHOLE_FROM_SYMBOLS
+        return Reach.WHOLE if self._wants_whole or is_due or is_cheaper else Reach.IN_PLAY
+
+    def _weight(self, reach: Reach) -> int:
+        return _WHOLE_WEIGHT if reach is Reach.WHOLE else _POSITIONS_AND_BALANCES_WEIGHT + len(self._in_play())
+
+    async def _read_exchange(self, reach: Reach) -> ExchangeView:
+        config_changes = self._market.config_changes
+        positions, balances, orders = await asyncio.gather(
+            self._client.positions(), self._client.balances(), self._read_orders(reach)
         )
         self._projection.replace_all(positions, balances, self._clock.now())
-        self._market.learn_positions(positions)
+        self._market.learn_positions(positions, config_changes)
+        if reach is Reach.WHOLE:
+            self._wants_whole = False
+            self._whole_at = self._clock.monotonic()
+        keys = [(order.symbol, parse_client_order_id(order.client_order_id)) for order in orders]
+        self._with_orders_of_ours = frozenset(symbol for symbol, key in keys if key)
+        self._external_stops = frozenset(symbol for symbol, key in keys if key and key.role is OrderRole.EXTERNAL_STOP)
         return ExchangeView(positions=tuple(positions), open_orders=tuple(orders), balances=tuple(balances))
+
+    async def _read_orders(self, reach: Reach) -> list[OrderReport]:
+        if reach is Reach.WHOLE:
+            return await self._client.open_orders()
+        by_symbol = await asyncio.gather(*(self._client.open_orders(symbol) for symbol in sorted(self._in_play())))
+        return [order for orders in by_symbol for order in orders]
+
+    def _listen(self, found: Sequence[Difference], exchange: ExchangeView) -> None:
+        """Doubt a stream that should have told what the reads show (scenario W2)."""
+        changes = [row.updated_at for row in exchange.positions] + [row.updated_at for row in exchange.open_orders]
+        has_differences = any(difference.kind in _STREAMED for difference in found)
+        reason = self._hearing.judge(changes, has_differences=has_differences, now=self._client.exchange_time())
+        if reason is not None:
+            self._doubt_stream(reason)
+
+    # --- putting right ----------------------------------------------------------------------------------------------
 
     def _tell_open_orders(self, exchange: ExchangeView, trades_before: Sequence[Trade]) -> None:
         """Every open order of ours is news for its trade, unless something newer came during the reads."""
@@ -155,45 +289,75 @@ class Reconciler:
                 fact = facts.OrderQueried(at=self._clock.now(), report=report)
                 self._desk(owner.asset).learn(owner.id, fact)
 
-    async def _put_right(self, difference: Difference) -> None:
+    async def _put_right(self, difference: Difference, exchange: ExchangeView) -> Difference:
+        """Do what the table in ``docs/reconciliation.md`` says; the difference with what was done."""
+        action = ACTIONS[difference.kind]
         match difference.kind:
             case (
                 DifferenceKind.POSITION_GONE
                 | DifferenceKind.POSITION_SMALLER
                 | DifferenceKind.ORDER_NOT_OPEN
                 | DifferenceKind.ORDER_UNRECORDED
+                | DifferenceKind.FILLS_MISSING
             ):
                 if difference.trade_id is not None:
                     self._desk(difference.asset).verify(difference.trade_id)
             case DifferenceKind.ORDER_ORPHANED:
-                await self._cancel_orphan(difference)
-            case DifferenceKind.POSITION_LARGER | DifferenceKind.POSITION_EXTERNAL:
-                # what others hold is shown, never touched (H2); but what is ours is never taken for theirs (U10)
-                await self._recall(difference.asset)
-                self._desk(difference.asset).question_given_up()
+                action = await self._cancel_orphan(difference)
+            case DifferenceKind.POSITION_LARGER:
+                await self._ask_for_given_up(difference.asset)
+            case DifferenceKind.POSITION_EXTERNAL:
+                await self._ask_for_given_up(difference.asset)
+                action = await self._look_after_external(difference, exchange)
+        return replace(difference, action=action)
 
-    async def _cancel_orphan(self, difference: Difference) -> None:
-        trade = await self._trades.get(difference.trade_id) if difference.trade_id else None
-        if trade is None and self._projection.held(difference.asset):
+    async def _ask_for_given_up(self, asset: str) -> None:
+        """What is ours is never taken for theirs: an entry that was given up may be what holds it (scenario U10)."""
+        await self._recall(asset)
+        self._desk(asset).question_given_up()
+
+    async def _look_after_external(self, difference: Difference, exchange: ExchangeView) -> str:
+        rows: Sequence[PositionReport] = external_positions(self._active_trades(), exchange)
+        done = [await self._external.look_after(row, exchange) for row in rows if row.symbol == difference.asset]
+        if any(action != LEFT_ALONE for action in done):
+            self._external_stops |= {difference.asset}
+        return "; ".join(done) or LEFT_ALONE
+
+    async def _cancel_orphan(self, difference: Difference) -> str:
+        key = parse_client_order_id(difference.client_order_id or "")
+        if key is None:
+            return "left alone"
+        trade = await self._trades.get(key.trade_id)
+        is_of_a_trade = key.role is not OrderRole.EXTERNAL_STOP
+        if trade is None and is_of_a_trade and self._projection.held(difference.asset):
             # the record has lost the trade (another database?): what protects a position is not taken away
-            log.warning("reconcile.orphan_kept", asset=difference.asset, client_order_id=difference.client_order_id)
-            return
-        if difference.client_order_id is not None:
-            placement = await self._client.cancel_order(difference.asset, difference.client_order_id)
-            log.info("reconcile.orphan_canceled", asset=difference.asset, outcome=type(placement).__name__)
+            log.warning("reconcile.orphan_kept", asset=difference.asset, client_order_id=str(key))
+            return "kept: it may be all that protects the position"
+        placement = await self._client.cancel_order(difference.asset, str(key))
+        log.info("reconcile.orphan_canceled", asset=difference.asset, outcome=type(placement).__name__)
+        return ACTIONS[DifferenceKind.ORDER_ORPHANED]
 
     def _announce(self, report: ReconciliationReport) -> None:
+        """One event for each difference that the run before did not find too, and one for the run where it matters."""
+        told, self._told = self._told, frozenset(_told_as(difference) for difference in report.differences)
         events = [
             self._narrator.event(EventType.DRIFT_FOUND, difference.as_dict(), asset=difference.asset)
             for difference in report.differences
-            if difference.kind is not DifferenceKind.POSITION_EXTERNAL
+            if told is None or _told_as(difference) not in told
         ]
-        if report.differences or not self._has_reported:
+        if events or told is None:
             summary = {"differences": len(report.differences), "positions": report.positions}
             events.append(self._narrator.event(EventType.RECONCILIATION_COMPLETED, summary))
-        self._has_reported = True
         if events:
             try:
                 self._trades.record_events(tuple(events))
             except StoreUnavailable as error:  # a full database is no reason to stop looking after positions (C2)
                 log.warning("reconcile.not_recorded", account_id=self._policy.account_id, error=str(error))
+
+
+_STREAMED = frozenset(DifferenceKind) - {DifferenceKind.ORDER_ORPHANED, DifferenceKind.POSITION_EXTERNAL}
+"""What a working stream would have told of while it happened."""
+
+
+def _told_as(difference: Difference) -> tuple[str, ...]:
+    return (*(part or "" for part in difference.key), difference.client_order_id or "", difference.detail)

@@ -6,18 +6,26 @@ request and periodically. A read that failed ends the run; it is never taken for
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from app.domain.ids import parse_client_order_id
+from app.domain.ids import OrderRole, parse_client_order_id
 from app.domain.money import ZERO, plain
 from app.domain.reports import BalanceReport, OrderReport, PositionReport
 from app.domain.trades import Trade, TradeStatus
 from app.schemas.fields import iso
 from app.services.execution.projection import side_of
+
+
+class Reach(StrEnum):
+    """How much of the account a run reads: the whole of it when anything may have been missed."""
+
+    WHOLE = "whole"
+    IN_PLAY = "in_play"
+    """Open orders only where a trade or a position is: what the periodic runs look at."""
 
 
 class DifferenceKind(StrEnum):
@@ -30,15 +38,30 @@ class DifferenceKind(StrEnum):
     ORDER_NOT_OPEN = "order_not_open"
     ORDER_UNRECORDED = "order_unrecorded"
     ORDER_ORPHANED = "order_orphaned"
+    FILLS_MISSING = "fills_missing"
+
+
+ACTIONS: Mapping[DifferenceKind, str] = {
+    DifferenceKind.POSITION_GONE: "position and orders are read again; the trade closes with its real fills",
+    DifferenceKind.POSITION_SMALLER: "position and orders are read again; the exits follow the quantity",
+    DifferenceKind.POSITION_LARGER: "the surplus is shown, not touched",
+    DifferenceKind.POSITION_EXTERNAL: "shown, not touched; or given a stop",
+    DifferenceKind.ORDER_NOT_OPEN: "position and orders are read again; booked, or placed again",
+    DifferenceKind.ORDER_UNRECORDED: "taken over by its trade",
+    DifferenceKind.ORDER_ORPHANED: "canceled, by its own id",
+    DifferenceKind.FILLS_MISSING: "the executions are read",
+}
+"""What is done about each kind; ``docs/reconciliation.md`` says the same, and a test compares them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """One difference. ``key`` identifies it, so that two comparisons can be matched."""
+    """One difference. ``key`` identifies it, so that two comparisons can be matched; ``action`` is what was done."""
 
     kind: DifferenceKind
     asset: str
     detail: str
+    action: str = ""
     trade_id: str | None = None
     client_order_id: str | None = None
 
@@ -53,6 +76,7 @@ class Difference:
             "kind": self.kind.value,
             "asset": self.asset,
             "detail": self.detail,
+            "action": self.action,
             "trade_id": self.trade_id,
             "client_order_id": self.client_order_id,
         }
@@ -92,17 +116,37 @@ class ReconciliationReport:
 
 def differences(trades: Sequence[Trade], exchange: ExchangeView) -> list[Difference]:
     """Everything in which the record of active ``trades`` and the exchange disagree."""
-    return [*_position_differences(trades, exchange), *_order_differences(trades, exchange)]
+    return [
+        *_position_differences(trades, exchange),
+        *_order_differences(trades, exchange),
+        *_fill_differences(trades),
+    ]
+
+
+def external_positions(trades: Sequence[Trade], exchange: ExchangeView) -> list[PositionReport]:
+    """Positions that no trade explains: somebody else's. An entry on its way explains one."""
+    ours = {
+        (trade.asset, trade.side)
+        for trade in trades
+        if trade.exposure > ZERO or trade.status in (TradeStatus.PENDING, TradeStatus.ENTERING)
+    }
+    return [row for row in exchange.positions if not row.is_flat and (row.symbol, side_of(row)) not in ours]
+
+
+def protects(order: OrderReport, row: PositionReport) -> bool:
+    """Whether ``order`` is a stop of ours for the external position ``row``."""
+    key = parse_client_order_id(order.client_order_id)
+    if key is None or key.role is not OrderRole.EXTERNAL_STOP or order.symbol != row.symbol:
+        return False
+    return order.position_side is row.position_side and order.side is side_of(row).exit_side
 
 
 def _position_differences(trades: Sequence[Trade], exchange: ExchangeView) -> list[Difference]:
     found: list[Difference] = []
-    unexplained = {(row.symbol, side_of(row)): abs(row.quantity) for row in exchange.positions if not row.is_flat}
+    held_by_side = {(row.symbol, side_of(row)): abs(row.quantity) for row in exchange.positions if not row.is_flat}
     for trade in trades:
-        if trade.exposure == ZERO:
-            continue
-        held = unexplained.pop((trade.asset, trade.side), ZERO)
-        if held == trade.exposure:
+        held = held_by_side.get((trade.asset, trade.side), ZERO)
+        if held == trade.exposure or trade.exposure == ZERO:
             continue
         if held == ZERO:
             kind = DifferenceKind.POSITION_GONE
@@ -112,13 +156,9 @@ def _position_differences(trades: Sequence[Trade], exchange: ExchangeView) -> li
             kind = DifferenceKind.POSITION_LARGER
         detail = f"recorded {plain(trade.exposure)} {trade.side.value}, on the exchange {plain(held)}"
         found.append(Difference(kind=kind, asset=trade.asset, detail=detail, trade_id=trade.id))
-    entering = {
-        (trade.asset, trade.side) for trade in trades if trade.status in (TradeStatus.PENDING, TradeStatus.ENTERING)
-    }
-    for (asset, side), quantity in unexplained.items():
-        if (asset, side) not in entering:
-            detail = f"{plain(quantity)} {side.value} that the service did not open; it is not touched"
-            found.append(Difference(kind=DifferenceKind.POSITION_EXTERNAL, asset=asset, detail=detail))
+    for row in external_positions(trades, exchange):
+        detail = f"{plain(abs(row.quantity))} {side_of(row).value} that the service did not open"
+        found.append(Difference(kind=DifferenceKind.POSITION_EXTERNAL, asset=row.symbol, detail=detail))
     return found
 
 
@@ -126,6 +166,9 @@ def _order_differences(trades: Sequence[Trade], exchange: ExchangeView) -> list[
     found: list[Difference] = []
     open_by_id = {report.client_order_id: report for report in exchange.open_orders}
     by_id = {trade.id: trade for trade in trades}
+    external: dict[str, list[PositionReport]] = {}
+    for row in external_positions(trades, exchange):
+        external.setdefault(row.symbol, []).append(row)
     for trade in trades:
         for order in trade.orders:
             if order.is_live and order.client_order_id not in open_by_id:
@@ -143,6 +186,8 @@ def _order_differences(trades: Sequence[Trade], exchange: ExchangeView) -> list[
         key = parse_client_order_id(report.client_order_id)
         if key is None:
             continue  # somebody else's: shown by the exchange, never touched (H2)
+        if any(protects(report, row) for row in external.get(report.symbol, ())):
+            continue  # it belongs to no trade
         owner = by_id.get(key.trade_id)
         recorded = owner.order(report.client_order_id) if owner is not None else None
         if owner is None:
@@ -162,6 +207,20 @@ def _order_differences(trades: Sequence[Trade], exchange: ExchangeView) -> list[
             )
         )
     return found
+
+
+def _fill_differences(trades: Sequence[Trade]) -> list[Difference]:
+    """Executed quantities whose executions nobody described: their frames got lost, in a crash for one."""
+    return [
+        Difference(
+            kind=DifferenceKind.FILLS_MISSING,
+            asset=trade.asset,
+            detail="executed quantities without their executions",
+            trade_id=trade.id,
+        )
+        for trade in trades
+        if trade.exposure > ZERO and not trade.is_every_fill_known
+    ]
 
 
 def confirmed(before: Sequence[Difference], after: Sequence[Difference]) -> list[Difference]:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import structlog
 
 from app.domain.errors import StoreUnavailable
 from app.domain.events import Event, EventType
-from app.domain.ids import ClientOrderId, parse_client_order_id
+from app.domain.ids import ClientOrderId, OrderRole, parse_client_order_id
 from app.domain.money import plain
 from app.domain.ports import Clock
 from app.domain.reports import (
@@ -24,17 +25,33 @@ from app.domain.reports import (
     UnrecognisedEvent,
     UserEvent,
 )
+from app.integrations.aster.market_stream import Followed, PriceListener
 from app.repositories.trades import TradeRepository
 from app.services.execution import facts
 from app.services.execution.commands import Alert, Severity
 from app.services.execution.exits import forced_reason
+from app.services.execution.hearing import Hearing
 from app.services.execution.market import Market
 from app.services.execution.narration import Narrator
 from app.services.execution.projection import Projection
+from app.services.execution.reconciliation import Reach
 
 log = structlog.get_logger(__name__)
 
 _BY_AN_ORDER = "ORDER"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Streams:
+    """An account's streams: each of ``runs`` is a task that never ends by itself; ``doubt`` replaces the user stream
+    for the reason given."""
+
+    runs: Sequence[Callable[[], Awaitable[None]]]
+    doubt: Callable[[str], None]
+
+
+StreamBuilder = Callable[[Callable[[UserEvent], None], PriceListener, Followed], Streams]
+"""Builds the streams, given where user events and prices go, and whose best prices are wanted."""
 
 
 @dataclass(kw_only=True)
@@ -49,15 +66,21 @@ class StreamRouter:
     on_order: Callable[[str, ClientOrderId, facts.Fact], None]
     on_forced: Callable[[str], None]
     """The exchange itself reduces the position on a symbol."""
-    request_reconciliation: Callable[[], None]
+    request_reconciliation: Callable[[Reach], None]
     on_fill: Callable[[FillReport], None]
     """Any execution of the account, ours or not."""
     on_booking: Callable[[], None]
     """Money has moved without an execution: funding, a liquidation, a transfer."""
+    has_external_stop: Callable[[str], bool]
+    """Whether a stop of ours protects somebody else's position on an asset."""
+    hearing: Hearing
+    exchange_time: Callable[[], datetime]
     is_up: bool = False
 
     def take(self, event: UserEvent) -> None:
         """Hand one event on. Never waits."""
+        if not isinstance(event, StreamUp | StreamDown):
+            self.hearing.heard(None if isinstance(event, UnrecognisedEvent) else event.event_time)
         match event:
             case OrderUpdate():
                 self._order(event)
@@ -73,10 +96,12 @@ class StreamRouter:
             case StreamUp(had_gap=had_gap):
                 self.is_up = True
                 self.market.margin.void()
+                self.hearing.connected(self.exchange_time())
                 self._tell(EventType.STREAM_CONNECTED, {"had_gap": had_gap})
-                self.request_reconciliation()
+                self.request_reconciliation(Reach.WHOLE if had_gap else Reach.IN_PLAY)
             case StreamDown(reason=reason):
                 self.is_up = False
+                self.hearing.lost()
                 self._tell(EventType.STREAM_LOST, {"reason": reason})
             case UnrecognisedEvent(kind=kind):
                 log.info("stream.unrecognised_event", kind=kind)
@@ -90,6 +115,9 @@ class StreamRouter:
             if event.fill is not None and forced_reason(event.order.client_order_id) is not None:
                 self.on_forced(event.order.symbol)  # liquidation or ADL (W6)
             return  # somebody else's order
+        if key.role is OrderRole.EXTERNAL_STOP:
+            self.request_reconciliation(Reach.IN_PLAY)
+            return  # it belongs to no trade
         fact = facts.OrderStreamed(at=self.clock.now(), report=event.order, fill=event.fill)
         self.on_order(event.order.symbol, key, fact)
 
@@ -109,6 +137,8 @@ class StreamRouter:
                 "reason": event.reason,
             }
             self._tell(EventType.POSITION_UPDATED, data, asset=row.symbol)
+            if self.has_external_stop(row.symbol):
+                self.request_reconciliation(Reach.IN_PLAY)
 
     def _tell(self, type_: EventType, data: dict[str, Any], asset: str | None = None) -> None:
         self._record(self.narrator.event(type_, data, asset=asset))

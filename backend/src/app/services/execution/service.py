@@ -15,20 +15,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from datetime import datetime
 from decimal import Decimal
 
 import structlog
 
-from app.domain.errors import AuthRefused, DecisionRefused, ErrorCode, ExchangeError, StoreConflict, StoreUnavailable
+from app.domain.errors import DecisionRefused, ErrorCode, ExchangeError, Refusal, StoreConflict, StoreUnavailable
 from app.domain.ids import ClientOrderId, IdSource
 from app.domain.policy import AccountPolicy
 from app.domain.ports import Clock, Randomness
-from app.domain.reports import UserEvent
 from app.domain.trades import CloseReason, Trade, TradeSide
 from app.integrations.aster.client import AsterClient
-from app.integrations.aster.market_stream import Followed, PriceListener
 from app.repositories.decisions import DecisionRepository
 from app.repositories.flags import FlagRepository
 from app.repositories.trades import TradeRepository
@@ -44,8 +42,10 @@ from app.services.execution.desk import Desk
 from app.services.execution.desk_tools import DeskTools
 from app.services.execution.evidence import Evidence, seconds_unknown
 from app.services.execution.explaining import Explainer
+from app.services.execution.external import ExternalPositions
 from app.services.execution.flatness import left_open
-from app.services.execution.halting import EMERGENCY_WINDOW, EmergencyWatch, Halt, KillSwitch, refused_key
+from app.services.execution.halting import EMERGENCY_WINDOW, EmergencyWatch, Halt, KillSwitch
+from app.services.execution.hearing import Hearing
 from app.services.execution.intake import Intake, RunningDecision, Submission, id_taken
 from app.services.execution.market import Market
 from app.services.execution.narration import Narrator
@@ -56,15 +56,15 @@ from app.services.execution.reconciler import Reconciler
 from app.services.execution.reconciliation import ReconciliationReport
 from app.services.execution.resuming import Resumption
 from app.services.execution.risk import RiskRefused, laid_bare
-from app.services.execution.routing import StreamRouter
+from app.services.execution.routing import StreamBuilder, StreamRouter, Streams
+from app.services.execution.start_up import StartUp
 from app.services.execution.supervision import Supervisor
+from app.services.execution.transitions import is_in_motion
+from app.services.execution.troubles import TroubleDesk
 
 log = structlog.get_logger(__name__)
 
-_CONNECT_PAUSE_S = 0.5
-_LONGEST_CONNECT_PAUSE_S = 15.0
-_STREAM_PATIENCE_S = 5.0
-_STREAM_LOOK_S = 0.02
+_LOOK_S = 0.02
 
 
 class ExecutionService:
@@ -90,7 +90,7 @@ class ExecutionService:
         ids: IdSource,
         clock: Clock,
         randomness: Randomness,
-        streams: Callable[[Callable[[UserEvent], None], PriceListener, Followed], list[Callable[[], Awaitable[None]]]],
+        streams: StreamBuilder,
         store_health: Callable[[], str | None],
     ) -> None:
         self.policy = policy
@@ -104,9 +104,13 @@ class ExecutionService:
         self._store_health = store_health
         self._background = Supervisor(clock, self._on_failure)
         self._kill_switch = KillSwitch(self.account_id, flags, narrator, clock)
+        self._troubles = TroubleDesk(
+            client=client, flags=flags, trades=trades, narrator=narrator, clock=clock, kill_switch=self._kill_switch
+        )
         self._emergencies = EmergencyWatch()
-        self._daily = DailyResult(client, clock, self._on_auth_refused)
+        self._daily = DailyResult(client, clock)
         self._projection = Projection()
+        self._hearing = Hearing()
         self._market = Market(client, clock, policy.risk, self._projection.all_held)
         self._intake = Intake(
             account_id=self.account_id,
@@ -136,7 +140,12 @@ class ExecutionService:
             active_trades=self._active_trades,
             desk=self._desk,
             recall=self._recall.entries_given_up,
-            on_auth_refused=self._on_auth_refused,
+            external=ExternalPositions(
+                policy=policy, client=client, market=self._market, new_id=ids.new, tell=self._tell_alert
+            ),
+            hearing=self._hearing,
+            tell=self._tell_alert,
+            doubt_stream=lambda reason: self._streams.doubt(reason) if self._streams else None,
         )
         self._router = StreamRouter(
             projection=self._projection,
@@ -149,6 +158,9 @@ class ExecutionService:
             request_reconciliation=self._reconciler.request,
             on_fill=self._daily.learn_fill,
             on_booking=self._daily.request,
+            has_external_stop=self._reconciler.has_external_stop,
+            hearing=self._hearing,
+            exchange_time=client.exchange_time,
         )
         self._tools = DeskTools(
             policy=policy,
@@ -161,7 +173,9 @@ class ExecutionService:
             clock=clock,
             randomness=randomness,
             other_exposure=self._exposure_of_others,
-            has_external_position=lambda asset: bool(self._projection.held(asset)),
+            has_external_position=lambda asset: bool(
+                self._projection.held(asset) or self._reconciler.has_external_stop(asset)
+            ),
             realised_today=lambda: self._daily.realised,
             on_change=self._on_change,
             on_refused=self._on_refused,
@@ -169,6 +183,7 @@ class ExecutionService:
             stop_entries=self._kill_switch.trip,
             background=self._background,
         )
+        self._start_up = StartUp(self.account_id, client, self._market, self._router, clock)
         self._runner = DecisionRunner(
             client=client,
             market=self._market,
@@ -178,7 +193,6 @@ class ExecutionService:
             desk=self._desk,
             close_position=self.close_position,
             on_refused=self._on_refused,
-            on_auth_refused=self._on_auth_refused,
         )
         self._resumption = Resumption(
             account_id=self.account_id,
@@ -188,7 +202,7 @@ class ExecutionService:
             clock=clock,
             desk=self._desk,
             on_change=self._on_change,
-            on_trouble=self._on_trouble,
+            on_trouble=self._start_up.waits_for,
         )
         self._explainer = Explainer(
             policy=policy,
@@ -200,10 +214,10 @@ class ExecutionService:
             unready=self._unready,
         )
         self._stream_builder = streams
+        self._streams: Streams | None = None
         self._desks: dict[str, Desk] = {}
         self._closer = Closer(self._desks, trades, clock)
         self._last_activity: dict[str, datetime] = {}
-        self._trouble: str | None = "starting"
 
     # --- 1. a decision comes in -------------------------------------------------------------------------------------
 
@@ -275,7 +289,7 @@ class ExecutionService:
                 self._desk(trade.asset).learn(trade.id, asked)
         closed = await self.close_all(CloseReason.HALT)
         with contextlib.suppress(ExchangeError, StoreUnavailable):
-            await self.reconcile()  # orders that no trade knows of go, too
+            await self._reconciler.run()  # orders that no trade knows of go, too
         return closed
 
     async def left_open(self) -> list[str]:
@@ -307,6 +321,10 @@ class ExecutionService:
                 self._intake.report(adjustment.decision_id, results.of_adjustment(trade, adjustment, action))
         if trade.close_reason is CloseReason.EMERGENCY and (why := self._emergencies.note(trade.id, self._clock.now())):
             self._kill_switch.trip(why)
+        if trade.fills:
+            self._hearing.executed(trade.fills[-1].time)
+        if any(order.refusal is Refusal.SYMBOL for order in trade.orders):
+            self._market.doubt_instruments()
         if trade.is_ended:
             self._daily.request()
             self._closer.on_ended(trade)
@@ -320,11 +338,6 @@ class ExecutionService:
         text = f"the position on the other side was closed, but nothing was opened: {refusal.message}"
         self._intake.report(wish.decision_id, results.failed(wish.item, refusal.code, text))
 
-    def _on_auth_refused(self, error: ExchangeError) -> None:
-        """A refused key stops entries; other errors do not (scenario L6)."""
-        if isinstance(error, AuthRefused):
-            self._kill_switch.trip(refused_key(error.message, error.code))
-
     def _on_order(self, asset: str, key: ClientOrderId, fact: facts.Fact) -> None:
         """A stream event about an order of ours; its trade may have ended long ago (scenario U10)."""
         desk = self._desk(asset)
@@ -333,9 +346,6 @@ class ExecutionService:
             desk.learn(key.trade_id, fact)
         else:
             self._background.start(self._recall.learn(desk, key.trade_id, fact))
-
-    def _on_trouble(self, trouble: str) -> None:
-        self._trouble = trouble
 
     def _on_forced(self, asset: str) -> None:
         """The exchange liquidated or deleveraged: the position tells what is left, the siblings go (W6)."""
@@ -351,7 +361,7 @@ class ExecutionService:
         Raises:
             ExchangeError: a read failed; nothing was concluded.
         """
-        return await self._reconciler.run()
+        return await self._reconciler.run_on_request()
 
     # --- 5. life of the service ------------------------------------------------------------------------------------
 
@@ -362,8 +372,9 @@ class ExecutionService:
             StoreUnavailable: the record can't be read.
         """
         await self._kill_switch.load()
-        emergencies = await self._trades.emergencies(self.account_id, self._clock.now() - EMERGENCY_WINDOW)
-        self._emergencies.load(emergencies)
+        since = self._clock.now() - EMERGENCY_WINDOW
+        self._emergencies.load(await self._trades.emergencies(self.account_id, since))
+        await self._troubles.load()
         self._last_activity = await self._trades.last_activity(self.account_id)
         for trade in await self._trades.open_trades(self.account_id):
             await self._recall.decision_of(trade)
@@ -372,61 +383,51 @@ class ExecutionService:
 
     async def _run(self) -> None:
         """Connect, listen, reconcile once, then accept decisions: start-up and recovery are the same path (C3)."""
-        await self._connect()
+        await self._start_up.connect()
         for desk in tuple(self._desks.values()):
             desk.take_up()
-        for stream in self._stream_builder(self._router.take, self._market.prices, self._market.followed):
-            self._background.keep_running(stream)
-        await self._until_stream_is_up()
+        self._streams = self._stream_builder(self._router.take, self._market.prices, self._market.followed)
+        for run in self._streams.runs:
+            self._background.keep_running(run)
+        await self._start_up.until_stream_is_up()
         await self._reconciler.run_first()
         self._background.keep_running(self._reconciler.keep_reconciled)
         self._market.bring_latest_into_play(self._last_activity)
         self._background.keep_running(self._market.keep_warm)
         self._background.keep_running(self._market.margin.keep_fresh)
         if self.policy.risk.maximum_daily_loss is not None:
-            self._trouble = "what was lost today is not known yet"
+            self._start_up.waits_for("what was lost today is not known yet")
             self._background.keep_running(self._daily.keep_fresh)
             await self._daily.until_known()
         untouched = await self._resumption.take_up()
-        self._trouble = None
+        self._start_up.is_done()
         if self.halted is not None and self.halted.flatten:
             await self._flatten()  # the process that was asked to may have died on the way
         for running, item, flipped in untouched:
             self._background.start(self._runner.carry_out_asset(running, item, flipped))
 
-    async def _connect(self) -> None:
-        pause_s = _CONNECT_PAUSE_S
-        while True:
-            try:
-                await self._client.start()
-                await self._market.start()
-            except ExchangeError as error:
-                self._trouble = f"the exchange can't be reached: {error}"
-                log.warning("service.not_connected", account_id=self.account_id, error=str(error))
-                self._on_auth_refused(error)
-            else:
-                return
-            await self._clock.sleep(pause_s)
-            pause_s = min(pause_s * 2, _LONGEST_CONNECT_PAUSE_S)
-
-    async def _until_stream_is_up(self) -> None:
-        waited_s = 0.0
-        while not self._router.is_up and waited_s < _STREAM_PATIENCE_S:
-            await self._clock.sleep(_STREAM_LOOK_S)
-            waited_s += _STREAM_LOOK_S
+    async def drain(self, grace_s: float) -> None:
+        """Take nothing new, and wait until every position has its exits or is gone, for so long at most (C8)."""
+        self._start_up.stops()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(grace_s):
+                while any(is_in_motion(trade) for trade in self._active_trades()):
+                    await self._clock.sleep(_LOOK_S)
 
     async def stop(self) -> None:
         """Stop everything that runs; what is in flight is found again at the next start (C8)."""
-        self._trouble = "stopping"
+        self._start_up.stops()
         await self._background.stop()
         await self._client.close()
 
     def _on_failure(self, error: Exception) -> None:
         """An internal step failed: the service goes on, and a human is told."""
         text = f"an internal step failed unexpectedly ({type(error).__name__}); see the log"
-        alert = Alert(Severity.CRITICAL, "internal_error", text)
+        self._tell_alert(Alert(Severity.CRITICAL, "internal_error", text))
+
+    def _tell_alert(self, alert: Alert, asset: str | None = None) -> None:
         try:
-            self._trades.record_events((self._narrator.alert(alert),))
+            self._trades.record_events((self._narrator.alert(alert, asset=asset),))
         except StoreUnavailable as unavailable:
             log.warning("service.alert_not_recorded", code=alert.code, error=str(unavailable))
 
@@ -447,13 +448,13 @@ class ExecutionService:
     def readiness(self) -> Readiness:
         """Whether new decisions are accepted (contract, section 6: database, stream, first reconciliation)."""
         reasons = []
-        store = self._store_health()
-        if store is not None:
+        if (store := self._store_health()) is not None:
             reasons.append(f"database: {store}")
-        trouble = self._trouble or self._reconciler.trouble
-        if trouble is not None:
-            reasons.append(trouble)
-        elif not self._router.is_up:
+        if (silent_s := self._client.silent_for_s) > 0:
+            reasons.append(f"the exchange wants silence for {silent_s:.0f} s more")
+        troubles = [trouble for trouble in (self._start_up.trouble, self._reconciler.trouble) if trouble is not None]
+        reasons += troubles
+        if not troubles and not self._router.is_up:
             reasons.append("the user stream is not connected")
         return Readiness(is_ready=not reasons, reasons=tuple(reasons))
 

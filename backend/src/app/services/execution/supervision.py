@@ -45,6 +45,12 @@ class Supervisor:
         self._calls.append(call)
         self._after(_TURNS_TO_LEAVE)
 
+    async def caught_up(self) -> None:
+        """Wait until everything that :meth:`soon` was given before has been made."""
+        made = asyncio.Event()
+        self.soon(made.set)
+        await made.wait()
+
     def _after(self, turns: int) -> None:
         loop = asyncio.get_running_loop()
         if turns:

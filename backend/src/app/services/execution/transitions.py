@@ -17,7 +17,7 @@ from app.services.execution.adjusting import adjust, conclude, note_failures
 from app.services.execution.commands import Account, Alert, Command, Query, Resolve, Severity
 from app.services.execution.exits import wind_up
 from app.services.execution.outcomes import error_of
-from app.services.execution.protection import BURST_GRACE_S, Moment, secure
+from app.services.execution.protection import BURST_GRACE_S, Moment, is_secured, secure
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +75,14 @@ def decide(trade: Trade, moment: Moment, policy: ProtectionPolicy) -> Step:
         trade, more = wind_up(note_failures(trade, moment.now), moment)
         commands += more
     return Step(trade, tuple(commands))
+
+
+def is_in_motion(trade: Trade) -> bool:
+    """Whether a position is on its way to its exits or out, or an entry to the exchange; a doubt can wait."""
+    phase = _PHASE[trade.status]
+    if phase is _Phase.BEFORE_FILL:
+        return trade.entry.state in IN_FLIGHT
+    return phase is _Phase.LEAVING or (phase is _Phase.EXPOSED and not is_secured(trade))
 
 
 def _become_exposed(trade: Trade, moment: Moment) -> tuple[Trade, list[Command]]:

@@ -71,7 +71,7 @@ def test_ids_of_different_orders_differ() -> None:
         "tes.06ex5tn9g0000000abcd.e",
         "tes.06ex5tn9g0000000abcd.e0",
         "tes.06ex5tn9g0000000abcd.e01",
-        "tes.06ex5tn9g0000000abcd.x1",
+        "tes.06ex5tn9g0000000abcd.z1",
         "tes.06ex5tn9g0000000abcd.e1 ",
         "tes.06ex5tn9g0000000abcd.e1\n",
         "tes.06ex5tn9g0000000abcd.e1.2",

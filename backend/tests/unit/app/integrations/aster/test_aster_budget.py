@@ -130,3 +130,21 @@ def test_too_many_orders_stops_orders_for_ten_seconds() -> None:
     assert windows.admit(1, Priority.CLOSE) == 10.0
     clock.seconds += 10
     assert windows.admit(1, Priority.CLOSE) is None
+
+
+def test_answers_beyond_the_assumed_limit_show_a_higher_one_until_it_is_named() -> None:
+    """A process that starts behind a busy one must be able to ask for the limits."""
+    budget = RequestBudget(LeapingClock())
+    assert budget.admit(1, Priority.QUERY) is None
+    budget.settle(1, _used(5000))
+    assert budget.admit(1, Priority.QUERY) is None
+    budget.settle(1, _used(5001))
+    budget.set_limit(2400)
+    assert budget.admit(1, Priority.QUERY) is not None
+
+
+def test_a_refusal_beyond_the_limit_shows_nothing() -> None:
+    budget = RequestBudget(LeapingClock())
+    assert budget.admit(1, Priority.QUERY) is None
+    budget.settle(1, _used(2401), is_refusal=True)
+    assert budget.admit(1, Priority.QUERY) is not None

@@ -31,11 +31,21 @@ def test_time_runs_on_from_the_middle_of_the_round_trip() -> None:
 
 def test_quicker_sample_wins_and_slower_one_does_not() -> None:
     clock = ExchangeClock(LeapingClock())
-    clock.observe(1_000_000, 999.0, 1000.0)
+    clock.observe(1_999_800, 999.0, 1000.0)
     clock.observe(2_000_000, 999.99, 1000.0)
     assert clock.now_us() == pytest.approx(2_000_005_000, abs=2)
-    clock.observe(9_000_000, 999.5, 1000.0)
+    clock.observe(1_999_900, 999.5, 1000.0)
     assert clock.now_us() == pytest.approx(2_000_005_000, abs=2)
+    assert clock.moved_s == 0
+
+
+def test_sample_that_contradicts_the_estimate_wins_however_slow_it_is() -> None:
+    """Scenario L2: the exchange's clock was set."""
+    clock = ExchangeClock(LeapingClock())
+    clock.observe(2_000_000, 999.999, 1000.0)
+    clock.observe(2_010_000, 999.0, 1000.0)
+    assert clock.now_us() == pytest.approx(2_010_500_000, abs=2)
+    assert clock.moved_s == pytest.approx(9.999, abs=0.01)
 
 
 def test_old_estimate_gives_way_to_a_slower_sample_in_time() -> None:
@@ -51,15 +61,6 @@ def test_sample_too_slow_to_trust_is_not_taken() -> None:
     clock = ExchangeClock(LeapingClock())
     assert not clock.observe(1, 990.0, 1000.0)
     assert not clock.is_synchronised
-
-
-def test_refused_time_is_replaced_by_any_sample_but_serves_until_then() -> None:
-    clock = ExchangeClock(LeapingClock())
-    clock.observe(1_000_000, 999.999, 1000.0)
-    clock.forget()
-    assert clock.now_us() == pytest.approx(1_000_000_500, abs=2)
-    clock.observe(2_000_000, 998.0, 1000.0)
-    assert clock.now_us() == pytest.approx(2_001_000_000, abs=2)
 
 
 def test_milliseconds_survive_the_way_to_datetime_and_back() -> None:

@@ -31,6 +31,7 @@ from app.domain.errors import (
     Unavailable,
 )
 from app.domain.reports import LeverageSetting, MarginType
+from app.domain.troubles import AccessRefused, ClockAstray, SilenceAsked, Trouble
 from app.integrations.aster.auth import V1Credentials, V3Credentials
 from app.integrations.aster.client import AsterClient
 from app.integrations.aster.transport import Response, TransportNotSent, TransportOutcomeUnknown
@@ -79,6 +80,64 @@ async def test_auth_refusal_is_not_retried(bench: Bench) -> None:
     with pytest.raises(AuthRefused):
         await bench.client.balances()
     assert len(bench.sent) == 1
+
+
+async def test_refused_key_makes_no_storm_and_exits_are_tried_all_the_same() -> None:
+    """Scenario L6: reads wait, longer each time; what reduces a risk goes out at any time."""
+    bench = await started_bench()
+    told: list[Trouble] = []
+    bench.client.tell_troubles(told.append)
+    bench.will_answer(*[refusal(-2015, status=401)] * 12)
+    start = bench.clock.seconds
+    while bench.clock.seconds < start + 120:
+        with pytest.raises(AuthRefused):
+            await bench.client.positions()
+        bench.clock.seconds += 0.1
+    assert len(bench.sent) == 8  # after 1, 2, 4, 8, 16, 30 and 30 seconds
+    assert bench.client.is_access_refused
+    assert set(told) == {AccessRefused(code=-2015, message="no")}
+    await bench.client.cancel_order("BTCUSDT", "tes.a.s1")
+    assert len(bench.sent) == 9
+
+
+async def test_granted_key_ends_the_waiting_at_once() -> None:
+    bench = await started_bench()
+    bench.will_answer(refusal(-2015, status=401), json_reply("[]"), json_reply("[]"))
+    with pytest.raises(AuthRefused):
+        await bench.client.positions()
+    bench.clock.seconds += 1
+    assert await bench.client.positions() == []
+    assert await bench.client.positions() == []
+    assert not bench.client.is_access_refused
+
+
+async def test_silence_is_told_once_and_a_ban_each_time() -> None:
+    """Scenario L1."""
+    bench = await started_bench()
+    told: list[Trouble] = []
+    bench.client.tell_troubles(told.append)
+    bench.will_answer(json_reply("", 429, {"retry-after": "12"}), json_reply("", 418, {"retry-after": "120"}))
+    for _ in range(3):
+        with pytest.raises(RateLimited):
+            await bench.client.balances()
+    bench.clock.seconds += 12
+    with pytest.raises(RateLimited):
+        await bench.client.balances()
+    assert told == [SilenceAsked(is_ban=False, wait_s=12.0), SilenceAsked(is_ban=True, wait_s=120.0)]
+
+
+async def test_clock_of_the_exchange_that_was_set_is_followed_and_told() -> None:
+    """Scenario L2: even by a sample that is worse than the one before."""
+    bench = await started_bench()
+    told: list[Trouble] = []
+    bench.client.tell_troubles(told.append)
+    bench.transport.skew_ms = 30_000
+    await bench.client.sync_time()
+    await bench.client.sync_time()
+    (trouble,) = told
+    assert isinstance(trouble, ClockAstray)
+    assert trouble.offset == timedelta(seconds=30)
+    assert trouble.moved == pytest.approx(timedelta(seconds=30), abs=timedelta(milliseconds=5))
 
 
 async def test_rate_limited_read_says_for_how_long_and_the_next_is_not_sent(bench: Bench) -> None:
@@ -158,7 +217,7 @@ async def test_listen_key_is_signed_in_v3_and_only_named_in_v1() -> None:
 async def test_v1_paths_are_the_old_ones() -> None:
     """Fact sheet, section 4."""
     bench = await started_bench(V1)
-    bench.will_answer(json_reply("[]"), json_reply("[]"), refusal(-1000, "nonce", 404), json_reply("[]"))
+    bench.will_answer(json_reply("[]"), json_reply("[]"), json_reply("", 404), json_reply("[]"))
     await bench.client.balances()
     await bench.client.positions("BTCUSDT")
     with pytest.raises((Unavailable, RefusedByExchange)):

@@ -55,6 +55,10 @@ class Rig:
     keys: Keys = field(default_factory=Keys)
     connector: ScriptedConnector = field(default_factory=ScriptedConnector)
     events: list[UserEvent] = field(default_factory=list)
+    stream: UserStream = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.stream = UserStream(self.keys, self.connector, self.clock, MiddlingRandomness(), self.events.append)
 
     def leverages(self) -> list[int | None]:
         return [event.leverage for event in self.events if isinstance(event, AccountConfigUpdate)]
@@ -66,8 +70,7 @@ class Rig:
 @pytest.fixture
 async def rig() -> AsyncIterator[Rig]:
     rig = Rig()
-    stream = UserStream(rig.keys, rig.connector, rig.clock, MiddlingRandomness(), rig.events.append)
-    task = asyncio.create_task(stream.run())
+    task = asyncio.create_task(rig.stream.run())
     await settle()
     yield rig
     task.cancel()
@@ -161,6 +164,24 @@ async def test_expired_key_gets_a_new_one_and_a_new_socket(rig: Rig) -> None:
     assert not any(isinstance(event, UnrecognisedEvent) for event in rig.events)
 
 
+async def test_doubted_stream_gets_a_new_key_and_a_new_socket(rig: Rig) -> None:
+    """Scenario W2: a dead key still connects and answers pings."""
+    rig.stream.doubt("reads show what it did not tell")
+    await rig.clock.advance(1)
+    assert [connection.path for connection in rig.connector.opened] == ["/ws/key1", "/ws/key2"]
+    assert rig.connector.opened[0].is_closed
+    assert rig.health()[-2:] == [StreamDown(reason="reads show what it did not tell"), StreamUp(had_gap=True)]
+
+
+async def test_doubt_about_an_earlier_session_is_dropped(rig: Rig) -> None:
+    rig.connector.refusals = 1
+    rig.stream.doubt("deaf")
+    await settle()
+    rig.stream.doubt("deaf")
+    await rig.clock.advance(10)
+    assert [connection.path for connection in rig.connector.opened] == ["/ws/key1", "/ws/key3"]
+
+
 async def test_socket_is_rotated_with_overlap_before_its_day_is_over(rig: Rig) -> None:
     """Scenario W3: nothing lost, nothing announced."""
     await rig.clock.advance(ROTATE_AFTER_S + 1)
@@ -214,8 +235,7 @@ async def test_unknown_event_is_handed_over_and_the_stream_lives(rig: Rig) -> No
 async def test_key_that_cannot_be_had_is_waited_for_as_told() -> None:
     rig = Rig()
     rig.keys.open_failures = [RateLimited("slow down", retry_after_s=90.0)]
-    stream = UserStream(rig.keys, rig.connector, rig.clock, MiddlingRandomness(), rig.events.append)
-    task = asyncio.create_task(stream.run())
+    task = asyncio.create_task(rig.stream.run())
     await rig.clock.advance(89)
     assert rig.events == [StreamDown(reason="slow down")]
     await rig.clock.advance(2)

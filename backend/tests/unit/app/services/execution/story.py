@@ -439,6 +439,12 @@ class Story:
             self.accept(order)
         return self
 
+    def book_entry(self) -> Story:
+        """The execution of the entry, as the exchange booked it."""
+        fill = self.fill(self.entry, self.entry.executed_quantity)
+        self.learn(facts.FillsBooked(at=self.now, fills=(fill,)))
+        return self
+
     def clean(self) -> Story:
         """Confirm every cancellation asked for, until there is none."""
         while live := [order for order in self.trade.orders if order.state is OrderState.CANCELING]:

@@ -14,7 +14,7 @@ from app.domain.errors import Refusal
 from app.domain.ids import OrderRole
 from app.domain.orders import OrderState
 from app.domain.policy import ProtectionFailurePolicy, ProtectionPolicy
-from app.domain.reports import ExchangeOrderStatus, FillReport, NeverSent, OrderReport, PositionReport, Refused
+from app.domain.reports import ExchangeOrderStatus, FillReport, NeverSent, OrderReport, Refused
 from app.domain.trades import CloseReason, TradeStatus
 from app.services.execution import facts
 from app.services.execution.commands import CheckPosition, Query, Resolve, WakeAt
@@ -219,12 +219,14 @@ async def test_a_check_misses_what_is_not_found_only_when_its_fence_has_passed()
     async def query_order(*_: object) -> None:
         return None
 
-    async def positions(*_: object) -> list[PositionReport]:
+    async def nothing(*_: object) -> list[Any]:
         return []
 
     async def missed(seconds: float) -> set[str]:
         later = story.now + timedelta(seconds=seconds)
-        client: Any = SimpleNamespace(query_order=query_order, positions=positions, exchange_time=lambda: later)
+        client: Any = SimpleNamespace(
+            query_order=query_order, positions=nothing, user_trades=nothing, exchange_time=lambda: later
+        )
         clock: Any = SimpleNamespace(now=lambda: later, sleep=None)
         learned = await Evidence(client, clock).position_then_orders(story.trade)
         return {fact.client_order_id for fact in learned if isinstance(fact, facts.OrderMissed)}

@@ -88,6 +88,14 @@ def test_a_read_that_was_overtaken_by_the_stream_does_not_undo_it() -> None:
     assert [row.quantity for row in projection.held("BTCUSDT")] == [Decimal("0.010")]
 
 
+def test_an_update_that_comes_late_does_not_undo_a_newer_one() -> None:
+    """Scenario W4: two sockets overlap at a rotation, and a frame may be overtaken."""
+    projection = read(ROW)
+    projection.apply(streamed("0.004", 5), START)
+    assert projection.apply(streamed("0.007", 4), START) == []
+    assert [row.quantity for row in projection.held("BTCUSDT")] == [Decimal("0.004")]
+
+
 def test_a_position_first_seen_on_the_stream_is_held_and_a_flat_one_is_not() -> None:
     projection = read()
     projection.apply(streamed("-2", 1, "ETHUSDT"), START)

@@ -12,6 +12,7 @@ from app.domain.policy import AccountPolicy
 from app.domain.reports import OrderReport
 from app.domain.trades import Trade
 from app.services.execution import facts
+from app.services.execution.hearing import Hearing
 from app.services.execution.narration import Narrator
 from app.services.execution.projection import Projection
 from app.services.execution.reconciler import Reconciler
@@ -35,16 +36,21 @@ async def reconciled(before: Trade, after: Trade, open_orders: list[OrderReport]
     anything: Any = SimpleNamespace
     reconciler = Reconciler(
         policy=AccountPolicy(account_id="default", is_paper=True),
-        client=anything(positions=read_nothing, open_orders=read_orders, balances=read_nothing),
-        market=anything(learn_positions=lambda _: None),
+        client=anything(
+            positions=read_nothing, open_orders=read_orders, balances=read_nothing, exchange_time=lambda: START
+        ),
+        market=anything(learn_positions=lambda *_: None, config_changes=0),
         projection=Projection(),
         trades=anything(record_events=lambda _: None),
         narrator=Narrator(account_id="default", is_paper=True, new_id=lambda: "id", now=lambda: START),
-        clock=anything(now=lambda: START),
+        clock=anything(now=lambda: START, monotonic=lambda: 0.0),
         active_trades=lambda: list(trades),
         desk=lambda _: anything(learn=learn, verify=lambda _: None),
         recall=anything,
-        on_auth_refused=lambda _: None,
+        external=anything(),
+        hearing=Hearing(),
+        doubt_stream=lambda _: None,
+        tell=lambda *_: None,
     )
     await reconciler.run()
     return told

@@ -46,7 +46,7 @@ def kinds(trades: list[Trade], exchange: ExchangeView) -> list[DifferenceKind]:
 
 @pytest.mark.parametrize(("action", "sign"), [("buy", 1), ("sell", -1)])
 def test_agreement_is_no_difference(action: str, sign: int) -> None:
-    story = Story(submitted(action=action)).protect()
+    story = Story(submitted(action=action)).protect().book_entry()
     assert differences([story.trade], view(position(str(WHOLE * sign)), orders=exits(story))) == []
 
 
@@ -61,7 +61,7 @@ def test_agreement_is_no_difference(action: str, sign: int) -> None:
 )
 def test_each_way_in_which_a_position_differs(held: str, found: list[DifferenceKind]) -> None:
     """Scenario H1; the reversed position belongs to the person."""
-    story = Story().protect()
+    story = Story().protect().book_entry()
     assert kinds([story.trade], view(position(held), orders=exits(story))) == found
 
 
@@ -69,7 +69,7 @@ def test_a_position_nobody_here_opened_is_external() -> None:
     """Scenario H2."""
     (difference,) = differences([], view(position("3", "ETHUSDT"), position("0", "SOLUSDT")))
     assert (difference.kind, difference.asset, difference.trade_id) == (K.POSITION_EXTERNAL, "ETHUSDT", None)
-    assert "not touched" in difference.detail
+    assert "did not open" in difference.detail
 
 
 def test_a_position_of_an_entry_on_its_way_is_not_external() -> None:
@@ -80,21 +80,21 @@ def test_a_position_of_an_entry_on_its_way_is_not_external() -> None:
 
 
 def test_hedge_mode_rows_are_told_apart() -> None:
-    story = Story(submitted(position_side=PositionSide.LONG)).protect()
+    story = Story(submitted(position_side=PositionSide.LONG)).protect().book_entry()
     rows = (position("0.010", side=PositionSide.LONG), position("-0.5", side=PositionSide.SHORT))
     assert kinds([story.trade], view(*rows, orders=exits(story))) == [K.POSITION_EXTERNAL]
 
 
 def test_an_exit_that_is_not_open_is_found() -> None:
     """Scenario P5."""
-    story = Story().protect()
+    story = Story().protect().book_entry()
     (difference,) = differences([story.trade], view(position("0.010"), orders=exits(story)[:1]))
     assert difference.kind is K.ORDER_NOT_OPEN
     assert difference.client_order_id == story.target.client_order_id
 
 
 def test_an_open_order_recorded_otherwise_is_found() -> None:
-    story = Story().fill_entry()
+    story = Story().fill_entry().book_entry()
     story.accept(story.stop)
     story.lose(story.target)
     (difference,) = differences([story.trade], view(position("0.010"), orders=exits(story)))
@@ -104,7 +104,7 @@ def test_an_open_order_recorded_otherwise_is_found() -> None:
 
 def test_an_order_of_ours_without_a_trade_is_an_orphan_and_foreign_ones_are_nobodys_business() -> None:
     """Scenarios O1, O2, H2."""
-    story = Story().protect()
+    story = Story().protect().book_entry()
     ours, _ = exits(story)
     foreign = [
         OrderReport(**{**{name: getattr(ours, name) for name in ours.__slots__}, "client_order_id": name})
@@ -116,7 +116,7 @@ def test_an_order_of_ours_without_a_trade_is_an_orphan_and_foreign_ones_are_nobo
 
 def test_only_what_both_comparisons_show_is_a_difference() -> None:
     """Trades go on while the exchange is read."""
-    story = Story().protect()
+    story = Story().protect().book_entry()
     early = differences([story.trade], view(position("0"), orders=exits(story)))
     late = differences([story.trade], view(position("0.004"), orders=()))
     assert confirmed(early, early) == early
@@ -124,6 +124,13 @@ def test_only_what_both_comparisons_show_is_a_difference() -> None:
     assert confirmed(late, early) == []
 
 
+def test_executions_that_nobody_described_are_missed() -> None:
+    """H5, C1: their frames got lost in a crash; price and fee are the exchange's, so they are read."""
+    story = Story().protect()
+    (difference,) = differences([story.trade], view(position(str(WHOLE)), orders=exits(story)))
+    assert (difference.kind, difference.trade_id) == (K.FILLS_MISSING, story.trade.id)
+
+
 def test_a_difference_is_json() -> None:
     (difference,) = differences([], view(position("3", "ETHUSDT")))
-    assert set(difference.as_dict()) == {"kind", "asset", "detail", "trade_id", "client_order_id"}
+    assert set(difference.as_dict()) == {"kind", "asset", "detail", "action", "trade_id", "client_order_id"}

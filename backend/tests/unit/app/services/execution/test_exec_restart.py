@@ -117,9 +117,10 @@ def test_a_part_filled_entry_is_asked_about_and_its_exits_restored() -> None:
     assert [(order.key.attempt, order.quantity) for order in story.sent(STOP)] == [(2, WHOLE)]
 
 
-def test_a_position_past_its_deadline_is_closed_after_the_restart() -> None:
-    """Design: the deadline survives a restart."""
-    story = restart(Story().fill_entry(), down_s=60)
+def test_a_deadline_that_has_not_passed_survives_the_restart() -> None:
+    """Design: it runs from the first fill, whichever process sees its end."""
+    story = restart(Story().fill_entry(), down_s=8)
+    story.wait(2.1)
     assert story.trade.close_reason is CloseReason.EMERGENCY
     assert [order.role for order in story.sent()][-1] is CLOSE
 
@@ -152,3 +153,26 @@ def test_an_ended_trade_stays_ended(family: Refusal) -> None:
     before.refuse(before.entry, family)
     story = restart(before)
     assert (story.trade.status, story.asked) == (TradeStatus.FAILED, ())
+
+
+def test_a_deadline_that_passed_while_nobody_was_there_leaves_one_attempt() -> None:
+    """C1: the exits are as fast as a close would be; only should they fail is it closed."""
+    story = restart(Story().fill_entry(), down_s=3600)
+    assert [order.role for order in story.sent()] == [STOP, TARGET]
+    story.accept(story.stop)
+    story.accept(story.target)
+    assert (story.trade.status, story.trade.close_reason) == (TradeStatus.OPEN, None)
+
+
+def test_the_one_attempt_after_a_long_outage_is_all_there_is() -> None:
+    story = restart(Story().fill_entry(), down_s=3600)
+    story.wait(3.1)
+    assert (story.trade.status, story.trade.close_reason) == (TradeStatus.CLOSING, CloseReason.EMERGENCY)
+
+
+def test_what_was_given_up_before_the_process_died_gets_no_other_chance() -> None:
+    before = Story().fill_entry()
+    before.wait(10.1)
+    assert before.trade.close_reason is CloseReason.EMERGENCY
+    story = restart(before, down_s=3600)
+    assert story.trade.status is TradeStatus.CLOSING

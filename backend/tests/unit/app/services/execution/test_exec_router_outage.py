@@ -9,8 +9,10 @@ from story import START
 
 from app.domain.errors import StoreUnavailable
 from app.domain.reports import StreamUp
+from app.services.execution.hearing import Hearing
 from app.services.execution.narration import Narrator
 from app.services.execution.projection import Projection
+from app.services.execution.reconciliation import Reach
 from app.services.execution.routing import StreamRouter
 
 
@@ -24,7 +26,7 @@ def test_a_full_database_does_not_take_the_stream_down() -> None:
     nothing: Any = None
     voided: list[bool] = []
     market: Any = SimpleNamespace(margin=SimpleNamespace(void=lambda: voided.append(True)))
-    asked: list[bool] = []
+    asked: list[Reach] = []
     router = StreamRouter(
         projection=Projection(),
         market=market,
@@ -33,11 +35,14 @@ def test_a_full_database_does_not_take_the_stream_down() -> None:
         clock=nothing,
         on_order=nothing,
         on_forced=nothing,
-        request_reconciliation=lambda: asked.append(True),
+        request_reconciliation=asked.append,
         on_fill=nothing,
         on_booking=nothing,
+        has_external_stop=lambda _: False,
+        hearing=Hearing(),
+        exchange_time=lambda: START,
     )
     router.take(StreamUp(had_gap=True))
     assert router.is_up
-    assert asked == [True]
+    assert asked == [Reach.WHOLE]
     assert voided == [True]  # Z4: what happened to the account meanwhile was not heard

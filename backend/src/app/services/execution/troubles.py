@@ -1,0 +1,85 @@
+"""Troubles: what the exchange holds against the whole account or the whole process, told to a human and acted upon.
+
+A silence that the exchange has asked for outlives the process: who goes on talking is banned for longer (scenario L1).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import structlog
+
+from app.domain.errors import StoreUnavailable
+from app.domain.ports import Clock
+from app.domain.troubles import AccessRefused, ClockAstray, SilenceAsked, Trouble
+from app.integrations.aster.client import AsterClient
+from app.repositories.flags import FlagRepository
+from app.repositories.trades import TradeRepository
+from app.schemas.fields import iso
+from app.services.execution.commands import Alert, Severity
+from app.services.execution.halting import KillSwitch, refused_key
+from app.services.execution.narration import Narrator
+
+log = structlog.get_logger(__name__)
+
+_SILENCE = "silence"
+_WORTH_KEEPING_S = 5.0
+_LONGEST_SILENCE = timedelta(days=3)
+"""The longest ban that the exchange knows (fact sheet, section 8); what is kept beyond it is not believed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TroubleDesk:
+    """Hears the client's troubles for one account."""
+
+    client: AsterClient
+    flags: FlagRepository
+    trades: TradeRepository
+    narrator: Narrator
+    clock: Clock
+    kill_switch: KillSwitch
+
+    async def load(self) -> None:
+        """Keep the silence that an earlier process was told to, and listen from now on.
+
+        Raises:
+            StoreUnavailable: the record can't be read.
+        """
+        kept = await self.flags.get(_SILENCE)
+        if kept is not None:
+            left = min(datetime.fromisoformat(kept["until"]) - self.clock.now(), _LONGEST_SILENCE)
+            self.client.keep_silent(max(left.total_seconds(), 0))
+        self.client.tell_troubles(self.take)
+
+    def take(self, trouble: Trouble) -> None:
+        """Tell of a trouble, and do what it calls for. Never waits."""
+        match trouble:
+            case SilenceAsked():
+                self._silence(trouble)
+            case AccessRefused(code=code, message=message):
+                self.kill_switch.trip(refused_key(message, code))
+            case ClockAstray(moved=moved, offset=offset):
+                text = (
+                    f"the exchange's clock is {offset.total_seconds():+.1f} s off this machine's and moved by "
+                    f"{moved.total_seconds():+.1f} s; requests follow the exchange's, but set this machine's by NTP"
+                )
+                self._alert(Alert(Severity.WARNING, "clock_astray", text))
+
+    def _silence(self, trouble: SilenceAsked) -> None:
+        what = "banned this address" if trouble.is_ban else "refused our requests as too many"
+        text = f"the exchange {what}: nothing is sent for {trouble.wait_s:.0f} s, exits included"
+        severity = Severity.CRITICAL if trouble.is_ban else Severity.WARNING
+        self._alert(Alert(severity, "banned" if trouble.is_ban else "rate_limited", text))
+        if trouble.wait_s >= _WORTH_KEEPING_S:
+            until = self.clock.now() + timedelta(seconds=trouble.wait_s)
+            try:
+                self.flags.raise_flag(_SILENCE, {"until": iso(until)})
+            except StoreUnavailable as error:  # it is kept all the same, as long as this process lives
+                log.warning("troubles.silence_not_recorded", error=str(error))
+
+    def _alert(self, alert: Alert) -> None:
+        try:
+            self.trades.record_events((self.narrator.alert(alert),))
+        except StoreUnavailable as error:
+            log.warning("troubles.alert_not_recorded", code=alert.code, error=str(error))

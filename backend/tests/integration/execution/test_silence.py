@@ -1,0 +1,130 @@
+"""Silence that the exchange has asked for is kept to the second, by exits too, and over a restart (scenario L1)."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from arena import BTC, Arena, buy, decide, until, until_true
+
+from app.bootstrap import running
+from app.core.configuration import load_settings
+from app.domain.events import EventType
+from app.integrations.aster.aiohttp_transport import AiohttpTransport
+
+Request = tuple[float, str, int]
+
+
+@pytest.fixture
+def traffic(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Request]]:
+    """Every request that leaves this process: when, where to, and the status that came back."""
+    left: list[Request] = []
+    send = AiohttpTransport.request
+
+    async def noted(self: AiohttpTransport, method: str, path: str, *rest: Any) -> Any:
+        at = time.monotonic()
+        response = await send(self, method, path, *rest)
+        left.append((at, f"{method} {path}", response.status))
+        return response
+
+    monkeypatch.setattr(AiohttpTransport, "request", noted)
+    return iter([left]).__next__()
+
+
+@pytest.mark.parametrize(
+    ("action", "code"),
+    [
+        ({"type": "ban", "seconds": 3}, "banned"),
+        ({"type": "error", "status": 429, "code": -1003, "headers": {"Retry-After": "3"}}, "rate_limited"),
+    ],
+    ids=["418", "429"],
+)
+async def test_nothing_at_all_is_sent_until_the_time_is_up(
+    stage: Arena, traffic: list[Request], action: dict[str, Any], code: str
+) -> None:
+    """Not even the exits of a position that was just opened; then they go first."""
+    async with stage.application() as application:
+        await stage.levers.fault(action, path="/order", method="POST", params={"type": "STOP_MARKET"})
+        result = await decide(application.service("default"), buy())
+        assert result.results[0].status == "protected"
+        told_at = next(at for at, _, status in traffic if status in (418, 429))
+        later = [(at - told_at, what) for at, what, _ in traffic if at > told_at + 0.1]
+        assert later
+        assert min(at for at, _ in later) >= 2.9
+        alerts = [one.event.data["code"] for one in await application.events.after(0, 10_000)
+                  if one.event.type is EventType.ALERT_RAISED]  # fmt: skip
+        assert alerts.count(code) == 1
+
+
+async def test_a_restart_does_not_break_the_silence(stage: Arena, traffic: list[Request]) -> None:
+    """Who goes on talking is banned for longer."""
+    async with stage.application() as application:
+        service = application.service("default")
+        await stage.levers.fault({"type": "ban", "seconds": 8}, account="default")
+        await until(lambda: service._client.silent_for_s > 0)
+        await application.trades.settled()
+    stopped_at = time.monotonic()
+    settings = load_settings({**stage.environment}, config=None)
+    async with running(settings) as application:
+        service = application.service("default")
+        await until(lambda: service.readiness().is_ready)
+        first = min(at for at, _, _ in traffic if at > stopped_at)
+        assert first - stopped_at > 4
+        assert not [status for at, _, status in traffic if at > stopped_at and status == 418]
+
+
+async def test_exits_leave_while_reads_wait_for_their_share(stage: Arena) -> None:
+    """The reserve: with the address's weight nearly used up, a position can still be protected and closed."""
+    async with stage.application() as application:
+        service = application.service("default")
+        await decide(service, buy())
+        budget = service._client._gateway.budget
+        budget._weight.spend(int(budget._weight.limit * 0.97) - budget.used_weight)
+        refused = await decide(service, buy("ETHUSDT", tp_price=3500, sl_price=3300))
+        assert refused.results[0].error is not None
+        assert refused.results[0].error.code == "exchange_unavailable"
+        await stage.levers.price(BTC, "95000")
+        service._background.start(_closed(service))
+
+        async def is_flat() -> bool:
+            return await stage.levers.position(BTC) == 0
+
+        await until_true(is_flat)
+
+
+async def _closed(service: Any) -> None:
+    await service.close_position(BTC)
+
+
+async def test_many_who_ask_for_a_reconciliation_at_once_share_it(stage: Arena, traffic: list[Request]) -> None:
+    """A run that began after a call answers it; so two runs answer any number of calls."""
+    async with stage.application() as application:
+        service = application.service("default")
+        del traffic[:]
+        reports = await asyncio.gather(*(service.reconcile() for _ in range(200)))
+        assert len({report.started_at for report in reports}) <= 2
+        assert sum("positionRisk" in what for _, what, _ in traffic) <= 3  # a periodic one may fall between
+
+
+async def test_whoever_asks_again_and_again_leaves_room_for_trading(stage: Arena) -> None:
+    """The address's weight is not used up by runs on request: they wait, and a decision goes ahead of them."""
+
+    async def ask_on_and_on() -> None:
+        while True:
+            await service.reconcile()
+
+    async with stage.application() as application:
+        service = application.service("default")
+        flood = asyncio.create_task(ask_on_and_on())
+        try:
+            await asyncio.wait({flood}, timeout=2)
+            assert not flood.done()
+            result = await decide(service, buy())
+            assert result.results[0].status == "protected"
+            assert service.readiness().is_ready
+        finally:
+            flood.cancel()
+            await asyncio.gather(flood, return_exceptions=True)
