@@ -19,7 +19,7 @@ LOCK := --quiet --upgrade --universal --python-version 3.11 --generate-hashes --
 PYTHON ?= $(shell for name in python3.13 python3.12 python3.11 python3; do \
 	"$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$name"; break; }; done)
 
-.PHONY: help run test check bench soak story mutants crash broken-rules clean lock
+.PHONY: help run test check docs bench soak story mutants crash broken-rules clean lock
 
 help: ## show what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
@@ -37,6 +37,9 @@ check: $(VENV)/.dev ## lint, format, types, the direction of imports, no secret 
 	@cd backend && ../$(BIN)/lint-imports
 	@git ls-files -z | xargs -0 $(BIN)/detect-secrets-hook $(SECRET_PLUGINS) && echo "no secret in a file"
 	@$(BIN)/python -m pip check --disable-pip-version-check
+
+docs: $(VENV)/.dev ## write docs/asyncapi.yaml anew from the events' models
+	@cd backend && ../$(BIN)/python tests/support/asyncapi.py
 
 bench: $(VENV)/.dev ## run every benchmark
 	@cd backend && for file in benchmarks/*.py; do echo "== $$file"; ../$(BIN)/python "$$file"; done

@@ -363,6 +363,16 @@ def _credentials(account: AccountSettings) -> Credentials:
     raise ConfigurationError(f"account {account.account_id} has no credentials for {account.auth.value}")
 
 
+def looking_client(account: AccountSettings, clock: Clock, randomness: Randomness) -> AsterClient:
+    """A client of an account's exchange to look around with, beside a service that may be trading. Close it.
+
+    Raises:
+        ConfigurationError: the account has no address or no credentials, or they can't work.
+    """
+    transport = AiohttpTransport(_address(account).rest_url)
+    return AsterClient(transport, _credentials(account), clock, randomness)
+
+
 async def _paper_doors(
     settings: Settings, accounts: Mapping[str, AccountSettings], stack: AsyncExitStack, *, is_ephemeral: bool
 ) -> dict[str, _Door]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 
-from app.api import control, decisions, description, health, records, stream, webhooks
+from app.api import control, decisions, description, event_description, health, records, stream, webhooks
 from app.api.access import token_book
 from app.api.description import DESCRIPTION, TAGS, TITLE
 from app.api.edge import Edge
@@ -48,7 +48,7 @@ def create_app(application: Application) -> FastAPI:
     app.state.application = application
     app.state.metrics = metrics
     app.state.tokens = token_book(application)
-    for room in (decisions, webhooks, control, records, health, stream, description):
+    for room in (decisions, webhooks, control, records, health, stream, description, event_description):
         app.include_router(room.router)
     app.include_router(status_page)
     app.add_middleware(Edge, clock=application.clock)

@@ -24,7 +24,7 @@ from app.schemas.control import (
     ResumedDocument,
     StatusDocument,
 )
-from app.schemas.json_text import explain, invalid, read_object
+from app.schemas.json_text import read_object, wrong_fields
 from app.schemas.records import ListDocument
 from app.schemas.result import AssetResult
 
@@ -146,7 +146,7 @@ def _read_order(body: bytes) -> HaltOrder:
     try:
         return HaltOrder.model_validate(read_object(body, "a field 'reason'"))
     except ValidationError as error:
-        raise invalid(explain(error)) from None
+        raise wrong_fields(error) from None
 
 
 def _chosen(application: Application, account_id: str | None) -> list[ExecutionService]:

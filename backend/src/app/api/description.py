@@ -32,7 +32,8 @@ upwards from `after`.
 **Errors** — `application/problem+json` (RFC 9457) with a stable `code`. Risk refusals are no errors: they are results
 with the status `rejected`.
 
-**Live** — the event log is also a WebSocket, `/v1/stream?after=SEQ&types=A,B`, described in `docs/asyncapi.yaml`.
+**Live** — the event log is also a WebSocket, `/v1/stream?after=SEQ&types=A,B`, described as AsyncAPI at
+[`/asyncapi.json`](asyncapi.json).
 """
 TAGS = [
     {"name": "decisions", "description": "Decisions in, results out. A decision's id is its idempotency key."},

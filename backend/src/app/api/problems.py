@@ -62,6 +62,7 @@ class ProblemDocument(BaseModel):
     status: int = Field(ge=400, le=599)
     detail: str = Field(description="what is wrong and what to do, in a sentence")
     code: str = Field(description="one of the codes of an execution result's error, or one of HTTP's own")
+    field: str | None = Field(None, description="path of the (first) field or parameter that is wrong")
     retry_after_seconds: float | None = Field(None, description="when asking again makes sense")
     exchange_code: int | None = Field(None, description="the exchange's own code, when it refused")
 
@@ -146,9 +147,9 @@ def problem_answer(status: int, reason: str) -> dict[str, Any]:
 def problem_of(error: TesError) -> Problem:
     """The problem document of one of our own errors."""
     if isinstance(error, DecisionRefused):
-        return _problem(error.code, error.message, error.retry_after_s)
+        return _problem(error.code, error.message, error.retry_after_s, field=error.field)
     if isinstance(error, InvalidCursor):
-        return _problem(ErrorCode.VALIDATION_ERROR, str(error))
+        return _problem(ErrorCode.VALIDATION_ERROR, str(error), field="cursor")
     if isinstance(error, StoreUnavailable):
         return _problem(ErrorCode.NOT_READY, str(error))
     if isinstance(error, RateLimited):
@@ -163,7 +164,12 @@ def problem_of(error: TesError) -> Problem:
 
 
 def _problem(
-    code: ErrorCode, detail: str, retry_after_s: float | None = None, *, exchange_code: int | None = None
+    code: ErrorCode,
+    detail: str,
+    retry_after_s: float | None = None,
+    *,
+    exchange_code: int | None = None,
+    field: str | None = None,
 ) -> Problem:
     status = _STATUS_OF_CODE.get(code, HTTPStatus.CONFLICT)
     headers: dict[str, str] = {}
@@ -175,6 +181,8 @@ def _problem(
         headers["Retry-After"] = "1"
     if exchange_code is not None:
         extra["exchange_code"] = exchange_code
+    if field is not None:
+        extra["field"] = field
     return Problem(status, code.value, detail, headers=headers, **extra)
 
 
@@ -194,7 +202,8 @@ def install_problem_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def _on_bad_parameter(_request: Request, error: RequestValidationError) -> ProblemResponse:
-        return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, ErrorCode.VALIDATION_ERROR, _sentences(error)).response()
+        first = ".".join(map(str, error.errors()[0]["loc"][1:]))
+        return _problem(ErrorCode.VALIDATION_ERROR, _sentences(error), field=first).response()
 
     @app.exception_handler(HTTPException)
     async def _on_http_error(request: Request, error: HTTPException) -> ProblemResponse:

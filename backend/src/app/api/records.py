@@ -143,5 +143,6 @@ def read_statuses(kind: type[StatusT], text: str | None) -> frozenset[StatusT] |
     chosen = [part.strip().lower() for part in text.split(",") if part.strip()]
     unknown = [part for part in chosen if part not in known]
     if unknown:
-        raise invalid(f"status: {unknown[0]!r} is not one of {', '.join(member.value for member in kind)}")
+        known_names = ", ".join(member.value for member in kind)
+        raise invalid(f"status: {unknown[0]!r} is not one of {known_names}", field="status")
     return frozenset(known[part] for part in chosen)

@@ -10,14 +10,13 @@ import uvicorn
 
 from app.api.app import create_app
 from app.api.protocol import BoundedHttpProtocol
+from app.api.stream import HEARTBEAT_S
 
 if TYPE_CHECKING:
     from app.bootstrap import Application
 
 GRACE_S = 5
 """How long answers that are on their way may take once the server was told to stop."""
-HEARTBEAT_S = 15
-"""Streams are pinged this often; a reader that leaves a ping unanswered as long is gone."""
 _LARGEST_MESSAGE_BYTES = 64 * 1024
 
 

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 _LOG = structlog.get_logger(__name__)
 FIRST_MESSAGE_TIMEOUT_S = 10
+HEARTBEAT_S = 15
+"""The server pings each reader this often; one that leaves a ping unanswered as long is gone."""
 _LARGEST_SEQ = 2**63 - 1
 _MAXIMUM_REASON_BYTES = 120
 T = TypeVar("T")

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from app.cli import common
-from app.cli.common import AccountOption, ConfigOption, JsonOption, TokenOption, UrlOption, path_part, read_decision
+from app.cli.asking import Asking, asks, complete_asset
+from app.cli.common import AccountOption, path_part, read_decision
 from app.cli.exits import ServiceRefused, UsageFailed
 
 if TYPE_CHECKING:
-    from app.cli.client import ServiceClient
+    from app.client.connection import Connection
 
 app = typer.Typer()
 _PANEL = "Trading"
@@ -22,61 +23,47 @@ _LAST_EVENTS = frozenset({"DecisionCompleted", "DecisionRejected"})
 
 
 @app.command(rich_help_panel=_PANEL)
+@asks
 def submit(
+    asking: Asking,
     file: Annotated[str, typer.Argument(help="A JSON file with a decision; - reads standard input.")],
     timeout: Annotated[float, typer.Option("--timeout", help="Seconds to follow it at most.", min=0)] = 120,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would happen, check by check.")] = False,
-    as_json: JsonOption = False,
-    url: UrlOption = None,
-    token: TokenOption = None,
-    config: ConfigOption = None,
 ) -> None:
     """Send a decision, follow it to its end and show the result. Exit code 1 when not all of it was done.
 
     The steps go to standard error, the result to standard output.
     """
     body = read_decision(file)
-    place = common.find_service(url, token, config)
     if dry_run:
-        _show_explanation(common.ask(place, lambda client: client.explain(body)), as_json=as_json)
+        _show_explanation(asking, asking.ask(lambda client: client.explain(body)))
         return
-    result = common.ask(place, lambda client: _follow(client, body, timeout, is_quiet=as_json))
-    finish(result, as_json=as_json)
+    finish(asking, asking.ask(lambda client: _follow(client, body, timeout, is_quiet=asking.as_json)))
 
 
-def _show_explanation(explanation: dict[str, Any], *, as_json: bool) -> None:
+def _show_explanation(asking: Asking, explanation: dict[str, Any]) -> None:
     """Show what would happen.
 
     Raises:
         ServiceRefused: an asset would be refused.
     """
-    if as_json:
-        common.print_json(explanation)
-    else:
-        from app.cli import render
-
-        shown = render.console()
-        for part in render.explanation(explanation):
-            shown.print(part, markup=False) if isinstance(part, str) else shown.print(part)
+    asking.show(explanation, lambda render, document: render.explanation(document))
     refused = [one["asset"] for one in explanation["assets"] if one["verdict"] != "ok"]
     if refused:
         raise ServiceRefused(f"not everything would be done: {', '.join(refused)}; nothing was sent")
 
 
-def finish(result: dict[str, Any], *, as_json: bool) -> None:
+def finish(asking: Asking, result: dict[str, Any]) -> None:
     """Show a result.
 
     Raises:
         ServiceRefused: not all of it was done.
     """
-    if as_json:
-        common.print_json(result)
-    else:
+    asking.show(result, lambda render, document: render.result_table(document))
+    if not asking.as_json:
         from app.cli import render
 
-        render.console().print(render.result_table(result))
-        for line in render.result_errors(result):
-            render.console(is_error=True).print(line, style="red", markup=False)
+        _complain(render.result_errors(result))
     if result["status"] == "pending":
         raise ServiceRefused(
             f"decision {result['decision_id']} is still at work: the service goes on; look again with 'tes decisions'"
@@ -85,13 +72,19 @@ def finish(result: dict[str, Any], *, as_json: bool) -> None:
         raise ServiceRefused(f"decision {result['decision_id']} ended {result['status']}")
 
 
-async def _follow(client: ServiceClient, body: bytes, timeout_s: float, *, is_quiet: bool) -> dict[str, Any]:
+def _complain(lines: Iterable[str]) -> None:
+    for line in lines:
+        typer.secho(line, err=True, fg=typer.colors.RED)
+
+
+async def _follow(client: Connection, body: bytes, timeout_s: float, *, is_quiet: bool) -> dict[str, Any]:
     """Send, show each step as it happens, and return the last result."""
     from app.core.clock import SystemClock
 
     before = (await client.get("/v1/status"))["last_seq"]
-    result, is_replay = await client.submit(body)
-    if is_replay and not is_quiet:
+    answer = await client.submit(body)
+    result: dict[str, Any] = answer.document
+    if answer.is_replay and not is_quiet:
         typer.secho("this decision was sent before; what follows is its first result", err=True, fg="yellow")
     if result["status"] != "pending":
         return result
@@ -112,7 +105,7 @@ async def _follow(client: ServiceClient, body: bytes, timeout_s: float, *, is_qu
     return stored
 
 
-async def _show_steps(client: ServiceClient, after: int, decision_id: str, *, is_quiet: bool) -> None:
+async def _show_steps(client: Connection, after: int, decision_id: str, *, is_quiet: bool) -> None:
     """Print the decision's events until it has ended."""
     from app.cli import render
 
@@ -121,107 +114,67 @@ async def _show_steps(client: ServiceClient, after: int, decision_id: str, *, is
         if event["decision_id"] != decision_id:
             continue
         if not is_quiet:
-            shown.print(render.event_line(event))
+            shown.print(render.EventLine(event))
         if event["type"] in _LAST_EVENTS:
             return
 
 
 @app.command(rich_help_panel=_PANEL)
+@asks
 def close(
-    asset: Annotated[str | None, typer.Argument(help="The asset, such as BTCUSDT.")] = None,
+    asking: Asking,
+    asset: Annotated[
+        str | None, typer.Argument(help="The asset, such as BTCUSDT.", autocompletion=complete_asset)
+    ] = None,
     close_all: Annotated[bool, typer.Option("--all", help="Every position that the service opened.")] = False,
     account: AccountOption = None,
-    as_json: JsonOption = False,
-    url: UrlOption = None,
-    token: TokenOption = None,
-    config: ConfigOption = None,
 ) -> None:
     """Close a position at market and cancel its protective orders."""
     if (asset is None) is not close_all:
         raise UsageFailed("name the asset to close, or give --all")
-    place = common.find_service(url, token, config)
-    if asset is None:
-        document = common.ask(place, lambda client: client.post("/v1/positions/close", account_id=account))
-        results = document["items"]
-    else:
-        path = f"/v1/positions/{path_part(asset)}/close"
-        document = common.ask(place, lambda client: client.post(path, account_id=account))
-        results = [document]
-    if as_json:
-        common.print_json(document)
-    else:
-        from app.cli import render
-
-        shown = render.console()
-        shown.print(render.closes_table(results) if results else "[dim]no position to close[/dim]")
+    path = "/v1/positions/close" if asset is None else f"/v1/positions/{path_part(asset)}/close"
+    document = asking.ask(lambda client: client.post(path, account_id=account))
+    results = document["items"] if asset is None else [document]
+    asking.show(document, lambda render, _: render.closes(results))
     if any(not item["success"] for item in results):
         raise ServiceRefused("not everything was closed")
 
 
 @app.command(rich_help_panel=_PANEL)
+@asks
 def halt(
+    asking: Asking,
     reason: Annotated[str, typer.Option("--reason", help="Why; whoever resumes reads it.")],
     flatten: Annotated[bool, typer.Option("--flatten", help="Close every position of the service, too.")] = False,
     account: EveryAccountOption = None,
-    as_json: JsonOption = False,
-    url: UrlOption = None,
-    token: TokenOption = None,
-    config: ConfigOption = None,
 ) -> None:
     """The kill switch: send no more entries until 'tes resume'. Exits go on; it survives restarts."""
-    place = common.find_service(url, token, config)
     body = json.dumps({"reason": reason, "flatten": flatten}).encode()
-    document = common.ask(place, lambda client: client.post("/v1/halt", body, account_id=account))
-    if as_json:
-        common.print_json(document)
-    else:
-        for one in document["accounts"]:
-            typer.echo(f"{one['account_id']}: halted, {one['halt']['reason']}")
-        if flatten:
-            from app.cli import render
-
-            closed = document["closed"]
-            render.console().print(render.closes_table(closed) if closed else "[dim]no position to close[/dim]")
-            for line in document["left_open"]:
-                render.console(is_error=True).print(line, style="red", markup=False)
-            if document["is_flat"]:
-                typer.echo("flat: the exchange shows no position and no order of ours")
+    document = asking.ask(lambda client: client.post("/v1/halt", body, account_id=account))
+    asking.show(document, lambda render, halted: render.halted(halted, is_flattened=flatten))
+    if flatten and not asking.as_json:
+        _complain(document["left_open"])
     if flatten and not document["is_flat"]:
         raise ServiceRefused("not everything is closed yet; the service goes on, look again with 'tes positions'")
 
 
 @app.command(rich_help_panel=_PANEL)
+@asks
 def resume(
+    asking: Asking,
     account: EveryAccountOption = None,
-    as_json: JsonOption = False,
-    url: UrlOption = None,
-    token: TokenOption = None,
-    config: ConfigOption = None,
 ) -> None:
     """Accept entries again after 'tes halt', or after the service halted by itself."""
-    place = common.find_service(url, token, config)
-    document = common.ask(place, lambda client: client.post("/v1/resume", account_id=account))
-    if as_json:
-        common.print_json(document)
-        return
-    for one in document["accounts"]:
-        typer.echo(f"{one['account_id']}: entries are accepted")
+    document = asking.ask(lambda client: client.post("/v1/resume", account_id=account))
+    asking.show(document, lambda render, resumed: render.resumed(resumed))
 
 
 @app.command(rich_help_panel=_PANEL)
+@asks
 def reconcile(
+    asking: Asking,
     account: AccountOption = None,
-    as_json: JsonOption = False,
-    url: UrlOption = None,
-    token: TokenOption = None,
-    config: ConfigOption = None,
 ) -> None:
     """Compare the record with the exchange now; show each difference and what was done."""
-    place = common.find_service(url, token, config)
-    report = common.ask(place, lambda client: client.post("/v1/reconcile", account_id=account))
-    if as_json:
-        common.print_json(report)
-        return
-    from app.cli import render
-
-    render.console().print(render.reconciliation(report))
+    report = asking.ask(lambda client: client.post("/v1/reconcile", account_id=account))
+    asking.show(report, lambda render, document: render.reconciliation(document))

@@ -21,18 +21,45 @@ app.add_typer(database, name="db", rich_help_panel="Housekeeping")
 
 @app.command(rich_help_panel="Housekeeping")
 def config(file: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Show the effective configuration, every secret masked, after checking it as the service would."""
+    """Show the effective configuration, every secret masked, after checking it as the service would.
+
+    What should not stay as it is goes to standard error.
+    """
     import os
 
     from app.core.configuration import load_settings
 
-    document = load_settings(os.environ, config=file).masked()
+    settings = load_settings(os.environ, config=file)
+    for warning in settings.warnings:
+        typer.secho(f"warning: {warning}", err=True, fg=typer.colors.YELLOW)
+    document = settings.masked()
     if as_json:
         common.print_json(document)
         return
     from app.cli import render
 
     render.console().print(render.settings_table(document))
+
+
+@app.command(rich_help_panel="Housekeeping")
+def doctor(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Check settings, database, disk, port, alerts, clock, key and account; OK, WARN or FAIL, with the fix."""
+    import asyncio
+
+    from app.cli.doctor import Verdict, examine
+    from app.core.logging import configure_logging
+
+    configure_logging(level="CRITICAL")  # what is wrong is among the findings
+    found = asyncio.run(examine(config))
+    if as_json:
+        common.print_json([one.as_dict() for one in found])
+    else:
+        from app.cli import render
+
+        render.console().print(render.findings([one.as_dict() for one in found]))
+    failed = [one.check for one in found if one.verdict is Verdict.FAIL]
+    if failed:
+        raise CommandFailed(f"not fit to trade: {', '.join(failed)}")
 
 
 @app.command(rich_help_panel="Housekeeping")

@@ -9,16 +9,17 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 from urllib.parse import quote
 
 import typer
 
-from app.cli.exits import UsageFailed
+from app.cli.exits import ServiceRefused, ServiceUnreachable, UsageFailed
 
 if TYPE_CHECKING:
-    from app.cli.client import ServiceClient
+    from app.client.connection import Connection
     from app.core.settings import Settings
 
 T = TypeVar("T")
@@ -32,7 +33,6 @@ TokenOption = Annotated[str | None, typer.Option("--token", help="API token [TES
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", help="TOML file with settings; tes.toml where present.", dir_okay=False)
 ]
-AssetOption = Annotated[str | None, typer.Option("--asset", help="Only this asset, such as BTCUSDT.")]
 LimitOption = Annotated[int, typer.Option("--limit", help="How many at most.", min=1, max=500)]
 AccountOption = Annotated[str | None, typer.Option("--account", help="The account; default, or the only one.")]
 
@@ -76,15 +76,33 @@ def base_url(host: str, port: int) -> str:
 
 
 @asynccontextmanager
-async def service(place: Place) -> AsyncIterator[ServiceClient]:
-    """A client of the service at ``place``."""
-    from app.cli.client import connected
+async def service(place: Place) -> AsyncIterator[Connection]:
+    """A connection to the service at ``place``, whose errors end the command with what to do.
 
-    async with connected(place.url, place.token) as client:
-        yield client
+    Raises:
+        ServiceRefused: the service said no.
+        ServiceUnreachable: nobody answered.
+    """
+    from app.client.connection import connection
+    from app.client.errors import NotTheService, Refused, Unreachable
+
+    try:
+        async with connection(place.url, place.token) as client:
+            yield client
+    except Refused as refused:
+        if refused.status != HTTPStatus.UNAUTHORIZED:
+            raise ServiceRefused(str(refused)) from None
+        hint = "a token is needed" if place.token is None else "the token is wrong"
+        raise ServiceRefused(f"{hint}: give --token or TES_TOKEN, the API token that 'tes serve' printed") from None
+    except NotTheService as error:
+        raise ServiceUnreachable(f"{error}: give the right --url") from None
+    except Unreachable as error:
+        raise ServiceUnreachable(
+            f"{error}: start it with 'tes serve --paper', or give its address with --url"
+        ) from None
 
 
-def ask(place: Place, work: Callable[[ServiceClient], Awaitable[T]]) -> T:
+def ask(place: Place, work: Callable[[Connection], Awaitable[T]]) -> T:
     """Run ``work`` with a client, in an event loop of its own."""
 
     async def run() -> T:

@@ -2,128 +2,94 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from app.cli import common
-from app.cli.common import AssetOption, ConfigOption, JsonOption, LimitOption, TokenOption, UrlOption
+from app.cli.asking import Asking, asks, complete_asset
+from app.cli.common import LimitOption
 
 if TYPE_CHECKING:
-    from app.cli.client import ServiceClient
+    from app.client.connection import Connection
 
 app = typer.Typer()
 _PANEL = "Records"
 _OPEN_TRADES = "pending,entering,protecting,open,closing"
 _OPEN_ORDERS = "SUBMITTING,RESUBMITTING,UNKNOWN,NEW,PARTIALLY_FILLED,CANCELING"
 OpenOption = Annotated[bool, typer.Option("--open", help="Only those that have not ended.")]
+AssetOption = Annotated[
+    str | None, typer.Option("--asset", help="Only this asset, such as BTCUSDT.", autocompletion=complete_asset)
+]
+FollowOption = Annotated[
+    bool, typer.Option("--follow", "-f", help="Keep the table up to date until Ctrl-C; JSON: a line per change.")
+]
 
 
-def _list(path: str, url: str | None, token: str | None, config: Any, **parameters: Any) -> Any:
-    place = common.find_service(url, token, config)
-    return common.ask(place, lambda client: client.get(path, **parameters))
+def _list(asking: Asking, path: str, make: str, nothing: str, *, follow: bool, **parameters: Any) -> None:
+    """Show a list of the service by the renderer's function ``make``."""
+    asking.show_list(
+        lambda client: client.get(path, **parameters),
+        lambda render, document: render.listing(getattr(render, make), document, nothing),
+        follow=follow,
+    )
 
 
 @app.command(rich_help_panel=_PANEL)
+@asks
 def trades(
+    asking: Asking,
     is_open: OpenOption = False,
     asset: AssetOption = None,
     limit: LimitOption = 20,
-    as_json: JsonOption = False,
-    url: UrlOption = None,
-    token: TokenOption = None,
-    config: ConfigOption = None,
+    follow: FollowOption = False,
 ) -> None:
     """Show trades, newest first."""
     status = _OPEN_TRADES if is_open else None
-    document = _list("/v1/trades", url, token, config, status=status, asset=asset, limit=limit)
-    if as_json:
-        common.print_json(document)
-        return
-    from app.cli import render
-
-    render.show(render.trades_table(document["items"]), document, "no trade")
+    _list(asking, "/v1/trades", "trades_table", "no trade", follow=follow, status=status, asset=asset, limit=limit)
 
 
 @app.command(rich_help_panel=_PANEL)
+@asks
 def orders(
+    asking: Asking,
     is_open: OpenOption = False,
     asset: AssetOption = None,
     limit: LimitOption = 20,
-    as_json: JsonOption = False,
-    url: UrlOption = None,
-    token: TokenOption = None,
-    config: ConfigOption = None,
+    follow: FollowOption = False,
 ) -> None:
     """Show the service's orders, the latest first."""
     status = _OPEN_ORDERS if is_open else None
-    document = _list("/v1/orders", url, token, config, status=status, asset=asset, limit=limit)
-    if as_json:
-        common.print_json(document)
-        return
-    from app.cli import render
-
-    render.show(render.orders_table(document["items"]), document, "no order")
+    _list(asking, "/v1/orders", "orders_table", "no order", follow=follow, status=status, asset=asset, limit=limit)
 
 
 @app.command(rich_help_panel=_PANEL)
-def positions(
-    asset: AssetOption = None,
-    as_json: JsonOption = False,
-    url: UrlOption = None,
-    token: TokenOption = None,
-    config: ConfigOption = None,
-) -> None:
+@asks
+def positions(asking: Asking, asset: AssetOption = None, follow: FollowOption = False) -> None:
     """Show open positions as the exchange last told them."""
-    document = _list("/v1/positions", url, token, config, asset=asset)
-    if as_json:
-        common.print_json(document)
-        return
-    from app.cli import render
-
-    render.show(render.positions_table(document["items"]), document, "no open position")
+    _list(asking, "/v1/positions", "positions_table", "no open position", follow=follow, asset=asset)
 
 
 @app.command(rich_help_panel=_PANEL)
-def decisions(
-    limit: LimitOption = 20,
-    as_json: JsonOption = False,
-    url: UrlOption = None,
-    token: TokenOption = None,
-    config: ConfigOption = None,
-) -> None:
+@asks
+def decisions(asking: Asking, limit: LimitOption = 20, follow: FollowOption = False) -> None:
     """Show stored decisions with their results, newest first."""
-    document = _list("/v1/decisions", url, token, config, limit=limit)
-    if as_json:
-        common.print_json(document)
-        return
-    from app.cli import render
-
-    render.show(render.decisions_table(document["items"]), document, "no decision")
+    _list(asking, "/v1/decisions", "decisions_table", "no decision", follow=follow, limit=limit)
 
 
 @app.command(rich_help_panel=_PANEL)
+@asks
 def events(
+    asking: Asking,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Stay and show new ones until Ctrl-C.")] = False,
     after: Annotated[int | None, typer.Option("--after", help="Only those behind this seq.", min=0)] = None,
     limit: LimitOption = 50,
-    as_json: JsonOption = False,
-    url: UrlOption = None,
-    token: TokenOption = None,
-    config: ConfigOption = None,
 ) -> None:
     """Show the event log: the last ones, or those behind a seq. With --json and --follow, one event on each line."""
-    from app.cli import render
+    show = _event_printer(as_json=asking.as_json)
 
-    shown = render.console()
-
-    def show(event: dict[str, Any]) -> None:
-        if as_json:
-            common.print_json(event, is_line=True)
-        else:
-            shown.print(render.event_line(event))
-
-    async def run(client: ServiceClient) -> None:
+    async def run(client: Connection) -> None:
         start = after
         if start is None:
             start = max(0, (await client.get("/v1/status"))["last_seq"] - limit)
@@ -132,12 +98,21 @@ def events(
                 show(event)
             return
         document = await client.get("/v1/events", after=start, limit=limit)
-        if as_json:
+        if asking.as_json:
             common.print_json(document)
             return
         for event in document["items"]:
             show(event)
         if document["next_cursor"]:
-            shown.print(f"[dim]more: --after {document['next_cursor']}[/dim]")
+            typer.echo(f"more: --after {document['next_cursor']}", err=True)
 
-    common.ask(common.find_service(url, token, config), run)
+    asking.ask(run)
+
+
+def _event_printer(*, as_json: bool) -> Callable[[dict[str, Any]], None]:
+    if as_json:
+        return lambda event: common.print_json(event, is_line=True)
+    from app.cli import render
+
+    shown = render.console()
+    return lambda event: shown.print(render.EventLine(event))

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console, ConsoleOptions, Group, RenderResult
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
+
+from app.core.clock import SystemClock
 
 _GOOD = frozenset({"protected", "filled", "closed", "adjusted", "executed", "open", "FILLED", "NEW", "long", "ok"})
 _BAD = frozenset({"failed", "rejected", "unprotected", "emergency_closed", "REJECTED", "UNKNOWN", "short", "refused"})
 _ALARMING = frozenset({"AlertRaised", "ProtectionFailed", "EmergencyClose", "StreamLost", "DriftFound", "Halted"})
 _PIPE_WIDTH = 160
 _UNBOUNDED = 10_000
+_ROOMY = 110
+_LONGEST_EVENT = 23
 Document = Mapping[str, Any]
 
 
@@ -30,15 +34,19 @@ def console(*, is_error: bool = False) -> Console:
     return shown
 
 
-def show(table: FittingTable, document: Document, nothing: str) -> None:
-    """Print a list's table, and how to see more of it."""
-    shown = console()
-    if not document["items"]:
-        shown.print(f"[dim]{nothing}[/dim]")
-        return
-    shown.print(table)
-    if document.get("next_cursor"):
-        shown.print("[dim]there are more: raise --limit[/dim]")
+def listing(make: Callable[[Sequence[Document]], FittingTable], document: Document, nothing: str) -> RenderableType:
+    """A list's table, and how to see more of it."""
+    items = document["items"]
+    if not items:
+        return Text(nothing, "dim")
+    more = [Text("there are more: raise --limit", "dim")] if document.get("next_cursor") else []
+    return Group(make(items), *more)
+
+
+def live(shown: RenderableType, trouble: str | None) -> Group:
+    """A table that is kept up to date, and why it is not at the moment."""
+    foot = Text("Ctrl-C ends", "dim") if trouble is None else Text(f"{trouble}; trying again", "red")
+    return Group(shown, foot)
 
 
 def _status(text: str | None) -> Text:
@@ -58,7 +66,8 @@ def _short(text: str | None, digits: int = 8) -> str:
 def _time(text: str | None) -> str:
     if text is None:
         return "–"
-    return datetime.fromisoformat(text).astimezone().strftime("%m-%d %H:%M:%S")
+    moment = datetime.fromisoformat(text).astimezone()
+    return moment.strftime("%H:%M:%S" if moment.date() == SystemClock().now().astimezone().date() else "%m-%d %H:%M")
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +147,12 @@ def result_errors(result: Document) -> list[str]:
     ]
 
 
-def explanation(document: Document) -> Iterable[str | FittingTable]:
+def explanation(document: Document) -> Group:
     """What a decision would do: for each asset its plan in a few lines, and its checks."""
+    return Group(*(Text(part) if isinstance(part, str) else part for part in _explained(document)))
+
+
+def _explained(document: Document) -> Iterator[str | FittingTable]:
     yield f"dry run for account {document['account_id']}: nothing is sent"
     if document["halt"]:
         yield f"halted: {document['halt']['reason']}"
@@ -262,13 +275,29 @@ def decisions_table(items: Iterable[Document]) -> FittingTable:
     return FittingTable(None, ("Received", "?Account", "Status", "~Assets", "~Decision"), rows)
 
 
-def closes_table(items: Iterable[Document]) -> FittingTable:
+def closes(items: Sequence[Document]) -> RenderableType:
     """What became of closes."""
+    if not items:
+        return Text("no position to close", "dim")
     rows = [
         (item["asset"], _status(item["status"]), item.get("filled_quantity"), (item.get("error") or {}).get("message"))
         for item in items
     ]
     return FittingTable(None, ("Asset", "Status", "#Quantity", "~Reason"), rows)
+
+
+def halted(document: Document, *, is_flattened: bool) -> Group:
+    """What a halt did."""
+    lines = [Text(f"{one['account_id']}: halted, {one['halt']['reason']}") for one in document["accounts"]]
+    if not is_flattened:
+        return Group(*lines)
+    flat = [Text("flat: the exchange shows no position and no order of ours")] if document["is_flat"] else []
+    return Group(*lines, closes(document["closed"]), *flat)
+
+
+def resumed(document: Document) -> Group:
+    """Who trades again."""
+    return Group(*(Text(f"{one['account_id']}: entries are accepted") for one in document["accounts"]))
 
 
 def reconciliation(report: Document) -> Group:
@@ -282,16 +311,29 @@ def reconciliation(report: Document) -> Group:
     return Group(summary, *([FittingTable(None, ("Difference", "Asset", "~What"), rows)] if rows else []))
 
 
-def event_line(event: Document) -> Text:
-    """An event as one line."""
-    kind = event["type"]
-    line = Text()
-    line.append(f"{event['seq']:>6}  ", "dim")
-    line.append(f"{_clock(event['time'])}  ", "dim")
-    line.append(f"{kind:<24}", "red" if kind in _ALARMING else "cyan")
-    line.append(f"{event['asset'] or '':<14}")
-    line.append(event_words(event))
-    return line
+@dataclass(frozen=True, slots=True)
+class EventLine:
+    """An event as one line; where that is too long, its words go on below themselves."""
+
+    event: Document
+
+    def __rich_console__(self, _shown: Console, options: ConsoleOptions) -> RenderResult:
+        """Build the line for this width."""
+        is_wide = options.max_width >= _ROOMY
+        kind, words = self.event["type"], event_words(self.event)
+        line = Table.grid(padding=(0, 2 if is_wide else 1))
+        cells = (
+            (str(self.event["seq"]), 6 if is_wide else 5, "dim"),
+            (_clock(self.event["time"])[: None if is_wide else 8], 12 if is_wide else 8, "dim"),
+            (kind, _LONGEST_EVENT, "red" if kind in _ALARMING else "cyan"),
+            (self.event["asset"] or "", 12 if is_wide else 9, ""),
+        )
+        for _, width, style in cells:
+            line.add_column(min_width=width, no_wrap=True, style=style)
+        line.columns[0].justify = "right"
+        line.add_column()
+        line.add_row(*(text for text, _, _ in cells), Text(words))
+        yield line
 
 
 def event_words(event: Document) -> str:
@@ -334,9 +376,30 @@ def _clock(text: str) -> str:
     return datetime.fromisoformat(text).astimezone().strftime("%H:%M:%S.%f")[:-3]
 
 
+def findings(items: Sequence[Document]) -> FittingTable:
+    """What the doctor found, and what to do about it."""
+    style = {"OK": "green", "WARN": "yellow", "FAIL": "red"}
+    rows = [
+        (
+            Text(item["verdict"], style[item["verdict"]]),
+            item["check"],
+            item["message"] if item["fix"] is None else f"{item['message']}. Fix: {item['fix']}",
+        )
+        for item in items
+    ]
+    return FittingTable(None, ("", "Check", "~What"), rows)
+
+
 def settings_table(document: Document) -> FittingTable:
     """The effective configuration."""
-    rows = [(f"TES_{name.upper()}", value) for name, value in document.items() if name != "accounts"]
+    rows = [(f"TES_{name.upper()}", _spelt(value)) for name, value in document.items() if name != "accounts"]
     for account_id, keys in document["accounts"].items():
-        rows += [(f"accounts.{account_id}.{name}", value) for name, value in keys.items()]
+        rows += [(f"accounts.{account_id}.{name}", _spelt(value)) for name, value in keys.items()]
     return FittingTable(None, ("Setting", "~Value"), rows)
+
+
+def _spelt(value: Any) -> Any:
+    """A setting as one writes it."""
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or None
+    return str(value).lower() if isinstance(value, bool) else value

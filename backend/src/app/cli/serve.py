@@ -92,6 +92,8 @@ def _settings(
     live: bool = False,
     is_demonstration: bool = False,
 ) -> Settings:
+    import structlog
+
     from app.core.configuration import load_settings
     from app.core.logging import configure_logging
 
@@ -102,6 +104,8 @@ def _settings(
     settings = load_settings(os.environ, config=config, overrides={"venue": venue, "host": host, "port": port})
     is_quiet = is_demonstration and "log_level" not in settings.model_fields_set
     configure_logging(settings.log_format, "WARNING" if is_quiet else settings.log_level)
+    for warning in settings.warnings:
+        structlog.get_logger(__name__).warning("configuration.warning", warning=warning)
     return settings
 
 
@@ -264,6 +268,6 @@ async def _show_steps(application: Application, after: int, decision_id: str | N
     async with application.dispatcher.subscribe(after) as events:
         async for recorded in events:
             if recorded.event.decision_id == decision_id:
-                shown.print(render.event_line(event_document(recorded)))
+                shown.print(render.EventLine(event_document(recorded)))
                 if recorded.event.type in (EventType.DECISION_COMPLETED, EventType.DECISION_REJECTED):
                     return

@@ -54,6 +54,28 @@ def upgrade(database_url: str) -> str:
     return HEAD
 
 
+def schema_version(database_url: str) -> str | None:
+    """The version of a database's schema, which is only read; None when there is no database yet, or it is empty.
+
+    Raises:
+        ConfigurationError: not a URL of a database that this version knows.
+        StoreUnavailable: it can't be opened.
+    """
+    location = parse_database_url(database_url)
+    if not isinstance(location, SqliteLocation):
+        from app.db.postgres_server import connect
+
+        with connect(location) as server:
+            return postgres_version(server)
+    if location.path is None or not location.path.exists():
+        return None
+    connection = open_connection(location.path, busy_timeout_ms=_BUSY_TIMEOUT_MS, is_reader=True)
+    try:
+        return _sqlite_version(connection)
+    finally:
+        connection.close()
+
+
 def migrate_sqlite(connection: apsw.Connection, path: Path) -> None:
     """Bring the schema behind ``connection`` to ``HEAD``; does nothing when it is there.
 

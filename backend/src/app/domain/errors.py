@@ -185,10 +185,16 @@ class ErrorCode(StrEnum):
 
 
 class DecisionRefused(TesError):
-    """We refuse an asset's decision, or the whole of it, before anything was sent."""
+    """We refuse an asset's decision, or the whole of it, before anything was sent.
 
-    def __init__(self, code: ErrorCode, message: str, *, retry_after_s: float | None = None) -> None:
+    ``field`` is the path of the field that is wrong, such as ``decisions[0].sl_price``, where it is one field's fault.
+    """
+
+    def __init__(
+        self, code: ErrorCode, message: str, *, retry_after_s: float | None = None, field: str | None = None
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.retry_after_s = retry_after_s
+        self.field = field

@@ -61,7 +61,8 @@ class DifferenceDocument(_Document):
 
     kind: str
     asset: str
-    detail: str = Field(description="what differs, and what was done")
+    detail: str = Field(description="what differs")
+    action: str = Field(description="what is done about it")
     trade_id: str | None
     client_order_id: str | None
 

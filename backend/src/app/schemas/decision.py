@@ -22,7 +22,7 @@ from pydantic import (
 
 from app.domain.money import is_multiple, plain
 from app.schemas.fields import Leverage, NonNegative, Number, Percentage, Positive, PositivePercentage, UtcTime
-from app.schemas.json_text import explain, invalid, read_object
+from app.schemas.json_text import read_object, wrong_fields
 
 MAXIMUM_ASSETS = 200
 _TEXT_LIMIT = 20_000
@@ -236,4 +236,4 @@ def parse_decision(body: bytes | str) -> TradingDecision:
     try:
         return TradingDecision.model_validate(read_object(body, "a field 'decisions'"))
     except ValidationError as error:
-        raise invalid(explain(error)) from None
+        raise wrong_fields(error) from None

@@ -13,7 +13,7 @@ from app.schemas.fields import UtcTime, iso
 class EventDocument(BaseModel):
     """Something that happened, with its place in the log."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", title="Event")
+    model_config = ConfigDict(frozen=True, title="Event")
 
     seq: int = Field(ge=1, description="gapless, rises by one")
     id: str

@@ -44,21 +44,22 @@ def read_object(body: bytes | str, expected: str) -> dict[str, Any]:
     return raw
 
 
-def explain(error: ValidationError) -> str:
-    """One sentence for each wrong field: its path, and what is wrong with it; never what was sent."""
-    sentences = []
+def wrong_fields(error: ValidationError) -> DecisionRefused:
+    """``validation_error`` with a sentence for each wrong field: its path, what is wrong; never what was sent."""
+    sentences, paths = [], []
     for problem in error.errors(include_url=False, include_context=False, include_input=False):
         path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in problem["loc"]).lstrip(".")
         message = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "extra_forbidden":
             message = "unknown field; check the spelling"
         sentences.append(f"{path}: {message}" if path else message)
-    return "; ".join(sentences)
+        paths.append(path)
+    return invalid("; ".join(sentences), field=paths[0] or None)
 
 
-def invalid(message: str) -> DecisionRefused:
-    """``validation_error`` with this message."""
-    return DecisionRefused(ErrorCode.VALIDATION_ERROR, message)
+def invalid(message: str, *, field: str | None = None) -> DecisionRefused:
+    """``validation_error`` with this message, about this field."""
+    return DecisionRefused(ErrorCode.VALIDATION_ERROR, message, field=field)
 
 
 def _refuse_constant(name: str) -> Any:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from app.schemas.decision import Action, AssetDecision, TradingDecision
 from app.schemas.fields import Leverage, Positive, UtcTime
-from app.schemas.json_text import explain, invalid, read_object
+from app.schemas.json_text import read_object, wrong_fields
 
 _EXCHANGE = re.compile(r"^[A-Z0-9_]+:")
 _PERPETUAL = re.compile(r"(\.P|PERP)$")
@@ -71,7 +71,7 @@ class TradingViewAlert(BaseModel):
                 decisions=[one],
             )
         except ValidationError as error:
-            raise invalid(explain(error)) from None
+            raise wrong_fields(error) from None
 
 
 def parse_alert(body: bytes) -> TradingViewAlert:
@@ -83,4 +83,4 @@ def parse_alert(body: bytes) -> TradingViewAlert:
     try:
         return TradingViewAlert.model_validate(read_object(body, "the fields of docs/tradingview.md"))
     except ValidationError as error:
-        raise invalid(explain(error)) from None
+        raise wrong_fields(error) from None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import socket
@@ -11,75 +10,19 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from support.commands import EXAMPLE, background, line_with, tes
 from support.postgres import MIGRATED, PostgresServer
 
-TES = str(Path(sys.executable).with_name("tes"))
-EXAMPLE = Path(__file__).parents[4] / "examples" / "decision.json"
-PATIENCE_S = 40
 COMMANDS = (
     *("serve", "run", "sim", "submit", "close", "halt", "resume", "reconcile"),
     *("trades", "orders", "positions", "decisions", "events", "config", "db"),
 )
 HEAVY = ("aiohttp", "alembic", "apsw", "fastapi", "pydantic", "sqlalchemy", "uvicorn")
-
-
-def environment(**extra: str) -> dict[str, str]:
-    """This machine's environment without settings of ours."""
-    own = {name: value for name, value in os.environ.items() if not name.startswith("TES_")}
-    return {**own, "COLUMNS": "100", "NO_COLOR": "1", **extra}
-
-
-def tes(folder: Path, *arguments: str, given: str | None = None, **extra: str) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end."""
-    return subprocess.run(
-        [TES, *arguments],
-        cwd=folder,
-        env=environment(**extra),
-        input=given,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-        check=False,
-    )
-
-
-@contextmanager
-def background(folder: Path, *arguments: str, **extra: str) -> Iterator[subprocess.Popen[str]]:
-    """A command that stays; ended with SIGTERM, which it must obey in time."""
-    process = subprocess.Popen(
-        [TES, *arguments],
-        cwd=folder,
-        env=environment(**extra),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        yield process
-    finally:
-        process.terminate()
-        try:
-            process.communicate(timeout=15)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.communicate()
-            pytest.fail(f"{arguments} did not stop on SIGTERM")
-
-
-def line_with(process: subprocess.Popen[str], text: str) -> str:
-    """The next line of output that contains ``text``."""
-    assert process.stdout is not None
-    for line in process.stdout:
-        if text in line:
-            return line
-    assert process.stderr is not None
-    raise AssertionError(f"{text!r} never came; {process.stderr.read()}")
 
 
 @pytest.fixture(scope="module")
@@ -323,6 +266,24 @@ def test_config_masks_every_secret(tmp_path: Path) -> None:
     assert "hidden" not in ended.stdout
     assert json.loads(ended.stdout)["risk_max_leverage"] == 25
     assert "TES_RISK_MAX_LEVERAGE" in tes(tmp_path, "config").stdout
+
+
+def test_a_secret_that_others_can_read_is_told_at_the_start_and_by_config(tmp_path: Path) -> None:
+    secret = tmp_path / "token"
+    secret.write_text("a-token-in-a-file", encoding="utf-8")
+    secret.chmod(0o644)
+    shown = tes(tmp_path, "config", "--json", TES_API_TOKEN_FILE=str(secret))
+    assert json.loads(shown.stdout)["port"] == 8000
+    started = tes(tmp_path, "run", "--paper", "--submit", str(EXAMPLE), "--once", TES_API_TOKEN_FILE=str(secret))
+    assert (shown.returncode, started.returncode) == (0, 0)
+    for said in (shown.stderr, started.stderr):
+        assert f"chmod 600 {secret}" in said.replace("\n", "")
+        assert "a-token-in-a-file" not in said
+
+
+def test_a_secret_that_nobody_can_read_stops_the_start(tmp_path: Path) -> None:
+    """A missing file stands for one that can't be read: the tests may run as root, which reads everything."""
+    one_sentence(tes(tmp_path, "serve", TES_API_TOKEN_FILE="nowhere"), 2, "TES_API_TOKEN_FILE", "nowhere")
 
 
 def test_db_upgrade_creates_the_database(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from app.schemas.decision import parse_decision
 from app.schemas.result import ExecutionResult
 from app.services.execution.service import ExecutionService
 from aster_sim.server import AccountSpec, RunningVenue, VenueConfig, start_venue
+from support.described import every_event_is_described
 
 BTC, ETH = "BTCUSDT", "ETHUSDT"
 PATIENCE_S = float(os.environ.get("ARENA_PATIENCE_S", "30"))
@@ -109,6 +110,7 @@ class Arena:
         async with running(settings) as application:
             await until(lambda: application.service("default").readiness().is_ready)
             yield application
+            await every_event_is_described(application)
 
     async def fresh_prices(self) -> None:
         await self.levers.price(BTC, "96000")

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.cli import common
-from app.cli.exits import ServiceRefused, ServiceUnreachable, UsageFailed
+from app.cli.exits import ServiceRefused, UsageFailed
 
 if TYPE_CHECKING:
-    from app.cli.client import ServiceClient
     from app.cli.replay.processes import VenueWish
     from app.cli.replay.report import Report
     from app.cli.replay.rule import Size
     from app.cli.replay.session import Outcome, Plan
+    from app.client.connection import Connection
 
 app = typer.Typer()
 _DAY_MS = 24 * 60 * 60 * 1000
@@ -85,12 +85,12 @@ def replay(
 async def _replay(
     plan: Plan, wish: VenueWish, size: Size, directory: Path, on_progress: Callable[[Outcome], None]
 ) -> Report:
-    from app.cli.client import connected
     from app.cli.replay import processes
     from app.cli.replay.audit import audit
     from app.cli.replay.report import Report
     from app.cli.replay.rule import TrendRule
     from app.cli.replay.session import Replay
+    from app.client.errors import Unreachable
     from app.core.clock import SystemClock
     from app.core.randomness import SystemRandomness
 
@@ -100,12 +100,12 @@ async def _replay(
     async with (
         processes.venue(wish, directory) as place,
         processes.service(place, token, directory) as address,
-        connected(place["control_url"], None) as venue,
-        connected(address.url, address.token) as service,
+        common.service(common.Place(place["control_url"], None)) as venue,
+        common.service(common.Place(address.url, address.token)) as service,
     ):
         try:
             outcome = await Replay(plan, TrendRule(size), service, venue, on_progress).run()
-        except ServiceUnreachable:
+        except Unreachable:
             raise processes.fell_silent(directory) from None
         trades = await _all_trades(service)
         (account,) = (await service.get("/v1/accounts"))["items"]
@@ -119,7 +119,7 @@ async def _replay(
         )
 
 
-async def _all_trades(service: ServiceClient) -> list[dict[str, Any]]:
+async def _all_trades(service: Connection) -> list[dict[str, Any]]:
     trades: list[dict[str, Any]] = []
     cursor = None
     while True:

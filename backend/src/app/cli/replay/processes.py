@@ -14,9 +14,10 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from app.cli.client import connected
 from app.cli.exits import CommandFailed
 from app.cli.session import read_session
+from app.client.connection import connection
+from app.client.errors import ClientError
 from app.core.clock import SystemClock
 
 _START_TIMEOUT_S = 30.0
@@ -116,9 +117,9 @@ async def _announced_url(note: Path, process: asyncio.subprocess.Process) -> str
 
 async def _until_ready(address: Address) -> None:
     clock = SystemClock()
-    async with connected(address.url, address.token) as client:
+    async with connection(address.url, address.token) as client:
         while True:
-            with contextlib.suppress(CommandFailed):
+            with contextlib.suppress(ClientError):
                 if (await client.get("/v1/status"))["is_ready"]:
                     return
             await clock.sleep(_LOOK_S)

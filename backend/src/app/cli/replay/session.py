@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from app.cli.client import ServiceClient
-from app.cli.exits import CommandFailed, ServiceUnreachable
+from app.cli.exits import CommandFailed
 from app.cli.replay.rule import LOOKBACK_BARS, Bar, TrendRule
+from app.client.connection import Connection
+from app.client.errors import Unreachable
 
 _ANSWER_WITHIN_S = 60
 _SETTLE_WITHIN_S = 60
@@ -61,15 +62,15 @@ class EventWatch:
     def __init__(self) -> None:
         self._news = asyncio.Event()
 
-    async def follow(self, service: ServiceClient, after: int) -> None:
+    async def follow(self, service: Connection, after: int) -> None:
         """Read the event stream until cancelled.
 
         Raises:
-            CommandFailed: the stream was lost, or ended.
+            Unreachable: the stream was lost, or ended.
         """
         async for _ in service.events(after):
             self._news.set()
-        raise ServiceUnreachable("the service ended its event stream in the middle of the replay")
+        raise Unreachable("the service ended its event stream in the middle of the replay")
 
     def expect(self) -> None:
         """Count only events from now on as news."""
@@ -87,8 +88,8 @@ class Replay:
         self,
         plan: Plan,
         rule: TrendRule,
-        service: ServiceClient,
-        venue: ServiceClient,
+        service: Connection,
+        venue: Connection,
         on_progress: Callable[[Outcome], None],
     ) -> None:
         self._plan = plan
@@ -105,7 +106,8 @@ class Replay:
         """Play everything.
 
         Raises:
-            CommandFailed: the service or the venue fell silent, or the record did not follow the venue in time.
+            Unreachable: the service or the venue fell silent.
+            CommandFailed: the record did not follow the venue in time.
         """
         after = (await self._service.get("/v1/status"))["last_seq"]
         playing = asyncio.create_task(self._play())

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from app.cli.exits import ServiceUnreachable
 from app.cli.replay.rule import LOOKBACK_BARS, Size, TrendRule
 from app.cli.replay.session import Outcome, Plan, Replay
+from app.client.errors import Unreachable
 
 BARS = LOOKBACK_BARS + 3
 
@@ -123,5 +123,5 @@ async def test_a_lost_event_stream_ends_the_replay() -> None:
     service = FakeService(venue, story)
     service.statuses = ["closing"]
     service.news.put_nowait(None)
-    with pytest.raises(ServiceUnreachable):
+    with pytest.raises(Unreachable):
         await played(Plan(bars=BARS, decisions=1, seed=7), service, venue)

@@ -1,0 +1,104 @@
+"""``tes doctor`` finds what is wrong, says the fix, and changes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+from collections.abc import AsyncIterator
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from aster_sim.server import AccountSpec, RunningVenue, VenueConfig, start_venue
+from support.commands import tes
+
+
+def findings(folder: Path, code: int, **extra: str) -> dict[str, tuple[str, str]]:
+    """Verdict and message by check; each that is not OK has a fix."""
+    ended = tes(folder, "doctor", "--json", **extra)
+    assert ended.returncode == code, ended.stdout + ended.stderr
+    found = json.loads(ended.stdout)
+    assert all(one["fix"] for one in found if one["verdict"] != "OK")
+    return {one["check"]: (one["verdict"], one["message"]) for one in found}
+
+
+def test_a_fresh_paper_machine_is_fit_and_stays_untouched(tmp_path: Path) -> None:
+    found = findings(tmp_path, 0, TES_PORT="0")
+    assert {verdict for verdict, _ in found.values()} <= {"OK", "WARN"}
+    assert {"settings", "port", "database", "disk", "exchange"} <= set(found)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_findings_fit_80_columns_and_name_the_fix(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        shown = tes(tmp_path, "doctor", COLUMNS="80", TES_PORT=port)
+    assert shown.returncode == 1
+    assert "FAIL" in shown.stdout
+    assert "Fix:" in shown.stdout
+    assert "not fit to trade: port" in shown.stderr
+    assert max(map(len, shown.stdout.splitlines())) <= 80
+
+
+def test_a_bad_setting_and_a_bad_database_are_found(tmp_path: Path) -> None:
+    assert "TES_RISK_MAX_LEVERAGE" in findings(tmp_path, 1, TES_RISK_MAX_LEVERAGE="30")["settings"][1]
+    (tmp_path / "tes.db").write_text("this is no database", encoding="utf-8")
+    verdict, message = findings(tmp_path, 1, TES_PORT="0", TES_DATABASE_URL="sqlite:///tes.db")["database"]
+    assert (verdict, "no SQLite database" in message) == ("FAIL", True)
+
+
+def test_an_up_to_date_database_that_nobody_trades_is_told(tmp_path: Path) -> None:
+    assert tes(tmp_path, "db", "upgrade").returncode == 0
+    found = findings(tmp_path, 0, TES_PORT="0")
+    assert found["database"][0] == "OK"
+    assert found["lease"] == ("OK", "nobody trades these accounts now")
+
+
+@pytest.fixture
+async def venue() -> AsyncIterator[RunningVenue]:
+    running = await start_venue(VenueConfig(seed=5, accounts=[AccountSpec("default", Decimal(100_000))]))
+    yield running
+    await running.stop()
+
+
+def at(venue: RunningVenue, **extra: str) -> dict[str, str]:
+    """Settings of an account on a simulated exchange."""
+    keys = venue.accounts[0]
+    return {
+        "TES_VENUE": "testnet",
+        "TES_PORT": "0",
+        "TES_ASTER_REST_URL": venue.rest_url,
+        "TES_ASTER_WS_URL": venue.ws_url,
+        "TES_ASTER_CHAIN_ID": str(venue.chain_id),
+        "TES_ASTER_USER": keys.user,
+        "TES_ASTER_SIGNER": keys.signer,
+        "TES_ASTER_PRIVATE_KEY": keys.private_key,
+        **extra,
+    }
+
+
+async def test_an_account_at_an_exchange_is_looked_at(venue: RunningVenue, tmp_path: Path) -> None:
+    found = await asyncio.to_thread(lambda: findings(tmp_path, 0, **at(venue)))
+    for check in ("exchange", "clock", "key", "mode", "positions", "rate limit"):
+        assert found[f"{check} default"][0] == "OK", check
+    assert found["alerts"][0] == "WARN"
+
+
+async def test_an_agent_that_the_exchange_refuses_is_found_and_its_key_is_not_shown(
+    venue: RunningVenue, tmp_path: Path
+) -> None:
+    user = "0x" + os.urandom(20).hex()
+    found = await asyncio.to_thread(lambda: findings(tmp_path, 1, **at(venue, TES_ASTER_USER=user)))
+    assert found["key default"][0] == "FAIL"
+    assert venue.accounts[0].private_key not in repr(found)
+
+
+def test_an_exchange_that_does_not_answer_is_found(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}"
+    credentials = {"TES_ASTER_AUTH": "v1", "TES_ASTER_API_KEY": "k" * 32, "TES_ASTER_API_SECRET": "s" * 32}
+    found = findings(tmp_path, 1, TES_VENUE="testnet", TES_PORT="0", TES_ASTER_REST_URL=url, **credentials)
+    assert found["exchange default"][0] == "FAIL"

@@ -1,0 +1,101 @@
+"""``tes`` on a terminal of 80 columns: tables that fit, tables that stay, and the shell's tab."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import select
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from support.commands import EXAMPLE, PATIENCE_S, TES, background, environment, line_with, tes
+
+
+@pytest.fixture(scope="module")
+def trading(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder of a paper service with two positions."""
+    folder = tmp_path_factory.mktemp("trading")
+    with background(folder, "run", "--paper", "--submit", str(EXAMPLE), "--port", "0") as process:
+        line_with(process, "API token")
+        yield folder
+
+
+@pytest.mark.parametrize("command", ["trades", "orders", "positions", "decisions", "events", "config", "reconcile"])
+def test_everything_fits_80_columns(trading: Path, command: str) -> None:
+    shown = tes(trading, command, COLUMNS="80")
+    assert shown.returncode == 0, shown.stderr
+    assert max(map(len, shown.stdout.splitlines())) <= 80
+    assert "…" not in shown.stdout or command == "decisions", "only a decision's own id gives way"
+
+
+@contextmanager
+def on_a_terminal(folder: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """A command on a pseudo terminal, with the end that a person looks at."""
+    person, terminal = pty.openpty()
+    process = subprocess.Popen(
+        [TES, *arguments],
+        cwd=folder,
+        env=environment(COLUMNS="80", TERM="xterm"),
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        start_new_session=True,
+    )
+    os.close(terminal)
+    try:
+        yield process, person
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+        os.close(person)
+
+
+def seen_until(person: int, *words: str) -> str:
+    """What the terminal has shown when all of ``words`` have come."""
+    seen = b""
+    while not all(word.encode() in seen for word in words):
+        ready, _, _ = select.select([person], [], [], PATIENCE_S)
+        assert ready, seen.decode(errors="replace")
+        seen += os.read(person, 4096)
+    return seen.decode(errors="replace")
+
+
+def test_a_table_is_followed_on_a_terminal_until_ctrl_c(trading: Path) -> None:
+    with on_a_terminal(trading, "positions", "--follow") as (process, person):
+        seen_until(person, "BTCUSDT", "ETHUSDT", "Ctrl-C ends")
+        seen_until(person, "BTCUSDT", "Ctrl-C ends")  # again: it is kept up to date
+        process.send_signal(signal.SIGINT)
+        seen_until(person, "\x1b[?25h")  # the cursor is back
+        assert process.wait(PATIENCE_S) == 130
+
+
+def test_a_followed_list_as_json_is_a_line_for_each_change(trading: Path) -> None:
+    with background(trading, "trades", "--open", "--follow", "--json") as process:
+        assert process.stdout is not None
+        assert len(json.loads(process.stdout.readline())["items"]) == 2
+        assert tes(trading, "close", "ETHUSDT").returncode == 0
+        while len(left := json.loads(process.stdout.readline())["items"]) > 1:
+            pass
+        assert [trade["asset"] for trade in left] == ["BTCUSDT"]
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"), [("tes do", ["doctor"]), ("tes db ", ["upgrade", "backup"]), ("tes close B", ["BTCUSDT"])]
+)
+def test_tab_completes_commands_and_open_assets(trading: Path, words: str, offered: list[str]) -> None:
+    asked = environment(_TES_COMPLETE="complete_bash", COMP_WORDS=words, COMP_CWORD=str(len(words.split(" ")) - 1))
+    ended = subprocess.run([TES], cwd=trading, env=asked, capture_output=True, text=True, timeout=40, check=False)
+    assert ended.stdout.split() == offered
+
+
+def test_tab_offers_nothing_where_no_service_answers(tmp_path: Path) -> None:
+    asked = environment(_TES_COMPLETE="complete_bash", COMP_WORDS="tes close B", COMP_CWORD="2", TES_PORT="1")
+    ended = subprocess.run([TES], cwd=tmp_path, env=asked, capture_output=True, text=True, timeout=40, check=False)
+    assert (ended.stdout.split(), ended.stderr) == ([], "")

@@ -1,0 +1,69 @@
+"""``tes`` as a process, to its end or in the background."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+TES = str(Path(sys.executable).with_name("tes"))
+EXAMPLE = Path(__file__).parents[3] / "examples" / "decision.json"
+PATIENCE_S = 40
+
+
+def environment(**extra: str) -> dict[str, str]:
+    """This machine's environment without settings of ours."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith("TES_")}
+    return {**own, "COLUMNS": "100", "NO_COLOR": "1", **extra}
+
+
+def tes(folder: Path, *arguments: str, given: str | None = None, **extra: str) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end."""
+    return subprocess.run(
+        [TES, *arguments],
+        cwd=folder,
+        env=environment(**extra),
+        input=given,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+
+
+@contextmanager
+def background(folder: Path, *arguments: str, **extra: str) -> Iterator[subprocess.Popen[str]]:
+    """A command that stays; ended with SIGTERM, which it must obey in time."""
+    process = subprocess.Popen(
+        [TES, *arguments],
+        cwd=folder,
+        env=environment(**extra),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.communicate(timeout=15)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            pytest.fail(f"{arguments} did not stop on SIGTERM")
+
+
+def line_with(process: subprocess.Popen[str], text: str) -> str:
+    """The next line of output that contains ``text``."""
+    assert process.stdout is not None
+    for line in process.stdout:
+        if text in line:
+            return line
+    assert process.stderr is not None
+    raise AssertionError(f"{text!r} never came; {process.stderr.read()}")
