@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from app.domain.ids import parse_client_order_id
 from aster_sim.http import people
-from proof.fates import REFUSALS
+from proof.fates import BY_NAME
 from proof.process import Fuse
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class Doings:
     def refuse(self, role: str, code: str, lasts: float) -> None:
         """Every order of a role is refused in one way."""
         refusing = self._stage.wire.weather.refusing
-        refusing[role] = REFUSALS[code]
+        refusing[role] = BY_NAME[code]
         self._later(lasts, lambda: refusing.pop(role, None))
 
     def cut(self, lasts: float) -> None:

@@ -121,6 +121,7 @@ class _Maker:
         window_s = dice.choice((1.5, 3.0, 5.0, 10.0))
         scenes = Scenes(seeded(self._seed, "scenes"), self.accounts, self.assets, self._storm_s)
         happenings += scenes.draw()
+        window_s = scenes.window_s or window_s
         return World(
             seed=self._seed,
             accounts=self.accounts,

@@ -167,9 +167,18 @@ class Evidence:
             )
         )
         if not trade.is_every_fill_known:
-            booked = await self.client.user_trades(trade.asset, self._exchange_time(trade.created_at) - _CLOCK_ERROR)
-            learned.append(facts.FillsBooked(at=self.clock.now(), fills=_ours(trade, booked)))
+            learned.append(facts.FillsBooked(at=self.clock.now(), fills=await self._executions(trade)))
         return learned
+
+    async def _executions(self, trade: Trade) -> tuple[FillReport, ...]:
+        """Every execution of the trade's orders that the exchange shows."""
+        since = self._exchange_time(trade.created_at)
+        ours: tuple[FillReport, ...] = ()
+        for look_back in (_CLOCK_ERROR, _LONG_LOOK_BACK):  # older than they seem: this host's clock was set meanwhile
+            ours = _ours(trade, await self.client.user_trades(trade.asset, since - look_back))
+            if _is_complete(trade, ours):
+                break
+        return ours
 
     async def account_for(self, trade: Trade) -> facts.Accounted:
         """Every execution of the trade as booked, others' that reduced its position included, and its funding.
