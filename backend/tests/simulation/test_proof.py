@@ -11,19 +11,13 @@ from pathlib import Path
 import pytest
 from proof import coverage, mutants
 from proof.disk import scratch_folder
+from proof.found import FOUND_WORLDS, Found
 from proof.happenings import Happening
 from proof.performance import judge, judge_seed, shrink, story
 from proof.world import make
 
 SHORT = [range(first, first + 12) for first in range(1, 73, 12)]
-FOUND = {
-    18: "a close that left before a crash was never recorded: what others held was closed in its place",
-    20: "a wait of a few nanoseconds was asked about again in the same moment: attempts to close without end",
-    21: "an execution was looked for after the host's clock was set, and never found: the trade stayed closing",
-    2056: "an exit that only the exchange knew after a crash was not booked: the exchange's clock had been set back",
-    116: "a decision that was refused before its record failed left the database unhealthy until a restart",
-}
-"""Seeds that break a rule when what was found in the service is put back, and what it was."""
+FOUND = sorted(FOUND_WORLDS.glob("*.json"), key=lambda path: int(path.stem))
 
 _FINGERPRINTS = """
 import sys
@@ -51,9 +45,10 @@ def test_the_promises_hold_in_simulated_worlds(folder: Path, seeds: range) -> No
     assert {seed: list(map(str, found)) for seed, found in broken.items() if found} == {}
 
 
-@pytest.mark.parametrize("seed", FOUND)
-def test_what_a_seed_has_found_stays_mended(folder: Path, seed: int) -> None:
-    assert list(map(str, judge_seed(seed, folder).violations)) == []
+@pytest.mark.parametrize("path", FOUND, ids=lambda path: path.stem)
+def test_what_a_seed_has_found_stays_mended(folder: Path, path: Path) -> None:
+    """Worlds reduced to what broke a rule; ``make mutants`` puts each bug back and sees its world fail again."""
+    assert list(map(str, judge(Found.read(path).world, folder).violations)) == []
 
 
 def test_a_seed_performs_the_same_again_whatever_ran_before(folder: Path) -> None:

@@ -156,6 +156,7 @@ def _bared(trade: Trade, run: Run, orders: list[Any], fills: list[Any]) -> Itera
     ids = {row["orderId"]: parse_client_order_id(row["clientOrderId"]) for row in orders}
     stops = [row for row in orders if _is_of(ids[row["orderId"]], trade, _STOPS)]
     by_us = {row.client_order_id: row for row in run.sent if row.method == "DELETE" and row.is_done}
+    arrivals = _arrivals(run)
     closing_ms = min(
         (row["time"] for row in orders if _is_of(ids[row["orderId"]], trade, (OrderRole.CLOSE, OrderRole.REDUCE))),
         default=2**62,
@@ -165,6 +166,9 @@ def _bared(trade: Trade, run: Run, orders: list[Any], fills: list[Any]) -> Itera
         sent = by_us.get(row["clientOrderId"])
         if row["status"] != "CANCELED" or sent is None or closing_ms <= gone_ms:
             continue
+        placed = arrivals.get(row["clientOrderId"])
+        if placed is None or placed.process != sent.process:
+            continue  # the wish for it may have died with its process, before it was recorded
         covered = any(
             other is not row and other["time"] <= gone_ms
             and (other["status"] in ON_THE_BOOK or other["updateTime"] > gone_ms)

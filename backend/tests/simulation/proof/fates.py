@@ -70,13 +70,18 @@ FATES: Mapping[str, tuple[Fate, ...]] = {
 }  # fmt: skip
 """What may happen, by family. Families of mutations that make no sense for a read are skipped there."""
 ORDERS_ONLY = ("refused", "stuck")
-REFUSALS: Mapping[str, Fate] = {fate.name: fate for fate in FATES["refused"]}
-"""By their code."""
+BY_NAME: Mapping[str, Fate] = {fate.name: fate for family in FATES.values() for fate in family}
+DONE_AND_UNTOLD = ("reset after", "silence after", "503 executed", "-1007 executed", "-1006 executed",
+                   "-1000 executed", "html executed", "cut off")  # fmt: skip
+"""Fates after which an order is there and its sender does not know."""
 
 
 @dataclass(slots=True)
 class Weather:
-    """Chances per request, by family of :data:`FATES`; ``is_cut``: a network without a way to the exchange."""
+    """Chances per request, by family of :data:`FATES` or by the name of one fate.
+
+    ``is_cut`` is a network without a way to the exchange.
+    """
 
     chances: dict[str, float] = field(default_factory=dict)
     refusing: dict[str, Fate] = field(default_factory=dict)

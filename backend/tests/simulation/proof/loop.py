@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import gc
 import heapq
+import inspect
 import random
 import sys
 import warnings
@@ -243,7 +244,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
                         torn.add(task)
                         task._log_destroy_pending = False  # type: ignore[attr-defined]
                         with contextlib.suppress(BaseException):
-                            task.get_coro().close()  # type: ignore[union-attr]
+                            _tear_down(task.get_coro())
                 self._graves.clear()
                 self._ready.clear()
                 self._timers.clear()
@@ -251,6 +252,18 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         finally:
             sys.unraisablehook = hook
             asyncio._set_running_loop(None)
+
+
+def _tear_down(coroutine: Any) -> None:
+    """Close a coroutine; what it was to await and never did, as it never began, is closed too."""
+    frame = coroutine.cr_frame
+    never_awaited = (
+        list(frame.f_locals.values()) if inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED else []
+    )
+    coroutine.close()
+    for value in never_awaited:
+        if inspect.iscoroutine(value):
+            value.close()
 
 
 def _wakes_a_task(handle: asyncio.Handle) -> bool:

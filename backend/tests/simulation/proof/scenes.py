@@ -10,6 +10,7 @@ import random
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from proof.fates import DONE_AND_UNTOLD
 from proof.happenings import Happening
 
 
@@ -31,12 +32,14 @@ class Scenes:
         self._numbers = 0
         self.settings: dict[str, str] = {}
         """What a scene asks of the world's settings."""
+        self.window_s = 0.0
+        """What a scene asks of the exchange's window for requests; 0 is nothing."""
 
     def draw(self) -> list[Happening]:
         """None, one or some."""
         dice = self._dice
         found: list[Happening] = []
-        for _ in range(dice.choice((0, 0, 1, 1, 2, 3))):
+        for _ in range(dice.choice((0, 1, 1, 1, 2, 2, 3))):
             scene: Callable[[float, dict[str, str]], list[Happening]] = getattr(self, f"_{dice.choice(SCENES)}")
             at = dice.uniform(0.5, max(1.0, self._storm_s - 18.0))
             found += scene(at, {"account": dice.choice(self._accounts), "asset": dice.choice(self._assets)})
@@ -71,13 +74,45 @@ class Scenes:
     def _entry_in_doubt(self, at: float, where: dict[str, str]) -> list[Happening]:
         """Nobody tells what became of an entry, and perhaps it is under way for long (U1-U4)."""
         dice = self._dice
-        family = dice.choice(("lost", "unknown", "late", "late", "slow"))
-        scene = [self._weather(at - 0.05, dice.choice((1.0, 4.0)), **{family: 0.9}), self._enter(at, where)]
-        if dice.random() < 0.7:
+        fate = dice.choice((*DONE_AND_UNTOLD, "silence before"))
+        scene = [self._weather(at - 0.05, dice.choice((0.5, 4.0)), **{fate: 0.9}), self._enter(at, where)]
+        if dice.random() < 0.8:
             scene.append(self._deaf(at - 0.1, dice.choice((6.0, 15.0))))
-        if dice.random() < 0.4:
+        if dice.random() < 0.3:
             scene.append(self._crash(at, dice.choice(("entry", "step")), 1, dice.choice((0.1, 2.0))))
         return scene
+
+    def _late_entry(self, at: float, where: dict[str, str]) -> list[Happening]:
+        """An entry is under way for longer than anybody waits for it, and arrives before its fence (U3)."""
+        self.window_s = 10.0
+        return [self._weather(at - 0.05, 0.5, late=0.9), self._enter(at, where), self._deaf(at + 0.5, 20.0)]
+
+    def _entry_before_its_record(self, at: float, where: dict[str, str]) -> list[Happening]:
+        """The disk is slow, and the process dies as the entry leaves (C2)."""
+        slow = {"commit_s": 0.8, "failure": 0.0, "lasts": 6.0}
+        crash = self._crash(at - 0.1, self._dice.choice(("entry", "commit")), 1, self._dice.choice((0.1, 2.0)))
+        return [Happening(at - 0.3, "disk", slow), crash, self._enter(at, where)]
+
+    def _refused_on_a_full_disk(self, at: float, where: dict[str, str]) -> list[Happening]:
+        """A refusal is quicker than the record of what it refuses (C2)."""
+        full = {"commit_s": self._dice.choice((0.05, 0.8)), "failure": 1.0, "lasts": 3.0}
+        refused = self._enter(at, where, sl_bps=-100)
+        return [Happening(at - 0.05, "disk", full), refused, self._enter(at + 5.0, where)]
+
+    def _reads_fail(self, at: float, where: dict[str, str]) -> list[Happening]:
+        """A position changes, or does not close, while every other read fails (U4)."""
+        dice = self._dice
+        scene = [self._enter(at, where, sl_bps=300, tp_bps=300)]
+        scene.append(self._weather(at + 2.0, 15.0, **{dice.choice(("503", "html", "-1000")): 0.4}))
+        if dice.random() < 0.5:
+            return [*scene, Happening(at + 2.0, "human_close", {**where, "part": 0.3})]
+        scene.append(Happening(at + 1.9, "refuse", {"role": "c", "code": "-4131", "lasts": 12.0}))
+        return [*scene, self._decide(at + 2.0, where, action="close_position")]
+
+    def _told_to_wait(self, at: float, where: dict[str, str]) -> list[Happening]:
+        """The exchange's patience ends while a position must be closed (L1)."""
+        limited = self._weather(at + 1.5, self._dice.choice((3.0, 8.0)), limited=self._dice.choice((0.3, 0.7)))
+        return [self._enter(at, where), limited, self._decide(at + 2.0, where, action="close_position")]
 
     def _stuck_entry(self, at: float, where: dict[str, str]) -> list[Happening]:
         """An entry was admitted in time and is executed when it has been given up (U10)."""
@@ -99,6 +134,7 @@ class Scenes:
     def _stubborn_refusal(self, at: float, where: dict[str, str]) -> list[Happening]:
         """An exit is refused for long: the deadline decides (P2, P3)."""
         dice = self._dice
+        self.settings |= {"TES_PROTECTION_MAX_ATTEMPTS": "10", "TES_PROTECTION_BASE_DELAY_SECONDS": "0.1"}
         role, code = dice.choice((("s", "-2022"), ("s", "-4045"), ("s", "-2021"), ("t", "-2022"), ("c", "-2022"),
                                   ("c", "-4131"), ("s", "-4999"), ("t", "-2021")))  # fmt: skip
         scene = [Happening(at - 0.1, "refuse", {"role": role, "code": code, "lasts": dice.choice((12.0, 60.0))})]
@@ -157,7 +193,9 @@ class Scenes:
     def _clock_is_wrong(self, at: float, where: dict[str, str]) -> list[Happening]:
         """The host's clock is set, and the next thing is an entry (L2)."""
         jump = self._dice.choice((-25.0, -8.0, 8.0, 25.0))
-        return [Happening(at - 0.3, "host_clock", {"seconds": jump}), self._enter(at, where)]
+        at_jump = at + self._dice.choice((-0.3, 2.0))
+        close = self._decide(at + 4.0, where, action="close_position")
+        return [Happening(at_jump, "host_clock", {"seconds": jump}), self._enter(at, where), close]
 
     def _deaf_ear(self, at: float, where: dict[str, str]) -> list[Happening]:
         """The listen key dies, and then an exit fires (W1, W2)."""
@@ -182,18 +220,22 @@ class Scenes:
     def _close_in_a_crash(self, at: float, where: dict[str, str]) -> list[Happening]:
         """A close has left when the process dies, and somebody else holds the same (C1, H2)."""
         dice = self._dice
-        human = {**where, "side": dice.choice(("BUY", "SELL")), "kind": "MARKET", "usd": 900}
+        entry = self._enter(at, where)
+        side = {"buy": "BUY", "sell": "SELL"}[entry.details["items"][0]["action"]]
         scene = [
-            self._enter(at, where),
-            self._crash(at + 2.9, dice.choice(("exit", "commit", "step")), 1, dice.choice((0.1, 3.0))),
+            entry,
+            Happening(at + 2.5, "disk", {"commit_s": dice.choice((0.001, 0.8)), "failure": 0.0, "lasts": 4.0}),
+            self._crash(at + 2.9, dice.choice(("exit", "exit", "commit", "step")), 1, dice.choice((0.1, 3.0))),
             self._decide(at + 3.0, where, action="close_position"),
         ]
+        human = {**where, "side": side, "kind": "MARKET", "usd": 900}
         return [*scene, Happening(at + 1.5, "human_trade", human)] if dice.random() < 0.6 else scene
 
 
 SCENES = (
-    "entry_in_doubt", "entry_in_doubt", "stuck_entry", "exits_in_doubt", "stubborn_refusal", "jump_into_the_stop",
-    "stop_taken_away", "part_taken_off", "stop_moved", "again_after_a_restart", "clock_is_wrong", "deaf_ear",
-    "both_sides_fire", "close_in_a_crash",
+    "entry_in_doubt", "entry_in_doubt", "entry_in_doubt", "late_entry", "stuck_entry", "entry_before_its_record",
+    "refused_on_a_full_disk", "reads_fail", "told_to_wait", "exits_in_doubt", "stubborn_refusal", "jump_into_the_stop",
+    "stop_taken_away", "part_taken_off", "stop_moved", "again_after_a_restart", "again_after_a_restart",
+    "clock_is_wrong", "deaf_ear", "both_sides_fire", "close_in_a_crash",
 )  # fmt: skip
 """Which scenes are drawn, and how often each."""

@@ -23,7 +23,7 @@ from aster_sim.http.commands import run_command
 from aster_sim.http.dispatch import Arrival
 from aster_sim.http.hub import Subscriber
 from proof.exchange import ADDRESS, Exchange, Reply
-from proof.fates import FATES, NOTHING, ORDERS_ONLY, Fate, Weather
+from proof.fates import BY_NAME, FATES, NOTHING, ORDERS_ONLY, Fate, Weather
 from proof.loop import Livelock, Owner, VirtualLoop
 from proof.trace import Trace
 
@@ -31,6 +31,8 @@ _ENCODE = msgspec.json.Encoder().encode
 RUNAWAY = 2_500
 """More requests than any world has a reason for."""
 _RESET_S = 0.02
+_STUCK_S = (3.0, 20.0)
+"""How long after its window a stuck request is acted on; the service gives it up in between."""
 _DEAD_PEER_S = 22.0
 """How long the real connector's heartbeat needs to notice a peer that is gone."""
 
@@ -93,7 +95,7 @@ class Wire:
                 continue
             if family in ORDERS_ONLY and not places:
                 return NOTHING
-            return self.dice.choice(FATES[family])
+            return self.dice.choice(FATES[family]) if family in FATES else BY_NAME[family]
         return NOTHING
 
     def next_serial(self) -> int:
@@ -149,7 +151,7 @@ class WireTransport:
             trace.reach(f"fate:{'mutation' if method != 'GET' else 'read'}:{fate.name}")
         answer: asyncio.Future[Reply | None] = loop.create_future()
         call = _Call(wire, sent, fate, query, body, headers, answer)
-        held_up_s = wire.dice.uniform(0.2, 1.4) * wire.window_s if fate.wait == "late" else 0.0
+        held_up_s = wire.dice.uniform(0.2, 1.1) * wire.window_s if fate.wait == "late" else 0.0
         loop.call_later(wire.latency() + held_up_s, call.arrive, context=loop.outside)
         if method != "GET":
             self._on_mutation(_role(sent))
@@ -187,7 +189,7 @@ class _Call:
         reply: Reply | None = None
         arrival = Arrival(sent.method, sent.path, self._query, self._body, ADDRESS, self._headers.get("X-MBX-APIKEY"))
         if fate.wait == "stuck":
-            stuck_s = wire.window_s * wire.dice.uniform(1.0, 3.0)
+            stuck_s = wire.window_s + wire.dice.uniform(*_STUCK_S)
             wire.loop.call_later(stuck_s, self._act_at_last, wire.exchange.admit(arrival), context=wire.loop.outside)
             return
         if fate.done:

@@ -55,12 +55,11 @@ class World:
         return json.dumps(asdict(self), sort_keys=True)
 
     @classmethod
-    def from_json(cls, text: str) -> World:
+    def from_json(cls, raw: Mapping[str, Any]) -> World:
         """Read again."""
-        raw = json.loads(text)
-        happenings = tuple(Happening(**one) for one in raw.pop("happenings"))
-        lists = {name: tuple(raw.pop(name)) for name in ("accounts", "assets", "hedged")}
-        return cls(happenings=happenings, **lists, **raw)
+        happenings = tuple(Happening(**one) for one in raw["happenings"])
+        lists = {name: tuple(raw[name]) for name in ("accounts", "assets", "hedged")}
+        return cls(**{**raw, **lists, "happenings": happenings})
 
 
 EMPHASIS: Mapping[str, float] = {
@@ -122,6 +121,7 @@ class _Maker:
         window_s = dice.choice((1.5, 3.0, 5.0, 10.0))
         scenes = Scenes(seeded(self._seed, "scenes"), self.accounts, self.assets, self._storm_s)
         happenings += scenes.draw()
+        window_s = scenes.window_s or window_s
         return World(
             seed=self._seed,
             accounts=self.accounts,

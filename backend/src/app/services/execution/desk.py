@@ -2,8 +2,7 @@
 
 Replies, stream events, timers and decisions all arrive in one mailbox, so the cooldown, "one entry per decision" and
 "sibling gone before the next entry" need no lock. The desk folds facts into its trades, lets the pure code decide,
-hands the record to the writer and runs the commands. It waits for nothing but its mailbox: reading, sending and
-committing run beside it and report back as facts.
+hands the record to the writer and runs the commands. Reading, sending and committing run beside it, and report facts.
 """
 
 from __future__ import annotations

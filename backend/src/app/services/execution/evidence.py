@@ -174,11 +174,19 @@ class Evidence:
     async def _booked_so_far(self, trade: Trade) -> list[facts.Fact]:
         """The executions that the history has; a failed read keeps nobody from what was read before it."""
         try:
-            booked = await self.client.user_trades(trade.asset, self._beginning_of(trade, _CLOCK_ERROR))
+            return [facts.FillsBooked(at=self.clock.now(), fills=await self._executions(trade))]
         except ExchangeError as error:  # the next reconciliation finds them missing
             log.info("evidence.history_not_read", asset=trade.asset, error=str(error))
             return []
-        return [facts.FillsBooked(at=self.clock.now(), fills=_ours(trade, booked))]
+
+    async def _executions(self, trade: Trade) -> tuple[FillReport, ...]:
+        """Every execution of the trade's orders that the exchange shows."""
+        ours: tuple[FillReport, ...] = ()
+        for look_back in (_CLOCK_ERROR, _LONG_LOOK_BACK):  # older than they seem: this host's clock was set meanwhile
+            ours = _ours(trade, await self.client.user_trades(trade.asset, self._beginning_of(trade, look_back)))
+            if _is_complete(trade, ours):
+                break
+        return ours
 
     async def account_for(self, trade: Trade) -> facts.Accounted:
         """Every execution of the trade as booked, others' that reduced its position included, and its funding.

@@ -449,13 +449,13 @@ class ExecutionService:
     def readiness(self) -> Readiness:
         """Whether new decisions are accepted (contract, section 6: database, stream, first reconciliation)."""
         store, silent_s = self._store_health(), self._client.silent_for_s
-        trouble = self._start_up.trouble or self._reconciler.trouble
         reasons = (
             f"database: {store}" if store is not None else None,
             f"the exchange wants silence for {silent_s:.0f} s more" if silent_s > 0 else None,
             self._start_up.mode_obstacle,
-            trouble,
-            "the user stream is not connected" if trouble is None and not self._router.is_up else None,
+            self._start_up.trouble,
+            self._reconciler.trouble,
+            None if self._router.is_up or self._start_up.trouble else "the user stream is not connected",
         )
         given = tuple(reason for reason in reasons if reason is not None)
         return Readiness(is_ready=not given, reasons=given)

@@ -1,0 +1,207 @@
+"""What may happen in a world: each method is one kind of happening, done to the stage."""
+
+from __future__ import annotations
+
+import asyncio
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from app.domain.ids import parse_client_order_id
+from aster_sim.http import people
+from proof.fates import BY_NAME
+from proof.process import Fuse
+
+if TYPE_CHECKING:
+    from proof.stage import Stage
+
+
+class Doings:
+    """Does what a happening names; what lasts is undone after its time, or when everything heals."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        self._side_tasks: list[asyncio.Task[None]] = []
+
+    def heal(self) -> None:
+        """Undo at once what would be undone later."""
+        for task in self._side_tasks:
+            task.cancel()
+
+    def _later(self, seconds: float, undo: Any) -> None:
+        async def wait() -> None:
+            await asyncio.sleep(seconds)
+            undo()
+
+        self._side_tasks.append(asyncio.create_task(wait()))
+
+    def _excuse(self, seconds: float) -> None:
+        self._stage.excuses.append((self._stage.loop.time(), self._stage.loop.time() + seconds))
+
+    def decide(self, **details: Any) -> None:
+        self._stage.engine.order(self._stage.loop.time(), **details)
+
+    def close(self, account: str, asset: str) -> None:
+        service = self._stage.service(account)
+        if service is not None:
+            self._stage.spawn(service.close_position(asset))
+
+    def reconcile(self, account: str) -> None:
+        service = self._stage.service(account)
+        if service is not None:
+            self._stage.spawn(service.reconcile())
+
+    def halt(self, account: str, flatten: bool, lasts: float) -> None:
+        service = self._stage.service(account)
+        if service is None:
+            return
+        self._stage.spawn(service.halt("the operator wants a break", flatten=flatten))
+
+        def resume() -> None:
+            later = self._stage.service(account)
+            if later is not None:
+                self._stage.spawn(later.resume())
+
+        self._later(lasts, resume)
+
+    def stop(self, pause: float) -> None:
+        if self._stage.process is not None:
+            self._stage.pause_s = pause
+            self._stage.process.ask_to_stop()
+
+    def crash(self, fuses: list[tuple[str, int]], pauses: list[float]) -> None:
+        chain = [(Fuse(what, count), pause) for (what, count), pause in zip(fuses, pauses, strict=True)]
+        (first, self._stage.pause_s), rest = chain[0], chain[1:]
+        self._stage.fuses += rest
+        if self._stage.process is not None and not self._stage.process.is_dead:
+            self._stage.process.light(first)
+
+    def weather(self, chances: dict[str, float], lasts: float) -> None:
+        weather = self._stage.wire.weather
+        weather.chances = dict(chances)
+
+        def clear() -> None:
+            weather.chances = {}
+
+        self._later(lasts, clear)
+
+    def refuse(self, role: str, code: str, lasts: float) -> None:
+        """Every order of a role is refused in one way."""
+        refusing = self._stage.wire.weather.refusing
+        refusing[role] = BY_NAME[code]
+        self._later(lasts, lambda: refusing.pop(role, None))
+
+    def cut(self, lasts: float) -> None:
+        self._stage.wire.weather.is_cut = True
+        self._excuse(lasts)
+        for socket in list(self._stage.wire.sockets):
+            socket.silenced()
+
+        def mend() -> None:
+            self._stage.wire.weather.is_cut = False
+
+        self._later(lasts, mend)
+
+    def outage(self, kind: str, lasts: float) -> None:
+        self._excuse(lasts)
+        self._stage.exchange.faults.add({"action": {"type": kind, "seconds": lasts}})
+
+    def ban(self, seconds: float) -> None:
+        self._excuse(seconds)
+        self._stage.exchange.ban(seconds)
+
+    def frames(self, kind: str, seconds: float, lasts: float, chance: float) -> None:
+        lasting = kind in ("disconnect", "silence")
+        action = {"type": kind, "seconds": seconds}
+        fault = {"action": action, "count": 1 if lasting else 0, "probability": 1.0 if lasting else chance}
+        number = self._stage.exchange.faults.add(fault)[0]["id"]
+        self._later(lasts, lambda: self._stage.exchange.faults.clear(number))
+
+    def key_dies(self, account: str, quietly: bool) -> None:
+        hub = self._stage.exchange.hub
+        if quietly:
+            hub.close_key(account)
+        else:
+            entry = hub._keys.get(account)
+            if entry is not None:
+                entry.expires_us = 0
+
+    def venue_clock(self, seconds: float, lasts: float) -> None:
+        self._excuse(lasts)
+        self._stage.exchange.faults.add({"action": {"type": "clock_skew", "seconds": seconds, "lasts": lasts}})
+
+    def host_clock(self, seconds: float) -> None:
+        self._stage.clock.skew_s += seconds
+
+    def disk(self, commit_s: float, failure: float, lasts: float) -> None:
+        self._stage.disk.commit_s, self._stage.disk.failure = commit_s, failure
+
+        def heal() -> None:
+            self._stage.disk.commit_s, self._stage.disk.failure = 0.001, 0.0
+
+        self._later(lasts, heal)
+
+    def thin(self, asset: str, lasts: float) -> None:
+        """Most of the book is taken away."""
+        liquidity = self._stage.exchange.market(asset).liquidity
+        sizes = liquidity._sizes
+        liquidity._sizes = {side: [size / 2000 for size in rows] for side, rows in sizes.items()}
+        liquidity._drawn.clear()
+
+        def refill() -> None:
+            liquidity._sizes = sizes
+            liquidity._drawn.clear()
+
+        self._side_tasks.append(asyncio.create_task(_at_the_end(lasts, refill)))
+
+    def price(self, asset: str, bps: int, glides: bool) -> None:
+        self._stage.exchange.move(asset, bps / 10_000, glides=glides)
+
+    # --- the human at the exchange ----------------------------------------------------------------------------------
+
+    def human_trade(self, account: str, asset: str, side: str, kind: str, usd: int) -> None:
+        market = self._stage.exchange.market(asset)
+        price, tick, step = market.prices.mark, market.instrument.tick, market.instrument.step
+        quantity = (Decimal(usd) / price / step).to_integral_value() * step
+        params = {"symbol": asset, "side": side, "type": kind, "quantity": str(quantity)}
+        away = Decimal("0.98") if (side == "BUY") is (kind == "LIMIT") else Decimal("1.02")
+        distant = str((price * away / tick).to_integral_value() * tick)
+        if kind == "LIMIT":
+            params |= {"price": distant, "timeInForce": "GTC"}
+        elif kind == "STOP_MARKET":
+            params |= {"stopPrice": distant}
+        owner = self._stage.exchange.account(account)
+        if owner.dual_side:
+            params["positionSide"] = "LONG" if side == "BUY" else "SHORT"
+        people.place(self._stage.exchange.runtime, owner, params)
+
+    def human_close(self, account: str, asset: str, part: float) -> None:
+        owner = self._stage.exchange.account(account)
+        step = self._stage.exchange.market(asset).instrument.step
+        for held in owner.held(asset):
+            quantity = (abs(held.amount) * Decimal(str(part)) / step).to_integral_value() * step or abs(held.amount)
+            params = {"symbol": asset, "side": "SELL" if held.amount > 0 else "BUY", "type": "MARKET",
+                      "positionSide": held.side, "quantity": str(quantity)}  # fmt: skip
+            if held.side == "BOTH":
+                params["reduceOnly"] = "true"
+            people.place(self._stage.exchange.runtime, owner, params)
+
+    def human_flip(self, account: str, asset: str) -> None:
+        people.change_position(self._stage.exchange.runtime, {"account": account, "symbol": asset, "do": "flip"})
+
+    def human_cancel(self, account: str, asset: str, role: str) -> None:
+        owner = self._stage.exchange.account(account)
+        for order in list(owner.open_orders.get(asset, {}).values()):
+            key = parse_client_order_id(order.client_order_id)
+            if key is not None and order.client_order_id.rpartition(".")[2][0] in role:
+                people.cancel(self._stage.exchange.runtime, owner, {"symbol": asset, "orderId": str(order.order_id)})
+
+    def human_modes(self, account: str, asset: str, leverage: int) -> None:
+        people.change_modes(self._stage.exchange.runtime, {"account": account, "leverage": {asset: leverage}})
+
+
+async def _at_the_end(seconds: float, undo: Any) -> None:
+    """Undo something after a time, or when everything heals."""
+    try:
+        await asyncio.sleep(seconds)
+    finally:
+        undo()
