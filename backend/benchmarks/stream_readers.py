@@ -124,9 +124,7 @@ async def rounds(application: Application, wire: Wire, port: int, options: argpa
         ordered = sorted(times[is_crowded])
         median, p90 = statistics.median(ordered), ordered[int(len(ordered) * 0.9)]
         each_ms = cpu[is_crowded] / len(ordered) * 1000
-        print(
-            f"{name:<16} sent after {median:6.0f} us, p90 {p90:6.0f} us, {each_ms:.1f} ms CPU for each of {len(ordered)}"
-        )
+        print(f"{name:<16} sent after {median:6.0f} us, p90 {p90:6.0f} us, {each_ms:.1f} ms CPU, {len(ordered)} times")
     print(f"ratio of the medians {crowded / alone:.3f}")
 
 
