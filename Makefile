@@ -42,8 +42,9 @@ docs: $(VENV)/.dev ## write docs/asyncapi.yaml anew from the events' models
 bench: $(VENV)/.dev ## run every benchmark
 	@cd backend && for file in benchmarks/*.py; do echo "== $$file"; ../$(BIN)/python "$$file"; done
 
-soak: $(VENV)/.dev ## a storm of a thousand trades, then every property test with many more examples; ARGS goes to pytest
+soak: $(VENV)/.dev ## a storm of a thousand trades, 10,000 malformed requests, then each property test with many more examples
 	@cd backend && TES_STORM_TRADES=1000 ../$(BIN)/python -m pytest tests/scenarios -s $(ARGS)
+	@cd backend && TES_FUZZ_REQUESTS=10000 ../$(BIN)/python -m pytest tests/integration/api/test_api_fuzz.py -s $(ARGS)
 	@cd backend && ../$(BIN)/python -m pytest -n 2 -m hypothesis --hypothesis-profile=soak --timeout=3600 $(ARGS)
 
 broken-rules: $(VENV)/.dev ## break each rule on purpose and see its tests fail; ARGS=--list shows them, ARGS="U1 P" chooses

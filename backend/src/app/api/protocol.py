@@ -137,6 +137,12 @@ class FramesProtocol(WebSocketsSansIOProtocol):
         if not self.close_sent:
             cast(dict[str, Any], self.scope["extensions"])[FRAMES] = self
 
+    async def send(self, message: Any) -> None:
+        """Send for the application. An answer in place of the upgrade ends the handshake, which uvicorn forgets."""
+        await super().send(message)
+        if self.initial_response is not None and self.close_sent:
+            self.handshake_complete = True
+
     def keepalive_timeout(self) -> None:
         """Close, and cut off what does not even take the goodbye."""
         super().keepalive_timeout()
