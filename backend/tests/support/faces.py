@@ -15,6 +15,7 @@ import aiohttp
 from app.api.server import make_server
 from app.bootstrap import Application, running
 from app.core.configuration import load_settings
+from app.events.broadcast import Broadcast
 
 TOKEN = "the-right-token"
 AUTHORIZED = {"Authorization": f"Bearer {TOKEN}"}
@@ -41,6 +42,7 @@ class Face:
     application: Application
     url: str
     http: aiohttp.ClientSession
+    broadcast: Broadcast
 
     async def ask(
         self, method: str, path: str, *, headers: dict[str, str] | None = None, data: Any = None, **query: Any
@@ -79,7 +81,8 @@ async def serving(application: Application, *, send_buffer: int | None = None) -
         task = asyncio.create_task(server.serve(sockets=[listening]))
         async with aiohttp.ClientSession() as http:
             try:
-                yield Face(application, f"http://127.0.0.1:{listening.getsockname()[1]}", http)
+                url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+                yield Face(application, url, http, server.config.app.state.broadcast)
             finally:
                 server.should_exit = True
                 await task

@@ -17,6 +17,7 @@ from app.api.metrics import Metrics, RequestCounter
 from app.api.problems import install_problem_handlers
 from app.core.version import program_version
 from app.dashboard.page import router as status_page
+from app.events.broadcast import Broadcast
 
 if TYPE_CHECKING:
     from app.bootstrap import Application
@@ -25,15 +26,21 @@ if TYPE_CHECKING:
 def create_app(application: Application) -> FastAPI:
     """The HTTP and WebSocket face of a running application. Starting and stopping that is the caller's."""
     metrics = Metrics()
+    broadcast = Broadcast(application.dispatcher, application.events, application.clock, stream.event_frame)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        follower = asyncio.create_task(metrics.follow(application), name="metrics")
+        after = await application.events.last_seq()
+        followers = (
+            asyncio.create_task(metrics.follow(application), name="metrics"),
+            asyncio.create_task(broadcast.run(after), name="broadcast"),
+        )
         try:
             yield
         finally:
-            follower.cancel()
-            await asyncio.gather(follower, return_exceptions=True)
+            for follower in followers:
+                follower.cancel()
+            await asyncio.gather(*followers, return_exceptions=True)
 
     app = FastAPI(
         title=TITLE,
@@ -47,6 +54,7 @@ def create_app(application: Application) -> FastAPI:
     )
     app.state.application = application
     app.state.metrics = metrics
+    app.state.broadcast = broadcast
     app.state.tokens = token_book(application)
     for room in (decisions, webhooks, control, records, health, stream, description, event_description):
         app.include_router(room.router)

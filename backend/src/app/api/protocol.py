@@ -7,6 +7,8 @@ from http import HTTPStatus
 from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import Frame, Opcode
 
 from app.api.edge import SECURITY_HEADERS
 from app.api.problems import Problem
@@ -16,6 +18,10 @@ HEAD_TIMEOUT_S = 10.0
 MAXIMUM_HEAD_BYTES = 32 * 1024
 MAXIMUM_CONNECTIONS = 2000
 """Of all clients together, streams included: the exchange's connections must never want for a file descriptor."""
+FRAMES = "tes.frames"
+"""The ASGI extension through which a stream writes frames that are made once for all readers."""
+EXPEL_TIMEOUT_S = 10.0
+"""For a reader that was told to go, or answers no ping, to take what is left; then its connection is cut."""
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
@@ -90,3 +96,59 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             lines += [name + b": " + value for name, value in headers]
             self.transport.write(b"\r\n".join([*lines, b"", bytes(answer.body)]))
         self.transport.close()
+
+
+class FramesProtocol(WebSocketsSansIOProtocol):
+    """uvicorn's protocol, to which a stream may write whole frames (``app.events.broadcast.Sink``).
+
+    One that reads nothing any more is cut off in the end: closing would wait for ever until it has taken the rest.
+    """
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the reader takes more; false once it is on its way out."""
+        return self.writable.is_set() and not self._is_ending
+
+    def write(self, data: bytes) -> None:
+        """Send whole frames."""
+        if data and not self._is_ending:
+            self.transport.write(data)
+
+    async def drain(self) -> None:
+        """Wait until the reader takes more, or is gone."""
+        await self.writable.wait()
+
+    def expel(self, code: int, reason: str) -> None:
+        """Tell the reader to go, behind all that waits for it, without waiting for it to read that."""
+        if self._is_ending:
+            return
+        self.conn.send_close(code, reason)
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        self.close_sent = True
+        self.close_timer = self.loop.call_later(EXPEL_TIMEOUT_S, self.transport.abort)
+
+    @property
+    def _is_ending(self) -> bool:
+        return self.disconnected or self.close_sent or self.transport.is_closing()
+
+    def handle_connect(self, event: Any) -> None:
+        """Offer the connection itself to the application."""
+        super().handle_connect(event)
+        if not self.close_sent:
+            cast(dict[str, Any], self.scope["extensions"])[FRAMES] = self
+
+    async def send(self, message: Any) -> None:
+        """Send for the application. An answer in place of the upgrade ends the handshake, which uvicorn forgets."""
+        await super().send(message)
+        if self.initial_response is not None and self.close_sent:
+            self.handshake_complete = True
+
+    def keepalive_timeout(self) -> None:
+        """Close, and cut off what does not even take the goodbye."""
+        super().keepalive_timeout()
+        self.loop.call_later(EXPEL_TIMEOUT_S, self.transport.abort)
+
+
+def text_frame(payload: bytes) -> bytes:
+    """A text message as one frame of a server."""
+    return Frame(Opcode.TEXT, payload).serialize(mask=False)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import uvicorn
 
 from app.api.app import create_app
-from app.api.protocol import BoundedHttpProtocol
+from app.api.protocol import BoundedHttpProtocol, FramesProtocol
 from app.api.stream import HEARTBEAT_S
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def make_server(application: Application) -> Server:
         server_header=False,
         proxy_headers=False,
         http=BoundedHttpProtocol,
-        ws="websockets-sansio",
+        ws=FramesProtocol,
         ws_max_size=_LARGEST_MESSAGE_BYTES,
         ws_per_message_deflate=False,  # hundreds of readers would each cost a compression of the same event
         ws_ping_interval=HEARTBEAT_S,

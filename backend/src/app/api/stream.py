@@ -19,8 +19,10 @@ from starlette.websockets import WebSocketDisconnect, WebSocketState
 
 from app.api.access import application_of, bearer_token, identify
 from app.api.problems import Problem, unauthorized
+from app.api.protocol import FRAMES, FramesProtocol, text_frame
 from app.domain.errors import StoreUnavailable
-from app.domain.events import EventType
+from app.domain.events import EventType, RecordedEvent
+from app.events.broadcast import Broadcast
 from app.events.dispatcher import SlowSubscriber
 from app.schemas.events import event_document
 
@@ -73,7 +75,7 @@ async def stream(websocket: WebSocket) -> None:
     if after is None:
         after = await application.events.last_seq()
     gone = asyncio.create_task(_until_gone(websocket))
-    sender = asyncio.create_task(_send_events(websocket, application, after, types))
+    sender = asyncio.create_task(_send_events(websocket, after, types))
     try:
         await asyncio.wait((gone, sender), return_when=asyncio.FIRST_COMPLETED)
     finally:
@@ -82,21 +84,22 @@ async def stream(websocket: WebSocket) -> None:
         await asyncio.gather(gone, sender, return_exceptions=True)
 
 
-async def _send_events(
-    websocket: WebSocket, application: Application, after: int, types: frozenset[EventType] | None
-) -> None:
+async def _send_events(websocket: WebSocket, after: int, types: frozenset[EventType] | None) -> None:
+    connection: FramesProtocol = websocket.scope["extensions"][FRAMES]
+    broadcast: Broadcast = websocket.app.state.broadcast
     try:
-        async with application.dispatcher.subscribe(after, types) as events:
-            async for recorded in events:
-                await websocket.send_text(msgspec.json.encode(event_document(recorded)).decode())
-        await websocket.close(CloseCode.GOING_AWAY, "the service is stopping")
+        await broadcast.follow(after, types, connection)
+        connection.expel(CloseCode.GOING_AWAY, "the service is stopping")
     except SlowSubscriber as slow:
         _LOG.warning("stream.too_slow", last_seq=slow.last_seq)
-        await websocket.close(CloseCode.TOO_SLOW, f"too slow: reconnect with after={slow.last_seq}")
+        connection.expel(CloseCode.TOO_SLOW, f"too slow: reconnect with after={slow.last_seq}")
     except StoreUnavailable:
-        await websocket.close(CloseCode.TRY_AGAIN_LATER, "the event log can't be read now: reconnect later")
-    except WebSocketDisconnect:
-        pass
+        connection.expel(CloseCode.TRY_AGAIN_LATER, "the event log can't be read now: reconnect later")
+
+
+def event_frame(recorded: RecordedEvent) -> bytes:
+    """An event as it goes over the wire, to whomever."""
+    return text_frame(msgspec.json.encode(event_document(recorded)))
 
 
 async def _until_gone(websocket: WebSocket) -> None:

@@ -109,13 +109,13 @@ async def test_a_wrong_parameter_is_a_422(face: Face, query: dict[str, str]) -> 
 
 
 async def test_a_reader_who_leaves_is_forgotten(face: Face) -> None:
-    followers = len(face.application.dispatcher._live)
+    followers = face.broadcast.readers
     async with face.follow(after=await last_seq(face)):
         async with asyncio.timeout(5):
-            while len(face.application.dispatcher._live) == followers:
+            while face.broadcast.readers == followers:
                 await asyncio.sleep(0.01)
     async with asyncio.timeout(5):
-        while len(face.application.dispatcher._live) != followers:
+        while face.broadcast.readers != followers:
             await asyncio.sleep(0.01)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import deque
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -172,7 +173,7 @@ async def test_events_go_on_after_a_lost_connection_without_gap_or_repetition(fa
 async def test_a_stream_that_was_closed_as_too_slow_is_taken_up_where_it_was(
     face: Face, service: ServiceClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(face.application.dispatcher, "_queue_limit", 5)
+    monkeypatch.setattr(face.broadcast, "_ring", deque(maxlen=5))
     after = (await service.status()).last_seq
     stream = service.events(after, patience_s=20)
     narrator = face.application.services["default"]._narrator
