@@ -11,13 +11,15 @@ SOURCES := src tests benchmarks
 # What looks for passwords by their names or by chance finds test data; keys and tokens of known shapes it is.
 SECRET_PLUGINS := $(addprefix --disable-plugin ,HexHighEntropyString Base64HighEntropyString KeywordDetector \
   BasicAuthDetector IPPublicDetector)
+PROOF := backend/tests/simulation
+SEEDS ?=
 LOCK := --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url
 
 # The first that runs and is 3.11 or newer; versions with wheels for everything in the lock file come first.
 PYTHON ?= $(shell for name in python3.13 python3.12 python3.11 python3; do \
 	"$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$name"; break; }; done)
 
-.PHONY: help run test check bench soak crash broken-rules clean lock
+.PHONY: help run test check bench soak story mutants crash broken-rules clean lock
 
 help: ## show what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
@@ -39,9 +41,16 @@ check: $(VENV)/.dev ## lint, format, types, the direction of imports, no secret 
 bench: $(VENV)/.dev ## run every benchmark
 	@cd backend && for file in benchmarks/*.py; do echo "== $$file"; ../$(BIN)/python "$$file"; done
 
-soak: $(VENV)/.dev ## a storm of a thousand trades, then every property test with many more examples; ARGS goes to pytest
-	@cd backend && TES_STORM_TRADES=1000 ../$(BIN)/python -m pytest tests/scenarios -s $(ARGS)
-	@cd backend && ../$(BIN)/python -m pytest -n 2 -m hypothesis --hypothesis-profile=soak --timeout=3600 $(ARGS)
+soak: $(VENV)/.dev ## a storm, every property test with many examples, then simulated worlds; SEEDS=10000 runs only so many worlds
+	@cd backend && test -n "$(SEEDS)" || TES_STORM_TRADES=1000 ../$(BIN)/python -m pytest tests/scenarios -s
+	@cd backend && test -n "$(SEEDS)" || ../$(BIN)/python -m pytest -n 2 -m hypothesis --hypothesis-profile=soak --timeout=3600
+	@cd $(PROOF) && ../../../$(BIN)/python -m proof.soak --seeds $(or $(SEEDS),2000) $(ARGS)
+
+story: $(VENV)/.dev ## tell what happens in one simulated world, reduced if it breaks a rule: make story SEED=7
+	@cd $(PROOF) && ../../../$(BIN)/python -m proof.soak --replay $(SEED) $(ARGS)
+
+mutants: $(VENV)/.dev ## plant deliberate bugs and show after how many simulated worlds each is caught
+	@cd $(PROOF) && ../../../$(BIN)/python -m proof.mutants $(ARGS)
 
 broken-rules: $(VENV)/.dev ## break each rule on purpose and see its tests fail; ARGS=--list shows them, ARGS="U1 P" chooses
 	@cd backend && ../$(BIN)/python tests/broken_rules/run.py $(ARGS)

@@ -8,7 +8,7 @@ import os
 import platform
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import structlog
@@ -35,6 +35,7 @@ from app.integrations.aster.market_stream import Followed, MarketStream, PriceLi
 from app.integrations.aster.owned_transport import OwnedTransport
 from app.integrations.aster.settings import AsterSettings
 from app.integrations.aster.streams import UserStream
+from app.integrations.aster.transport import StreamConnector, Transport
 from app.repositories.decisions import DecisionRepository
 from app.repositories.events import EventRepository
 from app.repositories.flags import FlagRepository
@@ -109,8 +110,28 @@ class _Door:
     credentials: Credentials
 
 
+def _threaded_database(url: str) -> Database:
+    return make_database(url, ThreadExecutor())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outside:
+    """What the application gets from the world around it; the proof by simulation gives it a world of its own.
+
+    ``database`` gets a database URL, ``transport`` the exchange's REST address, ``connector`` a stream address.
+    """
+
+    clock: Clock = field(default_factory=SystemClock)
+    randomness: Randomness = field(default_factory=SystemRandomness)
+    database: Callable[[str], Database] = _threaded_database
+    transport: Callable[[str], Transport] = AiohttpTransport
+    connector: Callable[[str], StreamConnector] = AiohttpStreamConnector
+
+
 @asynccontextmanager
-async def running(settings: Settings, *, is_ephemeral: bool = False) -> AsyncIterator[Application]:
+async def running(
+    settings: Settings, *, is_ephemeral: bool = False, outside: Outside | None = None
+) -> AsyncIterator[Application]:
     """Start everything that ``settings`` ask for; stop it at the end.
 
     While another process trades the accounts, this one stands by, without services, and takes over when that one ends.
@@ -118,18 +139,20 @@ async def running(settings: Settings, *, is_ephemeral: bool = False) -> AsyncIte
     Args:
         settings: the configuration.
         is_ephemeral: keep nothing: a temporary database, and in paper mode a venue that forgets.
+        outside: time, chance, disk and network; the machine's own unless given.
 
     Raises:
         ConfigurationError: a setting can't work.
         StoreUnavailable: the database can't be opened.
     """
-    clock, randomness = SystemClock(), SystemRandomness()
+    outside = outside or Outside()
+    clock, randomness = outside.clock, outside.randomness
     accounts = settings.account_settings()
-    database = make_database("sqlite:///:memory:" if is_ephemeral else settings.database_url, ThreadExecutor())
+    database = outside.database("sqlite:///:memory:" if is_ephemeral else settings.database_url)
     events = EventRepository(database)
     dispatcher = EventDispatcher(events)
     ids = IdSource(clock, randomness)
-    core = _Core(settings, accounts, database, clock, randomness, ids, is_ephemeral=is_ephemeral)
+    core = _Core(settings, accounts, database, outside, ids, is_ephemeral=is_ephemeral)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(database.close)
         await database.start()
@@ -166,8 +189,7 @@ class _Core:
         settings: Settings,
         accounts: Mapping[str, AccountSettings],
         database: Database,
-        clock: Clock,
-        randomness: Randomness,
+        outside: Outside,
         ids: IdSource,
         *,
         is_ephemeral: bool,
@@ -175,8 +197,9 @@ class _Core:
         self.settings = settings
         self.accounts = accounts
         self.database = database
-        self.clock = clock
-        self.randomness = randomness
+        self.outside = outside
+        self.clock = outside.clock
+        self.randomness = outside.randomness
         self.ids = ids
         self.is_ephemeral = is_ephemeral
         self.decisions = DecisionRepository(database)
@@ -261,6 +284,7 @@ class _TradingFloor:
 
     async def _keep(self) -> None:
         await self._ownership.keep()
+        self.services.clear()  # whoever owns the accounts now looks after what is in flight
         await self._stack.aclose()
         await self._tell(Alert(Severity.CRITICAL, "ownership_lost", f"trading has stopped: {self._ownership.obstacle}"))
 
@@ -284,7 +308,7 @@ class _TradingFloor:
         for account_id, account in core.accounts.items():
             door = doors[account_id]
             budget = budgets.setdefault(door.address.rest_url, RequestBudget(core.clock))
-            transport = OwnedTransport(AiohttpTransport(door.address.rest_url), self._ownership.may_send)
+            transport = OwnedTransport(core.outside.transport(door.address.rest_url), self._ownership.may_send)
             stack.push_async_callback(transport.close)
             client_settings = AsterSettings(
                 fence_window_s=account.nonce_window_s, entry_lifetime_s=account.entry_lifetime_s
@@ -300,8 +324,9 @@ class _TradingFloor:
                 ids=core.ids,
                 clock=core.clock,
                 randomness=core.randomness,
-                streams=_streams(client, door.address, core.clock, core.randomness, stack),
+                streams=_streams(client, door.address, core.outside, stack),
                 store_health=lambda: core.database.health.reason or self._ownership.obstacle,
+                place=f"{platform.node()} {door.address.rest_url}",
             )
         for service in services.values():
             stack.push_async_callback(service.stop)
@@ -379,12 +404,11 @@ def _paper_state(database_url: str) -> Path | None:
     return None if location.path is None else location.path.with_name(_PAPER_STATE)
 
 
-def _streams(
-    client: AsterClient, address: VenueAddress, clock: Clock, randomness: Randomness, stack: AsyncExitStack
-) -> StreamBuilder:
+def _streams(client: AsterClient, address: VenueAddress, outside: Outside, stack: AsyncExitStack) -> StreamBuilder:
     """Build an account's streams once somebody listens."""
-    user_connector = AiohttpStreamConnector(address.user_stream_url)
-    market_connector = AiohttpStreamConnector(address.market_stream_url)
+    clock, randomness = outside.clock, outside.randomness
+    user_connector = outside.connector(address.user_stream_url)
+    market_connector = outside.connector(address.market_stream_url)
     stack.push_async_callback(user_connector.close)
     stack.push_async_callback(market_connector.close)
 

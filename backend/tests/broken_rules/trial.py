@@ -86,6 +86,11 @@ class Bench:
             if not Path(line).resolve().is_relative_to(self._source.resolve()):
                 raise RuntimeError(f"a trial would import {line}, not the copy")
 
+    @property
+    def python(self) -> Path:
+        """The interpreter that imports the copy."""
+        return self._python
+
     @contextmanager
     def broken(self, breakage: Breakage) -> Iterator[None]:
         """Inside, the copy has the rule broken. Raises CatalogueError when the text does not match."""

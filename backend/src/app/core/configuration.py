@@ -18,7 +18,8 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from app.core.settings import CREDENTIALS, AccountKeys, Settings, VenueKind, require_consistency
+from app.core.consistency import require_consistency
+from app.core.settings import CREDENTIALS, AccountKeys, Settings, VenueKind
 from app.domain.errors import ConfigurationError
 
 PREFIX = "TES_"

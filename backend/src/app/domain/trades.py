@@ -298,7 +298,8 @@ class Trade:
 
     def orders_of(self, role: OrderRole) -> tuple[Order, ...]:
         """Orders of one role, oldest attempt first."""
-        return tuple(order for order in self.orders if order.role is role)
+        found = [order for order in self.orders if order.role is role]
+        return tuple(sorted(found, key=lambda order: order.key.attempt))  # one may have been found later than its next
 
     def latest(self, role: OrderRole) -> Order | None:
         """The newest attempt of a role."""

@@ -22,6 +22,8 @@ DEFAULT_ORDERS_10S = 300
 _FIRST_BACK_OFF_S = 1.0
 _LONGEST_BACK_OFF_S = 60.0
 _BAN_S = 120.0
+_SHORTEST_WAIT_S = 0.001
+"""A wait that is no more than a rounding error would be asked about again and again in the same moment."""
 
 
 class Priority(IntEnum):
@@ -79,7 +81,7 @@ class Window:
         self._roll()
         if self._used + amount <= self.limit * share:
             return 0.0
-        return max(0.001, self._started_at + self._length_s - self._clock.monotonic())
+        return max(_SHORTEST_WAIT_S, self._started_at + self._length_s - self._clock.monotonic())
 
     def spend(self, amount: int) -> None:
         """Count a request that is about to leave."""
@@ -136,7 +138,7 @@ class RequestBudget:
         """
         blocked = self.blocked_for_s
         if blocked > 0:
-            return blocked
+            return max(_SHORTEST_WAIT_S, blocked)
         wait = self._weight.wait_for(weight, SHARE[priority])
         if wait > 0:
             return wait
@@ -199,7 +201,7 @@ class OrderWindows:
             self._ten_seconds.wait_for(orders, share),
         )
         if wait > 0:
-            return wait
+            return max(_SHORTEST_WAIT_S, wait)
         self._minute.spend(orders)
         self._ten_seconds.spend(orders)
         return None

@@ -41,6 +41,7 @@ _log = structlog.get_logger(__name__)
 _T = TypeVar("_T")
 _NO_HEADERS: Mapping[str, str] = {}
 _REFRESH_PAUSE_S = 5.0
+_SAYS_NOTHING_OF_A_KEY = frozenset({Verdict.UNKNOWN, Verdict.UNAVAILABLE, Verdict.RATE_LIMITED})
 _ALARMING_MOVE_S = 0.5
 _ALARMING_OFFSET_S = 1.0
 _decode_time = msgspec.json.Decoder(wire.ServerTime).decode
@@ -301,7 +302,7 @@ class Gateway:
         """Keep track of whether our key is taken, and tell when it is not (scenario L6)."""
         if not self._is_signed(endpoint):
             return
-        if failure is None or failure.verdict not in (Verdict.AUTH, Verdict.UNKNOWN, Verdict.UNAVAILABLE):
+        if failure is None or failure.verdict not in _SAYS_NOTHING_OF_A_KEY | {Verdict.AUTH}:
             self.access.granted()
         elif failure.verdict is Verdict.AUTH:
             self.access.refused()

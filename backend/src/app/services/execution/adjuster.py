@@ -174,8 +174,8 @@ class Adjuster:
             self._hold_back(trade_id, order, obstacle)
             return
         self._desk.learn(trade_id, facts.AdjustmentSent(at=self._tools.clock.now(), decision_id=adjustment.decision_id))
-        placement = await self._desk.transmit(trade_id, order, lambda: self._objection(approved))
-        self._placed(trade_id, order, placement, None)
+        placement, objection = await self._desk.once.send(trade_id, order, lambda: self._objection(approved))
+        self._placed(trade_id, order, placement, objection)
 
     async def _obstacle(self, approved: AdjustmentApproved, order: Order, message: Enter | None) -> TradeError | None:
         """Why the order must not be sent, found out while its intent is being recorded; or None."""

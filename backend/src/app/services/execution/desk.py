@@ -9,9 +9,9 @@ committing run beside it and report back as facts.
 from __future__ import annotations
 
 import asyncio
-import math
+import functools
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
@@ -24,25 +24,26 @@ from app.domain.errors import (
     ExchangeError,
     IllegalTransition,
     NotSent,
-    Refusal,
     StoreConflict,
     StoreUnavailable,
 )
 from app.domain.ids import OrderRole
 from app.domain.money import ZERO
 from app.domain.orders import Order, OrderState, OrderTrigger
-from app.domain.reports import NeverSent, Placement, Refused
+from app.domain.reports import NeverSent, Placement
 from app.domain.trades import Trade, TradeError, TradeStatus, TradeTrigger
 from app.services.execution import commands, facts
 from app.services.execution.accounting import account_for
 from app.services.execution.adjuster import Adjuster
 from app.services.execution.desk_tools import Adjust, DeskTools, Enter, Learn, Message
+from app.services.execution.exits import unrecorded_exits
 from app.services.execution.folding import fold
 from app.services.execution.mailbox import Mailbox
 from app.services.execution.planning import EntryPlan, EntryWish, new_trade, position_side_for
 from app.services.execution.protection import Moment
 from app.services.execution.risk import Exposure, RiskApproved, RiskRefused, assess, too_old
 from app.services.execution.sending import cancel, stamp_for, transmit
+from app.services.execution.sent_once import SentOnce
 from app.services.execution.slices import ExitRoom
 from app.services.execution.telling import Teller
 from app.services.execution.transitions import decide
@@ -52,8 +53,6 @@ log = structlog.get_logger(__name__)
 _T = TypeVar("_T")
 
 _KEPT_ENDED_TRADES = 32
-_SIGNED_ANEW = 3
-"""How often an entry is signed again at most."""
 _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 10.0
 
@@ -72,6 +71,7 @@ class Desk:
         self._wakes: dict[str, datetime] = {}
         self._teller = Teller(tools.trades, tools.narrator, tools.background, tools.on_change)
         self._room: ExitRoom | None = None
+        self.once = SentOnce(tools, self.take, self.trade)
         self._adjuster = Adjuster(self, tools)
         self._has_begun = False
 
@@ -105,7 +105,7 @@ class Desk:
         and its deadline, and end in an emergency close.
         """
         for trade in self._active.values():
-            self._run(trade, commands.CheckPosition())
+            self.start(("check", trade.id), self._check_position(trade, unrecorded_exits(trade)))
             self.learn(trade.id, facts.Restarted(at=self._tools.clock.now()))
 
     def learn(self, trade_id: str, fact: facts.Fact) -> None:
@@ -325,7 +325,8 @@ class Desk:
             placement = NeverSent(reason=obstacle.message)
         else:
             self.learn(trade.id, facts.EntrySent(at=tools.clock.now()))
-            placement = await self.transmit(trade.id, trade.entry, lambda: self.late_objection(approved.plan))
+            objection = functools.partial(self.late_objection, approved.plan)
+            placement, obstacle = await self.once.send(trade.id, trade.entry, objection)
         fact = facts.Placed(
             at=tools.clock.now(),
             client_order_id=trade.entry.client_order_id,
@@ -333,32 +334,6 @@ class Desk:
             error=obstacle,
         )
         self.learn(trade.id, fact)
-
-    async def transmit(self, trade_id: str, order: Order, objection: Callable[[], TradeError | None]) -> Placement:
-        """Send what is sent once; refused for its nonce, which proves it not executed, again with another one.
-
-        When many leave together a nonce may be older than the signer's newest hundred (L2). The new one is on record
-        before it is used; ``objection`` tells what has come to speak against sending meanwhile. An entry whose lifetime
-        is over stays refused.
-        """
-        tools = self._tools
-        lifetime_s = tools.client.entry_lifetime_s if order.role is OrderRole.ENTRY else None
-        lasts_until = tools.clock.monotonic() + lifetime_s if lifetime_s else math.inf
-        placement = await transmit(tools.client, order)
-        for _ in range(_SIGNED_ANEW):
-            is_refused = isinstance(placement, Refused) and placement.family is Refusal.CLOCK
-            if not is_refused or tools.clock.monotonic() >= lasts_until or objection():
-                break
-            try:
-                order = replace(order, stamp=stamp_for(tools.client, order.role))
-                at, stamp = tools.clock.now(), order.stamp
-                self.take(trade_id, facts.SignedAnew(at=at, client_order_id=order.client_order_id, stamp=stamp))
-                await tools.background.caught_up()
-                await tools.trades.settled()
-            except (NotSent, StoreUnavailable):
-                break
-            placement = await transmit(tools.client, order)
-        return placement
 
     def _give_up_entry(self, message: Enter, trade: Trade, refusal: RiskRefused) -> None:
         self._active.pop(trade.id, None)
@@ -419,7 +394,7 @@ class Desk:
         """A part is taken off once: what asks for it is on record before it leaves, whatever happens then."""
         try:
             await self._tools.trades.settled()
-            placement = await self.transmit(trade_id, order, lambda: None)
+            placement, _ = await self.once.send(trade_id, order, lambda: None)
         except StoreUnavailable as error:
             placement = NeverSent(reason=f"it could not be recorded: {error}")
         self._placed(trade_id, order, placement)
@@ -449,8 +424,8 @@ class Desk:
         if report is not None:
             self.learn(trade_id, facts.OrderQueried(at=self._tools.clock.now(), report=report))
 
-    async def _check_position(self, trade: Trade) -> None:
-        learned = await self._until_read(lambda: self._tools.evidence.position_then_orders(trade))
+    async def _check_position(self, trade: Trade, maybe_sent: Sequence[str] = ()) -> None:
+        learned = await self._until_read(lambda: self._tools.evidence.position_then_orders(trade, maybe_sent))
         self._jobs.pop(("check", trade.id), None)
         for fact in learned:
             self.learn(trade.id, fact)

@@ -5,13 +5,14 @@ Nothing here concludes from a failed read, and nothing concludes "never placed" 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
 
 import structlog
 
+from app.domain.errors import ExchangeError
 from app.domain.money import ZERO
 from app.domain.orders import Order, OrderState
 from app.domain.ports import Clock
@@ -128,13 +129,21 @@ class Evidence:
         quantities = [row.quantity for row in rows if row.position_side in sides]
         return sum((abs(quantity) * _sign(trade, quantity) for quantity in quantities), start=ZERO)
 
-    async def position_then_orders(self, trade: Trade) -> list[facts.Fact]:
+    async def position_then_orders(self, trade: Trade, maybe_sent: Sequence[str] = ()) -> list[facts.Fact]:
         """Read the position, then every order of the trade that is not finished, in this order (see PositionShown).
 
         Executions that are known to have happened and were never described are read too: their frames got lost.
+
+        Args:
+            trade: as it was before the first read.
+            maybe_sent: ids of orders that a dead process may have sent without a record of it; absence proves nothing.
         """
         quantity = await self.position(trade)
         learned: list[facts.Fact] = []
+        for order_id in maybe_sent:
+            report = await self.client.query_order(trade.asset, order_id)
+            if report is not None:
+                learned.append(facts.OrderQueried(at=self.clock.now(), report=report))
         for order in trade.orders:
             if order.is_final or order.transmissions == 0:
                 continue
@@ -159,9 +168,17 @@ class Evidence:
             )
         )
         if not trade.is_every_fill_known:
-            booked = await self.client.user_trades(trade.asset, self._beginning_of(trade))
-            learned.append(facts.FillsBooked(at=self.clock.now(), fills=_ours(trade, booked)))
+            learned += await self._booked_so_far(trade)
         return learned
+
+    async def _booked_so_far(self, trade: Trade) -> list[facts.Fact]:
+        """The executions that the history has; a failed read keeps nobody from what was read before it."""
+        try:
+            booked = await self.client.user_trades(trade.asset, self._beginning_of(trade, _CLOCK_ERROR))
+        except ExchangeError as error:  # the next reconciliation finds them missing
+            log.info("evidence.history_not_read", asset=trade.asset, error=str(error))
+            return []
+        return [facts.FillsBooked(at=self.clock.now(), fills=_ours(trade, booked))]
 
     async def account_for(self, trade: Trade) -> facts.Accounted:
         """Every execution of the trade as booked, others' that reduced its position included, and its funding.
@@ -169,16 +186,18 @@ class Evidence:
         Asks again while executions that are known to have happened are still missing from the exchange's history; for
         those of others it is patient for a minute.
         """
-        since = self._beginning_of(trade)
+        look_back = _CLOCK_ERROR
         pause_s, waited_s = _FIRST_PAUSE_S, 0.0
         while True:
-            booked = await self.client.user_trades(trade.asset, since)
+            booked = await self.client.user_trades(trade.asset, self._beginning_of(trade, look_back))
             ours = _ours(trade, booked)
             taken = _taken_by_others(trade, ours, booked)
             # what others took may have left the history, and then it is waited for in vain
             is_told = sum((fill.quantity for fill in taken), start=ZERO) >= _missing(trade)
             if _is_complete(trade, ours) and (is_told or waited_s >= _SETTLED_AFTER_S):
                 break
+            # what is missing may be late, or older than it seems: this host's clock was set since the trade began
+            look_back = min(look_back * 4, _LONG_LOOK_BACK)
             await self.clock.sleep(pause_s)
             waited_s += pause_s
             pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
@@ -193,13 +212,13 @@ class Evidence:
         rows = await self.client.income(trade.asset, _FUNDING_KIND, min(times), max(times) + timedelta(minutes=1))
         return sum((row.amount for row in rows if min(times) < row.time <= max(times)), start=ZERO)
 
-    def _beginning_of(self, trade: Trade) -> datetime:
+    def _beginning_of(self, trade: Trade, look_back: timedelta) -> datetime:
         """Before all of its executions, by the exchange's clock: that may have been set since, and fills tell when.
 
         Not the first known fill alone: that is when we learned of it, which may be long after it happened.
         """
         created_at = self._exchange_time(trade.created_at)
-        return min((created_at, *(fill.time for fill in trade.fills))) - _CLOCK_ERROR
+        return min((created_at, *(fill.time for fill in trade.fills))) - look_back
 
     def _exchange_time(self, host_time: datetime) -> datetime:
         return host_time + (self.client.exchange_time() - self.clock.now())
@@ -250,11 +269,11 @@ def _taken_by_others(trade: Trade, ours: tuple[FillReport, ...], booked: list[Fi
     if missing <= ZERO or not ours:
         return ()
     own_ids = {fill.order_id for fill in ours}
-    start = min(fill.time for fill in ours)
+    first = min(fill.exchange_trade_id for fill in ours)  # ids only rise; the exchange's clock may be set back
     taken: list[FillReport] = []
-    for fill in sorted(booked, key=lambda fill: (fill.time, fill.exchange_trade_id)):
+    for fill in sorted(booked, key=lambda fill: fill.exchange_trade_id):
         is_exit = fill.side is trade.side.exit_side and fill.position_side is trade.position_side
-        if missing > ZERO and is_exit and fill.order_id not in own_ids and fill.time >= start:
+        if missing > ZERO and is_exit and fill.order_id not in own_ids and fill.exchange_trade_id > first:
             taken.append(fill)
             missing -= fill.quantity
     return tuple(taken)

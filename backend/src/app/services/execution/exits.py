@@ -32,6 +32,8 @@ from app.services.execution.slices import ExitRoom, next_slice
 
 _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 5.0
+_GAPS = 5
+"""Of more restarts than that in a row, none has left something that an earlier one did not find."""
 _WARN_AFTER = 2
 _ALARM_EVERY = 5
 _BOOK_FRESH = timedelta(seconds=1)
@@ -51,6 +53,20 @@ def forced_reason(client_order_id: str | None) -> CloseReason | None:
     if client_order_id is None:
         return None
     return next((reason for prefix, reason in _FORCED_BY_PREFIX.items() if client_order_id.startswith(prefix)), None)
+
+
+def unrecorded_exits(trade: Trade) -> list[str]:
+    """Ids of exits that a process may have sent before it died, and of which there is no record (C1).
+
+    They are the next attempts, and closes whose numbers earlier restarts have left out.
+    """
+    keys = [
+        ClientOrderId(trade.id, leg.role, latest.key.attempt + 1 if (latest := trade.latest(leg.role)) else 1)
+        for leg in trade.legs
+    ]
+    most = trade.close_attempts + 1
+    keys += [ClientOrderId(trade.id, OrderRole.CLOSE, number) for number in range(max(1, most - _GAPS), most + 1)]
+    return [str(key) for key in keys if trade.order(str(key)) is None]
 
 
 def wind_up(trade: Trade, moment: Moment) -> tuple[Trade, list[Command]]:

@@ -50,6 +50,8 @@ class ExternalPositions:
     tell: Callable[[Alert, str], None]
     """Raises an alert about an asset."""
     _complained: set[tuple[str, Decimal]] = field(default_factory=set)
+    _unsure: set[tuple[str, Decimal]] = field(default_factory=set)
+    """Stops whose request got no answer: they may rest."""
 
     async def look_after(self, row: PositionReport, exchange: ExchangeView) -> str:
         """Give the position its stop where that is wished; returns what was done.
@@ -71,6 +73,8 @@ class ExternalPositions:
             if not isinstance(placement, Accepted):
                 return self._not_placed(row, price, placement)
             keep = placement.report
+        self._complained.discard((row.symbol, price))
+        self._unsure.discard((row.symbol, price))
         await self._retire([order for order in standing if order.order_id != keep.order_id])
         return f"a stop of ours rests at {plain(price)}"
 
@@ -94,6 +98,9 @@ class ExternalPositions:
             await self.client.cancel_order(order.symbol, order.client_order_id)
 
     def _not_placed(self, row: PositionReport, price: Decimal, placement: Placement) -> str:
+        if isinstance(placement, Unknown) and (row.symbol, price) not in self._unsure:
+            self._unsure.add((row.symbol, price))
+            return f"a stop at {plain(price)} was asked for and is not confirmed yet: {placement.reason}"
         why = _reason(placement)
         if isinstance(placement, Refused) and placement.family is Refusal.IMMEDIATE_TRIGGER:
             why = "the price has passed it already"

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import assert_never
 
 from app.domain.errors import Refusal
-from app.domain.ids import OrderRole
+from app.domain.ids import OrderRole, parse_client_order_id
 from app.domain.money import ZERO
 from app.domain.orders import IN_FLIGHT, Order, OrderState, OrderTrigger
 from app.domain.reports import (
@@ -16,6 +16,8 @@ from app.domain.reports import (
     FillReport,
     NeverSent,
     OrderReport,
+    OrderRequest,
+    OrderType,
     Placement,
     Refused,
     Unknown,
@@ -26,6 +28,11 @@ from app.services.execution.adjusting import take_in
 
 _ONE_ATTEMPT = timedelta(seconds=3)
 """For how long an answer to a placement is waited for."""
+_SENT_BEFORE_RECORDED = frozenset(
+    {OrderRole.CLOSE, OrderRole.STOP_LOSS, OrderRole.TAKE_PROFIT, OrderRole.TRAILING_STOP}
+)
+"""Exits leave at once, and their record follows (design: between the fill and its exits there is no disk)."""
+_TYPES = frozenset(OrderType)
 
 
 def fold(trade: Trade, fact: facts.Fact) -> Trade:
@@ -69,7 +76,9 @@ def _leaving(trade: Trade, fact: facts.EntrySent | facts.SignedAnew) -> Trade:
     if isinstance(fact, facts.EntrySent):
         return replace(trade, entry_sent_at=fact.at)
     order = trade.order(fact.client_order_id)
-    return trade if order is None else trade.with_order(replace(order, stamp=fact.stamp))
+    if order is None or order.state not in IN_FLIGHT:
+        return trade  # it is in doubt, or known already: nothing of it may leave any more
+    return trade.with_order(replace(order, stamp=fact.stamp, transmissions=order.transmissions + 1))
 
 
 def _booked(trade: Trade, fact: facts.FillsBooked | facts.Accounted) -> Trade:
@@ -175,6 +184,7 @@ def _streamed(trade: Trade, fact: facts.OrderStreamed) -> Trade:
     report = fact.report
     if fact.fill is not None:
         trade = _with_fills(trade, (fact.fill,))
+    trade = _taking_in(trade, report, fact.at)
     order = trade.order(report.client_order_id)
     if order is None:
         return trade
@@ -189,7 +199,31 @@ def _streamed(trade: Trade, fact: facts.OrderStreamed) -> Trade:
     return _described(trade, report, fact.at, is_conclusive=report.is_triggered)
 
 
+def _taking_in(trade: Trade, report: OrderReport, at: datetime) -> Trade:
+    """The trade with an exit of its own that only the exchange knows: its sender died before it was recorded (C1)."""
+    key = parse_client_order_id(report.client_order_id)
+    is_exit = key is not None and key.trade_id == trade.id and key.role in _SENT_BEFORE_RECORDED
+    if key is None or not is_exit or trade.order(report.client_order_id) or report.original_type_text not in _TYPES:
+        return trade
+    request = OrderRequest(
+        symbol=report.symbol,
+        side=report.side,
+        type=OrderType(report.original_type_text),
+        client_order_id=report.client_order_id,
+        quantity=report.original_quantity,
+        price=report.price or None,
+        stop_price=report.stop_price or None,
+        position_side=report.position_side,
+        reduce_only=report.reduce_only,
+    )
+    found = Order(key=key, request=request, state=OrderState.UNKNOWN, submitted_at=at, transmissions=1)
+    if key.role is OrderRole.CLOSE:
+        trade = replace(trade, close_attempts=max(trade.close_attempts, key.attempt))
+    return trade.with_order(found)
+
+
 def _described(trade: Trade, report: OrderReport, at: datetime, *, is_conclusive: bool = True) -> Trade:
+    trade = _taking_in(trade, report, at)
     order = trade.order(report.client_order_id)
     if order is None:
         return trade

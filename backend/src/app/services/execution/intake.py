@@ -250,6 +250,13 @@ class Intake:
         if result.asset in running.told:
             running.told[result.asset].set()
         if all(one.status is not AssetStatus.PENDING for one in running.results.values()):
+            self._complete_once_recorded(running)
+
+    def _complete_once_recorded(self, running: RunningDecision) -> None:
+        """A refusal may be quicker than the disk: an end without a beginning would never be taken by the database."""
+        if not running.landing.done():
+            running.landing.add_done_callback(lambda _: self._complete_once_recorded(running))
+        elif _has_landed(running.landing):
             self._complete(running)
 
     def _complete(self, running: RunningDecision) -> None:
@@ -289,6 +296,10 @@ class Intake:
             completed_at=running.completed_at,
             results=ordered,
         )
+
+
+def _has_landed(landing: asyncio.Future[tuple[RecordedEvent, ...]]) -> bool:
+    return not landing.cancelled() and landing.exception() is None
 
 
 def _require_same(decision_id: str, known: str, fingerprint: str) -> None:

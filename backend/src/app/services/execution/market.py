@@ -83,13 +83,21 @@ class Market:
         """How often the stream told of a changed setting; what was read before the last time may be old."""
 
     async def start(self) -> str | None:
-        """Read instruments and modes; returns what stands in the way of trading, with the fix, or None (scenario L4).
+        """Read instruments and modes; returns as :meth:`mode_obstacle`.
 
         Raises:
             ExchangeError: the exchange can't be read.
         """
         await self._read_instruments()
         self.is_hedge_mode = await self._client.is_hedge_mode()
+        return await self.mode_obstacle()
+
+    async def mode_obstacle(self) -> str | None:
+        """Which of the account's modes stands in the way of entries, with the fix; None: none does (scenario L4).
+
+        Raises:
+            ExchangeError: the exchange can't be read.
+        """
         if self._policy.margin_type is MarginType.ISOLATED and await self._client.is_multi_asset_mode():
             return (
                 "the account is in multi-assets mode, which has no isolated margin: "
@@ -312,6 +320,7 @@ class Market:
                 self._leverage.pop(asset, None)
                 setting = await self._client.set_leverage(asset, plan.leverage)
                 self._leverage[asset] = setting
+                self.config_changes += 1  # positions that were read before show the old one
         except ExchangeError as error:
             text = f"leverage or margin type of {asset} could not be set: {error}"
             return TradeError(code=ErrorCode.EXCHANGE_REJECTED, message=text, exchange_code=error.code)

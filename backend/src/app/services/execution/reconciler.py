@@ -13,7 +13,7 @@ from datetime import timedelta
 
 import structlog
 
-from app.domain.errors import ExchangeError, RateLimited, StoreUnavailable
+from app.domain.errors import ExchangeError, RateLimited, StoreUnavailable, Unavailable
 from app.domain.events import EventType
 from app.domain.ids import OrderRole, parse_client_order_id
 from app.domain.policy import AccountPolicy
@@ -58,6 +58,7 @@ ROUTINE_SHARE = 0.4
 """How much of an address's weight may be used up when a periodic run begins; the rest is for trading."""
 REQUESTED_SHARE = 0.6
 """The same for a run that somebody asks for."""
+_LONGEST_REQUEST_WAIT_S = 60.0
 _LONGEST_WAIT = timedelta(seconds=120)
 """A record that could not be compared for so long is no ground for entries."""
 
@@ -145,7 +146,7 @@ class Reconciler:
             found = confirmed(before, differences(self._active_trades(), exchange))
             self._listen(found, exchange)
             self._tell_open_orders(exchange, trades_before)
-            done = [await self._put_right(difference, exchange) for difference in found]
+            done = [await self._try_to_put_right(difference, exchange) for difference in found]
             for trade in self._active_trades():
                 # decides anew: should a step or a timer have got lost, this is where it is made up for
                 self._desk(trade.asset).learn(trade.id, facts.Ticked(at=self._clock.now()))
@@ -169,13 +170,19 @@ class Reconciler:
         It waits while the address's weight is needed for trading, so that no number of requests can use it up.
 
         Raises:
-            ExchangeError: a read failed; nothing was concluded.
+            ExchangeError: a read failed, the exchange wants silence, or the first run has not been done; nothing was
+                concluded.
         """
+        if self._latest_whole is None:
+            raise Unavailable("the first reconciliation after the start has not been done yet; readiness says why")
         begun_before = self._begun
         async with self._asking:
-            if self._latest_whole is not None and self._latest_whole[0] > begun_before:
+            if self._latest_whole[0] > begun_before:
                 return self._latest_whole[1]
-            await self._clock.sleep(self._client.wait_for_room(_WHOLE_WEIGHT, REQUESTED_SHARE))
+            wait_s = self._client.wait_for_room(_WHOLE_WEIGHT, REQUESTED_SHARE)
+            if self._client.silent_for_s > 0 or wait_s > _LONGEST_REQUEST_WAIT_S:
+                raise RateLimited("the exchange's rate limit leaves no room for it", retry_after_s=wait_s)
+            await self._clock.sleep(wait_s)
             return await self.run()
 
     async def run_first(self) -> None:
@@ -272,7 +279,10 @@ class Reconciler:
     def _listen(self, found: Sequence[Difference], exchange: ExchangeView) -> None:
         """Doubt a stream that should have told what the reads show (scenario W2)."""
         changes = [row.updated_at for row in exchange.positions] + [row.updated_at for row in exchange.open_orders]
-        has_differences = any(difference.kind in _STREAMED for difference in found)
+        told = self._told
+        has_differences = told is not None and any(
+            difference.kind in _STREAMED and _told_as(difference) not in told for difference in found
+        )
         reason = self._hearing.judge(changes, has_differences=has_differences, now=self._client.exchange_time())
         if reason is not None:
             self._doubt_stream(reason)
@@ -282,12 +292,21 @@ class Reconciler:
     def _tell_open_orders(self, exchange: ExchangeView, trades_before: Sequence[Trade]) -> None:
         """Every open order of ours is news for its trade, unless something newer came during the reads."""
         before = {order.client_order_id: order for trade in trades_before for order in trade.orders}
-        owner_by_order = {order.client_order_id: trade for trade in self._active_trades() for order in trade.orders}
+        active = {trade.id: trade for trade in self._active_trades()}
         for report in exchange.open_orders:
-            owner = owner_by_order.get(report.client_order_id)
+            key = parse_client_order_id(report.client_order_id)
+            owner = active.get(key.trade_id) if key is not None else None
             if owner is not None and owner.order(report.client_order_id) == before.get(report.client_order_id):
                 fact = facts.OrderQueried(at=self._clock.now(), report=report)
                 self._desk(owner.asset).learn(owner.id, fact)
+
+    async def _try_to_put_right(self, difference: Difference, exchange: ExchangeView) -> Difference:
+        """As :meth:`_put_right`; what can't be done now keeps nobody from looking after the rest (C2)."""
+        try:
+            return await self._put_right(difference, exchange)
+        except (ExchangeError, StoreUnavailable) as error:
+            log.warning("reconcile.not_put_right", kind=difference.kind.value, asset=difference.asset, error=str(error))
+            return replace(difference, action=f"not done yet: {error}")
 
     async def _put_right(self, difference: Difference, exchange: ExchangeView) -> Difference:
         """Do what the table in ``docs/reconciliation.md`` says; the difference with what was done."""
@@ -355,8 +374,12 @@ class Reconciler:
                 log.warning("reconcile.not_recorded", account_id=self._policy.account_id, error=str(error))
 
 
-_STREAMED = frozenset(DifferenceKind) - {DifferenceKind.ORDER_ORPHANED, DifferenceKind.POSITION_EXTERNAL}
-"""What a working stream would have told of while it happened."""
+_STREAMED = frozenset(DifferenceKind) - {
+    DifferenceKind.ORDER_ORPHANED,
+    DifferenceKind.POSITION_EXTERNAL,
+    DifferenceKind.POSITION_LARGER,
+}
+"""What a working stream would have told of while it happened, and what we would have put right then."""
 
 
 def _told_as(difference: Difference) -> tuple[str, ...]:

@@ -76,6 +76,7 @@ class ExecutionService:
         narrator: makes the events that are published with each change.
         streams: builds the background streams, given where user events and prices go, and whose best prices are wanted.
         store_health: None, or why the database takes no writes.
+        place: names this host and the exchange's address, which a ban holds for.
     """
 
     def __init__(
@@ -92,6 +93,7 @@ class ExecutionService:
         randomness: Randomness,
         streams: StreamBuilder,
         store_health: Callable[[], str | None],
+        place: str = "",
     ) -> None:
         self.policy = policy
         self.account_id = policy.account_id
@@ -104,9 +106,7 @@ class ExecutionService:
         self._store_health = store_health
         self._background = Supervisor(clock, self._on_failure)
         self._kill_switch = KillSwitch(self.account_id, flags, narrator, clock)
-        self._troubles = TroubleDesk(
-            client=client, flags=flags, trades=trades, narrator=narrator, clock=clock, kill_switch=self._kill_switch
-        )
+        self._troubles = TroubleDesk(client, flags, trades, narrator, clock, self._kill_switch, place)
         self._emergencies = EmergencyWatch()
         self._daily = DailyResult(client, clock)
         self._projection = Projection()
@@ -384,6 +384,7 @@ class ExecutionService:
     async def _run(self) -> None:
         """Connect, listen, reconcile once, then accept decisions: start-up and recovery are the same path (C3)."""
         await self._start_up.connect()
+        self._background.start(self._start_up.watch_modes())
         for desk in tuple(self._desks.values()):
             desk.take_up()
         self._streams = self._stream_builder(self._router.take, self._market.prices, self._market.followed)
@@ -447,16 +448,17 @@ class ExecutionService:
 
     def readiness(self) -> Readiness:
         """Whether new decisions are accepted (contract, section 6: database, stream, first reconciliation)."""
-        reasons = []
-        if (store := self._store_health()) is not None:
-            reasons.append(f"database: {store}")
-        if (silent_s := self._client.silent_for_s) > 0:
-            reasons.append(f"the exchange wants silence for {silent_s:.0f} s more")
-        troubles = [trouble for trouble in (self._start_up.trouble, self._reconciler.trouble) if trouble is not None]
-        reasons += troubles
-        if not troubles and not self._router.is_up:
-            reasons.append("the user stream is not connected")
-        return Readiness(is_ready=not reasons, reasons=tuple(reasons))
+        store, silent_s = self._store_health(), self._client.silent_for_s
+        trouble = self._start_up.trouble or self._reconciler.trouble
+        reasons = (
+            f"database: {store}" if store is not None else None,
+            f"the exchange wants silence for {silent_s:.0f} s more" if silent_s > 0 else None,
+            self._start_up.mode_obstacle,
+            trouble,
+            "the user stream is not connected" if trouble is None and not self._router.is_up else None,
+        )
+        given = tuple(reason for reason in reasons if reason is not None)
+        return Readiness(is_ready=not given, reasons=given)
 
     def unknown_orders_s(self) -> list[float]:
         """For how many seconds each order has been out of which nobody knows what became of it (scenario U1)."""
@@ -489,9 +491,7 @@ class ExecutionService:
 
     def _refuses_entries(self) -> RiskRefused | None:
         """Why no entry at all may be sent now: halted, not ready, or a position that could not be protected (P3)."""
-        if self._kill_switch.refusal is not None:
-            return self._kill_switch.refusal
-        return self._unready()
+        return self._kill_switch.refusal or self._unready()
 
     def _unready(self) -> RiskRefused | None:
         readiness = self.readiness()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 
 import structlog
@@ -18,6 +19,7 @@ _PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 15.0
 _STREAM_PATIENCE_S = 5.0
 _LOOK_S = 0.02
+_MODE_PAUSE_S = 5.0
 
 
 @dataclass(slots=True)
@@ -31,6 +33,8 @@ class StartUp:
     clock: Clock
     trouble: str | None = "starting"
     is_stopping: bool = False
+    mode_obstacle: str | None = None
+    """Which mode of the account stands in the way of entries."""
 
     def waits_for(self, trouble: str) -> None:
         """Say what stands in the way, unless the service is being stopped, which is final."""
@@ -48,26 +52,35 @@ class StartUp:
         self.trouble = "stopping"
 
     async def connect(self) -> None:
-        """Learn the exchange's time, instruments and modes; a mode that can't be traded is waited out (L4)."""
+        """Learn the exchange's time, instruments and modes."""
         pause_s = _PAUSE_S
         while True:
-            silence_s = None
             try:
                 await self.client.start()
-                obstacle = await self.market.start()
-            except ExchangeError as error:
-                obstacle = f"the exchange can't be reached: {error}"
-                silence_s = error.retry_after_s if isinstance(error, RateLimited) else None
-            if obstacle is None:
-                return
-            self.waits_for(obstacle)
-            log.warning("start_up.not_connected", account_id=self.account_id, error=obstacle)
-            if silence_s is not None:
+                self.mode_obstacle = await self.market.start()
+            except RateLimited as error:
                 # it ends at a time that is known: positions are not left alone for longer than that
-                await self.clock.sleep(min(max(silence_s, _LOOK_S), _LONGEST_PAUSE_S))
+                self._not_connected(error)
+                await self.clock.sleep(min(max(error.retry_after_s, _LOOK_S), _LONGEST_PAUSE_S))
                 continue
+            except ExchangeError as error:
+                self._not_connected(error)
+            else:
+                return
             await self.clock.sleep(pause_s)
             pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+
+    def _not_connected(self, error: ExchangeError) -> None:
+        self.waits_for(f"the exchange can't be reached: {error}")
+        log.warning("start_up.not_connected", account_id=self.account_id, error=str(error))
+
+    async def watch_modes(self) -> None:
+        """Wait out a mode that can't be traded (L4): it keeps entries away, and nobody from what is open."""
+        while self.mode_obstacle is not None:
+            log.warning("start_up.mode_not_traded", account_id=self.account_id, obstacle=self.mode_obstacle)
+            await self.clock.sleep(_MODE_PAUSE_S)
+            with contextlib.suppress(ExchangeError):
+                self.mode_obstacle = await self.market.mode_obstacle()
 
     async def until_stream_is_up(self) -> None:
         """Give the user stream a moment, so that nothing falls between the first reads and it."""

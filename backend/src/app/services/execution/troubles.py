@@ -23,13 +23,12 @@ from app.services.execution.narration import Narrator
 
 log = structlog.get_logger(__name__)
 
-_SILENCE = "silence"
 _WORTH_KEEPING_S = 5.0
 _LONGEST_SILENCE = timedelta(days=3)
 """The longest ban that the exchange knows (fact sheet, section 8); what is kept beyond it is not believed."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class TroubleDesk:
     """Hears the client's troubles for one account."""
 
@@ -39,6 +38,12 @@ class TroubleDesk:
     narrator: Narrator
     clock: Clock
     kill_switch: KillSwitch
+    place: str
+    """Where requests leave from and go to: a silence is asked of that, whichever account hears it."""
+
+    @property
+    def _flag(self) -> str:
+        return f"silence:{self.place}"
 
     async def load(self) -> None:
         """Keep the silence that an earlier process was told to, and listen from now on.
@@ -46,7 +51,7 @@ class TroubleDesk:
         Raises:
             StoreUnavailable: the record can't be read.
         """
-        kept = await self.flags.get(_SILENCE)
+        kept = await self.flags.get(self._flag)
         if kept is not None:
             left = min(datetime.fromisoformat(kept["until"]) - self.clock.now(), _LONGEST_SILENCE)
             self.client.keep_silent(max(left.total_seconds(), 0))
@@ -72,9 +77,10 @@ class TroubleDesk:
         severity = Severity.CRITICAL if trouble.is_ban else Severity.WARNING
         self._alert(Alert(severity, "banned" if trouble.is_ban else "rate_limited", text))
         if trouble.wait_s >= _WORTH_KEEPING_S:
-            until = self.clock.now() + timedelta(seconds=trouble.wait_s)
+            # another account may have been told to be silent for longer
+            until = self.clock.now() + timedelta(seconds=max(trouble.wait_s, self.client.silent_for_s))
             try:
-                self.flags.raise_flag(_SILENCE, {"until": iso(until)})
+                self.flags.raise_flag(self._flag, {"until": iso(until)})
             except StoreUnavailable as error:  # it is kept all the same, as long as this process lives
                 log.warning("troubles.silence_not_recorded", error=str(error))
 

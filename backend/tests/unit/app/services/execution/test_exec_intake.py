@@ -236,6 +236,7 @@ async def test_an_end_stays_unless_it_was_wrong(bench: Bench) -> None:
     admission = await bench.intake.admit(decision())
     running = admission.running
     assert running is not None
+    await running.landing
     bench.intake.report("d-1", outcome(AssetStatus.FAILED))
     assert bench.intake.result_of(running).status is ResultStatus.FAILED
     bench.intake.report("d-1", outcome(AssetStatus.PENDING))
@@ -251,8 +252,20 @@ async def test_an_end_stays_unless_it_was_wrong(bench: Bench) -> None:
     assert await types(bench) == ["DecisionReceived", "DecisionCompleted", "DecisionCompleted"]
 
 
+async def test_an_end_is_recorded_behind_its_beginning_however_quick_it_was(bench: Bench) -> None:
+    """C2: an end without a beginning would never be taken by the database (found by the simulation, seed 116)."""
+    running = (await bench.intake.admit(decision())).running
+    assert running is not None
+    bench.intake.report("d-1", outcome(AssetStatus.REJECTED))
+    assert running.completed_at is None
+    await asyncio.wait_for(running.ended.wait(), 5)
+    assert await types(bench) == ["DecisionReceived", "DecisionRejected"]
+
+
 async def test_a_decision_refused_as_a_whole_is_told_as_rejected(bench: Bench) -> None:
-    await bench.intake.admit(decision())
+    running = (await bench.intake.admit(decision())).running
+    assert running is not None
+    await running.landing
     bench.intake.report("d-1", outcome(AssetStatus.REJECTED))
     await bench.decisions.accept("barrier", "default", "h", {"decisions": []}, START, ())
     assert await types(bench) == ["DecisionReceived", "DecisionRejected"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -14,6 +15,7 @@ from app.domain.reports import ExchangeOrderStatus
 from app.domain.trades import CloseReason, TradeStatus
 from app.services.execution import facts
 from app.services.execution.commands import Account, CheckPosition, Query, Resolve, Send
+from app.services.execution.exits import unrecorded_exits
 
 X = ExchangeOrderStatus
 STOP, TARGET, CLOSE = OrderRole.STOP_LOSS, OrderRole.TAKE_PROFIT, OrderRole.CLOSE
@@ -94,6 +96,51 @@ def test_a_close_in_flight_is_not_repeated_before_the_position_was_read() -> Non
     story.query(story.close, X.FILLED, WHOLE)
     assert story.sent() == []
     assert story.trade.exposure == 0
+
+
+def test_a_close_that_left_and_was_never_recorded_is_found_and_counts() -> None:
+    """C1: exits leave before their record. Taken for somebody else's, what others hold would be closed too."""
+    before = Story().protect()
+    recorded = before.trade
+    before.ask_close()
+    sent = before.close
+    story = restart(replace(before, trade=recorded))
+    assert sent.client_order_id in unrecorded_exits(recorded)
+    assert sent.client_order_id in unrecorded_exits(story.trade)
+    story.query(sent, X.FILLED, WHOLE)
+    assert (story.trade.exposure, story.trade.externally_reduced) == (0, 0)
+    assert story.trade.status is TradeStatus.CLOSING
+    assert story.close.key == sent.key
+    assert story.close.state is OrderState.FILLED
+
+
+def test_a_stop_that_left_and_was_never_recorded_takes_the_place_of_the_older_one() -> None:
+    before = Story().protect()
+    recorded = before.trade
+    before.query(before.stop, X.CANCELED)
+    before.wait(5)
+    sent = before.stop
+    story = restart(replace(before, trade=recorded))
+    story.stream(sent)
+    assert [order.key.attempt for order in story.trade.orders_of(STOP)] == [1, 2]
+    assert story.stop.state is OrderState.NEW
+
+
+def test_the_next_attempts_are_what_may_have_left_unrecorded() -> None:
+    story = Story().protect()
+    assert [name[-2:] for name in unrecorded_exits(story.trade)] == ["s2", "t2", "c1"]
+    for _ in range(2):
+        story = restart(story)
+    assert [name[-2:] for name in unrecorded_exits(story.trade)] == ["s2", "t2", "c1", "c2", "c3"]
+
+
+def test_an_order_of_another_trade_or_an_entry_is_never_taken_in() -> None:
+    story = Story().protect()
+    entry = replace(story.entry, key=replace(story.entry.key, attempt=2))
+    for stranger in ("tes.06ex5tn9g0000000zzzz.c1", str(entry.key), "my-own-order"):
+        report = replace(story.report(story.stop), client_order_id=stranger)
+        story.learn(facts.OrderQueried(at=story.now, report=report))
+    assert len(story.trade.orders) == 3
 
 
 def test_a_close_whose_pause_was_going_on_goes_on() -> None:

@@ -1,0 +1,234 @@
+"""Rules about conduct: what the service did on the way, as the wire and the venue's book saw it.
+
+A good end does not show them: a stream heals in milliseconds what was believed too early, until the day it is down.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+from typing import Any
+
+from ledger import ON_THE_BOOK
+
+from app.domain.ids import OrderRole, parse_client_order_id
+from app.domain.trades import Trade
+from app.schemas.decision import AssetDecision
+from app.schemas.result import AssetResult, AssetStatus
+from proof.stage import Run
+from proof.wire import Sent
+
+_STOPS = (OrderRole.STOP_LOSS, OrderRole.TRAILING_STOP)
+_EXITS = (*_STOPS, OrderRole.TAKE_PROFIT)
+_HIT = (-2021, -4142)
+_CLOCK = (-1021, -4225)
+_REDUCE_ONLY = -2022
+_HIT_MEMORY_S = 30.0
+_CLOCK_REFUSALS = 10
+"""In a row, of requests that were under way together at most."""
+_BURST_S = 2.0
+_BURST = 8
+"""Pauses that grow from a tenth of a second leave room for so many attempts in that time."""
+_MOMENT_MS = 2
+
+
+def claims_nothing_untold(run: Run) -> Iterator[str]:
+    """What is told as failed was not executed, then or later; what is told as protected has its exits on the book."""
+    if _jumps(run):
+        return  # the exchange's own window moved with its clock
+    arrivals = _arrivals(run)
+    executed = {row["clientOrderId"]: Decimal(row["executedQty"]) for row in _orders(run)}
+    items = {
+        (ordered.decision_id, item.asset): item
+        for ordered in run.ordered if not ordered.conflicts
+        for item in ordered.decision.decisions
+    }  # fmt: skip
+    for ordered in run.ordered:
+        for at, result in ordered.told:
+            for row in result.results:
+                item = items.get((ordered.decision_id, row.asset))
+                if item is not None and row.action.is_entry and not ordered.conflicts and row.trade_id:
+                    where = f"{at:.3f} s: decision {ordered.decision_id} {row.asset}"
+                    yield from (f"{where} {what}" for what in _false(row, item, at, arrivals, executed))
+
+
+def _false(
+    row: AssetResult, item: AssetDecision, at: float, arrivals: Mapping[str, Sent], executed: Mapping[str, Decimal]
+) -> Iterator[str]:
+    entry = f"tes.{row.trade_id}.e1"
+    is_denied = row.status in (AssetStatus.FAILED, AssetStatus.REJECTED)
+    if is_denied and executed.get(entry) and arrivals[entry].fate != "stuck":  # the fence is no proof (design: UNKNOWN)
+        yield f"was told {row.status.value}, and {executed[entry]} was executed at {arrivals[entry].arrived:.3f} s"
+    if row.status is AssetStatus.PROTECTED:
+        wished = [("s", item.sl_price), ("t", item.tp_price)]
+        for letter, price in wished:
+            prefix = f"tes.{row.trade_id}.{letter}"
+            if price is not None and not any(
+                name.startswith(prefix) and (sent.arrived or at) < at for name, sent in arrivals.items()
+            ):
+                yield f"was told protected, and no {letter} order had arrived"
+
+
+def no_twins(run: Run) -> Iterator[str]:
+    """No exit is on the book twice: an unresolved placement is asked about, or sent again under its own id (U1, U5)."""
+    if _jumps(run):
+        return
+    resting: dict[tuple[Any, ...], tuple[int, int, str]] = {}
+    for row in sorted(_orders(run), key=lambda row: row["time"]):
+        key = parse_client_order_id(row["clientOrderId"])
+        if key is None or key.role not in _EXITS:
+            continue
+        same = (key.trade_id, key.role, row["origQty"], row["stopPrice"], row["price"])
+        ended = row["updateTime"] if row["status"] not in ON_THE_BOOK else 2**62
+        before = resting.get(same)
+        if before is not None and before[1] > row["time"] + _MOMENT_MS:
+            yield f"{row['clientOrderId']} was placed while {before[2]} rested with the same size and price"
+        resting[same] = (row["time"], ended, row["clientOrderId"])
+
+
+def hit_stops_close(run: Run) -> Iterator[str]:
+    """A stop that the exchange says is hit is not placed again: the position is closed (P1)."""
+    hit: dict[tuple[int, str, str], float] = {}
+    for at, is_answer, row in _moments(run):
+        key = parse_client_order_id(row.client_order_id) if row.method == "POST" else None
+        if key is None or key.role is not OrderRole.STOP_LOSS:
+            continue
+        same = (row.process, key.trade_id, row.params.get("stopPrice", ""))
+        if is_answer and row.code in _HIT:
+            hit[same] = at
+        elif not is_answer and at - hit.get(same, -_HIT_MEMORY_S) < _HIT_MEMORY_S:
+            yield f"{row.client_order_id} was sent at {at:.3f} s, {at - hit[same]:.2f} s after its price was told hit"
+            return
+
+
+def asks_the_time(run: Run) -> Iterator[str]:
+    """A refused clock is not used again and again: the exchange is asked for the time (L2)."""
+    in_a_row: dict[int, int] = {}
+    for _, is_answer, row in _moments(run):
+        if not is_answer and row.path.endswith("/time"):
+            in_a_row[row.process] = 0
+        elif is_answer and row.code in _CLOCK and not row.fate:
+            in_a_row[row.process] = in_a_row.get(row.process, 0) + 1
+            if in_a_row[row.process] == _CLOCK_REFUSALS:
+                yield f"{_CLOCK_REFUSALS} requests in a row were refused for their time, and it was not asked for"
+
+
+def retries_with_patience(run: Run) -> Iterator[str]:
+    """Refused placements of one exit are tried again with growing pauses (P2)."""
+    recent: dict[tuple[int, str, OrderRole], deque[float]] = {}
+    for at, is_answer, row in _moments(run):
+        key = parse_client_order_id(row.client_order_id) if row.method == "POST" else None
+        is_refusal = is_answer and row.status == 400 and row.code not in _CLOCK
+        if key is None or not is_refusal or not key.role.is_exit:
+            continue
+        times = recent.setdefault((row.process, key.trade_id, key.role), deque(maxlen=_BURST))
+        times.append(at)
+        if len(times) == _BURST and at - times[0] < _BURST_S:
+            yield f"{_BURST} refused {key.role.value} orders of trade {key.trade_id} in {at - times[0]:.2f} s"
+            return
+
+
+def successor_first(run: Run) -> Iterator[str]:
+    """A stop is taken off the book by us only when another one covers, or the position is on its way out (P10)."""
+    if _jumps(run):
+        return
+    for account, trades in run.trades.items():
+        orders = list(run.ledger["accounts"][account]["orders"])
+        fills = run.ledger["accounts"][account]["fills"]
+        for trade in trades:
+            if not _may_lose_its_stop(trade, run):
+                yield from _bared(trade, run, orders, fills)
+
+
+def _may_lose_its_stop(trade: Trade, run: Run) -> bool:
+    """Whether a decision dropped the stop, or the exchange left no room for a second one (O4)."""
+    dropped = any(role in _STOPS for one in trade.adjustments for role in one.drops)
+    refused = any(
+        row.code == _REDUCE_ONLY and (key := parse_client_order_id(row.client_order_id)) is not None
+        and key.trade_id == trade.id
+        for row in run.sent
+    )  # fmt: skip
+    return dropped or refused
+
+
+def _bared(trade: Trade, run: Run, orders: list[Any], fills: list[Any]) -> Iterator[str]:
+    ids = {row["orderId"]: parse_client_order_id(row["clientOrderId"]) for row in orders}
+    stops = [row for row in orders if _is_of(ids[row["orderId"]], trade, _STOPS)]
+    by_us = {row.client_order_id: row for row in run.sent if row.method == "DELETE" and row.is_done}
+    closing_ms = min(
+        (row["time"] for row in orders if _is_of(ids[row["orderId"]], trade, (OrderRole.CLOSE, OrderRole.REDUCE))),
+        default=2**62,
+    )
+    for row in stops:
+        gone_ms = row["updateTime"]
+        sent = by_us.get(row["clientOrderId"])
+        if row["status"] != "CANCELED" or sent is None or closing_ms <= gone_ms:
+            continue
+        covered = any(
+            other is not row and other["time"] <= gone_ms
+            and (other["status"] in ON_THE_BOOK or other["updateTime"] > gone_ms)
+            for other in stops
+        )  # fmt: skip
+        held = Decimal(0)
+        for fill in fills:
+            key = ids.get(fill["orderId"])
+            if fill["time"] <= gone_ms and key is not None and key.trade_id == trade.id:
+                held += Decimal(fill["qty"]) * (1 if key.role is OrderRole.ENTRY else -1)
+        if held > 0 and not covered and not trade.externally_reduced:
+            yield f"{row['clientOrderId']} was canceled with {held} held and no other stop on the book"
+
+
+def covers_exactly(run: Run) -> Iterator[str]:
+    """After quiet, each wished exit of an open trade is one order on the book, for exactly what is held (Z2, P10)."""
+    resting: dict[tuple[str, OrderRole], list[Decimal]] = {}
+    for row in _orders(run):
+        key = parse_client_order_id(row["clientOrderId"])
+        if key is not None and row["status"] in ON_THE_BOOK:
+            left = Decimal(row["origQty"]) - Decimal(row["executedQty"])
+            resting.setdefault((key.trade_id, key.role), []).append(left)
+    for trades in run.trades.values():
+        for trade in trades:
+            for leg in trade.legs if not trade.is_ended else ():
+                found = resting.get((trade.id, leg.role), [])
+                if found != [trade.exposure]:
+                    on_book = ", ".join(map(str, found)) or "nothing"
+                    yield f"trade {trade.id} holds {trade.exposure} {trade.asset}, its {leg.role.value}: {on_book}"
+
+
+def hears(run: Run) -> Iterator[str]:
+    """After quiet, somebody listens to each user stream (W1); a key that died silently is found by an event."""
+    if any(happening.details.get("quietly") for happening in run.world.happenings):
+        return
+    yield from (f"nobody listens to the user stream of {account}" for account in run.deaf)
+
+
+def _moments(run: Run) -> list[tuple[float, bool, Sent]]:
+    """When each request left and when its answer came, in order; answers first."""
+    left = [(row.at, False, row) for row in run.sent]
+    came = [(row.answered, True, row) for row in run.sent if row.answered is not None]
+    return sorted([*left, *came], key=lambda moment: (moment[0], not moment[1]))
+
+
+def _arrivals(run: Run) -> dict[str, Sent]:
+    """The first placement of each order that the exchange acted on."""
+    found: dict[str, Sent] = {}
+    for row in run.sent:
+        if row.method == "POST" and row.client_order_id and row.is_done and row.arrived is not None:
+            best = found.get(row.client_order_id)
+            if best is None or (best.arrived or 0.0) > row.arrived:
+                found[row.client_order_id] = row
+    return found
+
+
+def _orders(run: Run) -> Iterator[Mapping[str, Any]]:
+    for account in run.trades:
+        yield from run.ledger["accounts"][account]["orders"]
+
+
+def _is_of(key: Any, trade: Trade, roles: tuple[OrderRole, ...]) -> bool:
+    return key is not None and key.trade_id == trade.id and key.role in roles
+
+
+def _jumps(run: Run) -> bool:
+    return any(happening.what == "venue_clock" for happening in run.world.happenings)

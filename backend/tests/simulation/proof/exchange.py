@@ -1,0 +1,205 @@
+"""The simulated venue without its socket: the same dispatch, authentication, limits and streams, on virtual time.
+
+Put together as ``aster_sim.server`` does it, with every source of chance seeded. Prices walk from a seed, and the world
+moves them beside that.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+from aster_sim.auth import Authenticator
+from aster_sim.clock import SkewedClock, seeded
+from aster_sim.core.account import Account
+from aster_sim.core.catalogue import Catalogue, built_in_catalogue
+from aster_sim.core.errors import VenueError
+from aster_sim.core.market import Market
+from aster_sim.core.venue import Venue
+from aster_sim.credentials import AccountCredentials, AccountSpec, complete
+from aster_sim.faults import FaultPlan
+from aster_sim.http.answers import fault_response
+from aster_sim.http.dispatch import Arrival, Dispatcher
+from aster_sim.http.hub import Hub
+from aster_sim.http.limits import LimitRules, Limits
+from aster_sim.http.market_streams import MarketStreams, publish_marks
+from aster_sim.http.outages import Outages
+from aster_sim.runtime import Runtime
+from aster_sim.tape.tape import Tape
+from proof.loop import VirtualLoop
+from proof.seams import TrueClock
+from proof.trace import Trace
+
+CHAIN_ID = 714
+ADDRESS = "10.0.0.1"
+"""Of the service's machine."""
+_ENCODE = msgspec.json.Encoder().encode
+_CATALOGUE = built_in_catalogue()
+_LATE_TICK_S = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer as its bytes: what a socket would carry. None as ``status`` hangs up without one."""
+
+    status: int | None
+    headers: dict[str, str]
+    body: bytes
+
+
+def catalogue_of(assets: Sequence[str]) -> Catalogue:
+    """The built-in catalogue with these assets only: a market that nobody trades costs time."""
+    return replace(
+        _CATALOGUE,
+        instruments={name: _CATALOGUE.instruments[name] for name in assets},
+        start_prices={name: _CATALOGUE.start_prices[name] for name in assets},
+    )
+
+
+class Exchange:
+    """The venue of one run."""
+
+    def __init__(
+        self, loop: VirtualLoop, trace: Trace, seed: int, accounts: Sequence[AccountSpec], assets: Sequence[str],
+        *, nonce_window_s: float, depth: Decimal, volatility: float,
+    ) -> None:  # fmt: skip
+        entropy = seeded(seed, "entropy")
+        true_clock = TrueClock(loop)
+        self.faults = FaultPlan(seeded(seed, "faults"), true_clock.now_us)
+        clock = SkewedClock(true_clock, self.faults.skew_us)
+        self.venue = Venue(catalogue_of(assets), seeded(seed, "liquidity"), clock.now_us, depth=depth)
+        auth = Authenticator(CHAIN_ID, nonce_window_s)
+
+        def token(size: int) -> str:
+            return entropy.randbytes(size).hex()
+
+        self.credentials: list[AccountCredentials] = [complete(spec, token) for spec in accounts]
+        for credentials in self.credentials:
+            auth.register(credentials)
+        self.hub = Hub(self.faults, token, clock.now_us)
+        tape = Tape(lambda purpose: seeded(seed, f"tape:{purpose}"), self.venue.state.now_ms, with_past=False)
+        self.runtime = Runtime(self.venue, clock, auth, self.hub, self.faults, Limits(LimitRules()), tape, seed=seed)
+        self.runtime.started_ms = self.venue.state.now_ms()
+        for spec in accounts:
+            self.venue.open_account(spec.name, spec.balance)
+        self.runtime.settle()
+        streams = MarketStreams(self.runtime)
+        self.venue.price_listener, self.runtime.market_listener = streams.price_moved, streams
+        self._dispatcher = Dispatcher(self.runtime)
+        self._outages = Outages(self.runtime)
+        self._trace = trace
+        self._walk = seeded(seed, "walk")
+        self._volatility = volatility
+        self._clock = clock
+
+    # --- requests ---------------------------------------------------------------------------------------------------
+
+    def answer(self, arrival: Arrival) -> Reply:
+        """Handle a request that has arrived, as the venue's own server would."""
+        outage = self._outages.look()
+        if outage is not None:
+            if outage.type == "restart":
+                return Reply(None, {}, b"")
+            refused = fault_response(outage)
+            return Reply(refused.status, _lower(refused.headers), bytes(refused.body or b""))  # type: ignore[arg-type]
+        reply = self._dispatcher.answer(arrival)
+        return Reply(reply.status, _lower(reply.headers), _ENCODE(reply.payload))
+
+    def admit(self, arrival: Arrival) -> Callable[[], bool]:
+        """Check a request that has arrived; what is returned acts on it, and tells whether it could."""
+        dispatcher, now_us = self._dispatcher, self._clock.now_us()
+        try:
+            route, call, _ = dispatcher._admit(arrival, {})
+            dispatcher._authenticate(route, call, arrival, now_us)
+        except VenueError:
+            return lambda: False
+
+        def act() -> bool:
+            try:
+                route.handler(call)
+            except VenueError:
+                return False
+            finally:
+                self.runtime.settle()
+            if call.record is not None:
+                call.record.outcome = "executed"
+            return True
+
+        return act
+
+    def ban(self, seconds: float) -> None:
+        """Ban the service's address."""
+        self.runtime.limits.ban(ADDRESS, seconds, self._clock.now_us())
+
+    def pardon(self) -> None:
+        """Lift all bans."""
+        self.runtime.limits.pardon()
+
+    # --- its own life -----------------------------------------------------------------------------------------------
+
+    async def live(self) -> None:
+        """Once a second, as in ``aster_sim.server``: what is due, outages, marks, keys that end; and prices walk."""
+        second = 0
+        while True:
+            await self._clock.sleep(1.0)
+            second += 1
+            self._outages.look()
+            if second % 2:
+                self._stroll()
+            self.venue.advance()
+            self.runtime.settle()
+            publish_marks(self.hub, self.venue.state, second)
+            self.hub.expire_keys(self._clock.now_us())
+
+    async def send_late_frames(self) -> None:
+        """Send the frames that a fault keeps back."""
+        while True:
+            await self.hub.late_frames.wait()
+            self.hub.late_frames.clear()
+            while self.hub.send_late():
+                await self._clock.sleep(_LATE_TICK_S)
+
+    def stand_still(self) -> None:
+        """Prices walk no more."""
+        self._volatility = 0.0
+
+    def _stroll(self) -> None:
+        if not self._volatility:
+            return
+        for symbol in self.venue.state.markets:
+            self.move(symbol, self._walk.gauss(0.0, self._volatility), glides=True)
+
+    # --- prices and the human ---------------------------------------------------------------------------------------
+
+    def move(self, symbol: str, factor: float, *, glides: bool) -> None:
+        """Move a price by a fraction: along the way, or in one jump that skips what lies between."""
+        market = self.market(symbol)
+        price = market.prices.mark * (1 + Decimal(round(factor, 7)).quantize(Decimal("0.0000001")))
+        (self.venue.glide if glides else self.venue.jump)(symbol, price)
+        self.runtime.settle()
+
+    def market(self, symbol: str) -> Market:
+        """A symbol's market."""
+        return self.venue.state.markets[symbol]
+
+    def account(self, name: str) -> Account:
+        """An account's record."""
+        return self.venue.state.accounts[name]
+
+    def position(self, name: str, symbol: str) -> Decimal:
+        """Signed quantity held, all position sides together."""
+        return sum((row.amount for row in self.account(name).held(symbol)), start=Decimal(0))
+
+
+def _lower(headers: Any) -> dict[str, str]:
+    return {str(name).lower(): str(value) for name, value in headers.items()}
+
+
+def dice_for(seed: int, purpose: str) -> random.Random:
+    """A source of chance of its own for each purpose, so that one never shifts another's draws."""
+    return seeded(seed, purpose)

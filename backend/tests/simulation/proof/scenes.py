@@ -1,0 +1,199 @@
+"""Scenes: things that only mean something together, which chance alone would seldom put side by side.
+
+Each is a handful of happenings around one decision, aimed at a promise: coverage and the planted bugs told which ones
+the free draws do not reach.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from proof.happenings import Happening
+
+
+class Scenes:
+    """Draws scenes for one world.
+
+    Args:
+        dice: their own, so that a scene shifts nothing else in the world.
+        accounts: of the world.
+        assets: of the world.
+        storm_s: when everything heals.
+    """
+
+    def __init__(self, dice: random.Random, accounts: tuple[str, ...], assets: tuple[str, ...], storm_s: float) -> None:
+        self._dice = dice
+        self._accounts = accounts
+        self._assets = assets
+        self._storm_s = storm_s
+        self._numbers = 0
+        self.settings: dict[str, str] = {}
+        """What a scene asks of the world's settings."""
+
+    def draw(self) -> list[Happening]:
+        """None, one or some."""
+        dice = self._dice
+        found: list[Happening] = []
+        for _ in range(dice.choice((0, 0, 1, 1, 2, 3))):
+            scene: Callable[[float, dict[str, str]], list[Happening]] = getattr(self, f"_{dice.choice(SCENES)}")
+            at = dice.uniform(0.5, max(1.0, self._storm_s - 18.0))
+            found += scene(at, {"account": dice.choice(self._accounts), "asset": dice.choice(self._assets)})
+        return found
+
+    # --- what scenes are made of ------------------------------------------------------------------------------------
+
+    def _decide(self, at: float, where: Mapping[str, str], **item: Any) -> Happening:
+        self._numbers += 1
+        wish = {"asset": where["asset"], **item}
+        details = {"account": where["account"], "decision_id": f"s{self._numbers}", "items": [wish], "repeats": 1}
+        return Happening(at, "decide", details)
+
+    def _enter(self, at: float, where: Mapping[str, str], **changes: Any) -> Happening:
+        dice = self._dice
+        action = dice.choice(("buy", "sell"))
+        wish = {"allocation_usd": dice.choice((200, 800)), "leverage": 3, "sl_bps": 150, "tp_bps": 200} | changes
+        return self._decide(at, where, action=action, **wish)
+
+    def _weather(self, at: float, lasts: float, **chances: float) -> Happening:
+        return Happening(at, "weather", {"chances": chances, "lasts": lasts})
+
+    def _deaf(self, at: float, lasts: float) -> Happening:
+        """Every frame is lost."""
+        return Happening(at, "frames", {"kind": "drop_events", "seconds": 1.0, "lasts": lasts, "chance": 1.0})
+
+    def _crash(self, at: float, what: str, count: int, pause: float) -> Happening:
+        return Happening(at, "crash", {"fuses": [(what, count)], "pauses": [pause]})
+
+    # --- scenes -----------------------------------------------------------------------------------------------------
+
+    def _entry_in_doubt(self, at: float, where: dict[str, str]) -> list[Happening]:
+        """Nobody tells what became of an entry, and perhaps it is under way for long (U1-U4)."""
+        dice = self._dice
+        family = dice.choice(("lost", "unknown", "late", "late", "slow"))
+        scene = [self._weather(at - 0.05, dice.choice((1.0, 4.0)), **{family: 0.9}), self._enter(at, where)]
+        if dice.random() < 0.7:
+            scene.append(self._deaf(at - 0.1, dice.choice((6.0, 15.0))))
+        if dice.random() < 0.4:
+            scene.append(self._crash(at, dice.choice(("entry", "step")), 1, dice.choice((0.1, 2.0))))
+        return scene
+
+    def _stuck_entry(self, at: float, where: dict[str, str]) -> list[Happening]:
+        """An entry was admitted in time and is executed when it has been given up (U10)."""
+        scene = [self._weather(at - 0.05, 0.6, stuck=0.9), self._enter(at, where)]
+        if self._dice.random() < 0.3:
+            scene.append(self._deaf(at, 15.0))
+        if self._dice.random() < 0.3:
+            scene.append(self._crash(at + self._dice.uniform(2.0, 12.0), "step", 1, 0.5))
+        return scene
+
+    def _exits_in_doubt(self, at: float, where: dict[str, str]) -> list[Happening]:
+        """The answers to both exits get lost, with the frames that would tell (P5, U2)."""
+        dice = self._dice
+        family = dice.choice(("lost", "unknown", "late"))
+        starts = at + dice.choice((0.02, 0.1, 0.3))
+        scene = [self._enter(at, where), self._weather(starts, dice.choice((2.0, 6.0)), **{family: 0.8})]
+        return [*scene, self._deaf(starts, 12.0)] if dice.random() < 0.7 else scene
+
+    def _stubborn_refusal(self, at: float, where: dict[str, str]) -> list[Happening]:
+        """An exit is refused for long: the deadline decides (P2, P3)."""
+        dice = self._dice
+        role, code = dice.choice((("s", "-2022"), ("s", "-4045"), ("s", "-2021"), ("t", "-2022"), ("c", "-2022"),
+                                  ("c", "-4131"), ("s", "-4999"), ("t", "-2021")))  # fmt: skip
+        scene = [Happening(at - 0.1, "refuse", {"role": role, "code": code, "lasts": dice.choice((12.0, 60.0))})]
+        scene.append(self._enter(at, where))
+        if role == "c":
+            scene.append(self._decide(at + 2.0, where, action="close_position"))
+        if dice.random() < 0.4:
+            scene.append(self._crash(at + dice.uniform(0.3, 4.0), "step", 1, dice.choice((0.1, 1.0))))
+        return scene
+
+    def _jump_into_the_stop(self, at: float, where: dict[str, str]) -> list[Happening]:
+        """The price is beyond the stop before it is on the book (P1)."""
+        dice = self._dice
+        jump = {"asset": where["asset"], "bps": dice.choice((-90, 90, -160, 160)), "glides": False}
+        return [self._enter(at, where, sl_bps=30), Happening(at + dice.uniform(0.0, 0.5), "price", jump)]
+
+    def _stop_taken_away(self, at: float, where: dict[str, str]) -> list[Happening]:
+        """Somebody cancels our stop, perhaps when nobody hears of it (P5)."""
+        cancel = Happening(at + 3.0, "human_cancel", {**where, "role": self._dice.choice(("s", "t", "ts"))})
+        scene = [self._enter(at, where, sl_bps=300, tp_bps=300), cancel]
+        return [*scene, self._deaf(at + 2.5, 8.0)] if self._dice.random() < 0.5 else scene
+
+    def _part_taken_off(self, at: float, where: dict[str, str]) -> list[Happening]:
+        """A part of the position goes: what is left must be covered, exactly (P10)."""
+        dice = self._dice
+        scene = [self._enter(at, where, allocation_usd=800, sl_bps=300, tp_bps=300)]
+        if dice.random() < 0.5:
+            return [*scene, Happening(at + 3.0, "human_close", {**where, "part": 0.5})]
+        wish = {"adjustment_type": dice.choice(("increase", "decrease")), "adjustment_percentage": 50}
+        return [*scene, self._decide(at + 3.0, where, action="adjust_position", position_adjustment=wish)]
+
+    def _stop_moved(self, at: float, where: dict[str, str]) -> list[Happening]:
+        """A new stop replaces the old one, in bad weather or through a crash (P10)."""
+        dice = self._dice
+        wish = dice.choice(({"new_sl_bps": 200}, {"new_sl_bps": 60}, {"new_tp_bps": 120}))
+        scene = [
+            self._enter(at, where, sl_bps=300, tp_bps=300),
+            self._decide(at + 3.0, where, action="adjust_orders", order_adjustment=wish),
+        ]
+        if dice.random() < 0.4:
+            scene.append(self._crash(at + 2.9, dice.choice(("exit", "mutation", "step")), dice.choice((1, 2)), 0.5))
+        elif dice.random() < 0.5:
+            scene.append(self._weather(at + 2.95, 2.0, **{dice.choice(("lost", "unknown", "refused")): 0.7}))
+        return scene
+
+    def _again_after_a_restart(self, at: float, where: dict[str, str]) -> list[Happening]:
+        """The cooldown of a trade that has ended outlives the process (C6)."""
+        self.settings["TES_RISK_COOLDOWN_SECONDS"] = "20"
+        return [
+            self._enter(at, where),
+            self._decide(at + 2.0, where, action="close_position"),
+            self._crash(at + 4.0, "step", 1, 0.2),
+            *(self._enter(at + wait, where) for wait in (6.0, 8.0, 10.0)),
+        ]
+
+    def _clock_is_wrong(self, at: float, where: dict[str, str]) -> list[Happening]:
+        """The host's clock is set, and the next thing is an entry (L2)."""
+        jump = self._dice.choice((-25.0, -8.0, 8.0, 25.0))
+        return [Happening(at - 0.3, "host_clock", {"seconds": jump}), self._enter(at, where)]
+
+    def _deaf_ear(self, at: float, where: dict[str, str]) -> list[Happening]:
+        """The listen key dies, and then an exit fires (W1, W2)."""
+        dice = self._dice
+        quietly = {"account": where["account"], "quietly": dice.random() < 0.5}
+        jump = {"asset": where["asset"], "bps": dice.choice((-350, 350)), "glides": dice.random() < 0.5}
+        return [self._enter(at, where), Happening(at + 2.0, "key_dies", quietly), Happening(at + 5.0, "price", jump)]
+
+    def _both_sides_fire(self, at: float, where: dict[str, str]) -> list[Happening]:
+        """One exit fires while the process is down, and the price comes back to the other (O1)."""
+        dice = self._dice
+        sign = dice.choice((-1, 1))
+        first = {"asset": where["asset"], "bps": sign * 250, "glides": False}
+        back = {"asset": where["asset"], "bps": -sign * 500, "glides": dice.random() < 0.5}
+        return [
+            self._enter(at, where, tp_bps=150),
+            self._crash(at + 2.0, "step", 1, dice.choice((0.5, 6.0))),
+            Happening(at + 2.5, "price", first),
+            Happening(at + dice.choice((2.7, 4.0)), "price", back),
+        ]
+
+    def _close_in_a_crash(self, at: float, where: dict[str, str]) -> list[Happening]:
+        """A close has left when the process dies, and somebody else holds the same (C1, H2)."""
+        dice = self._dice
+        human = {**where, "side": dice.choice(("BUY", "SELL")), "kind": "MARKET", "usd": 900}
+        scene = [
+            self._enter(at, where),
+            self._crash(at + 2.9, dice.choice(("exit", "commit", "step")), 1, dice.choice((0.1, 3.0))),
+            self._decide(at + 3.0, where, action="close_position"),
+        ]
+        return [*scene, Happening(at + 1.5, "human_trade", human)] if dice.random() < 0.6 else scene
+
+
+SCENES = (
+    "entry_in_doubt", "entry_in_doubt", "stuck_entry", "exits_in_doubt", "stubborn_refusal", "jump_into_the_stop",
+    "stop_taken_away", "part_taken_off", "stop_moved", "again_after_a_restart", "clock_is_wrong", "deaf_ear",
+    "both_sides_fire", "close_in_a_crash",
+)  # fmt: skip
+"""Which scenes are drawn, and how often each."""
