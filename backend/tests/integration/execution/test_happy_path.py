@@ -9,6 +9,7 @@ from decimal import Decimal
 import pytest
 from arena import BTC, ETH, Arena, arena, buy, decide, sell, settled, stored, until_true
 
+from app.domain.errors import DecisionRefused
 from app.schemas.result import AssetStatus, ResultStatus
 
 
@@ -73,6 +74,22 @@ async def test_the_same_decision_in_parallel_is_executed_once(stage: Arena) -> N
         assert len({answer.model_dump_json() for answer in answers}) == 1
         assert answers[0].results[0].status == "protected"
         assert len(await stage.levers.orders(type="MARKET", symbol=BTC)) == 1
+
+
+async def test_a_decision_of_an_earlier_process_is_answered_from_the_record(stage: Arena) -> None:
+    """C5: its trade has ended long ago, so nothing of it is in memory."""
+    async with stage.application() as application:
+        first = await decide(application.service("default"), buy(), decision_id="once")
+        await stage.levers.price(BTC, "99100")
+        await settled(application, first.results[0].trade_id)
+    await stage.fresh_prices()
+    async with stage.application() as application:
+        try:
+            again = await decide(application.service("default"), buy(), decision_id="once")
+        except DecisionRefused as refused:
+            pytest.fail(f"not recognised: {refused}")
+        assert again == first
+        assert len(await stage.levers.fills()) == 2
 
 
 async def test_two_decisions_for_one_asset_at_once_enter_once(stage: Arena) -> None:

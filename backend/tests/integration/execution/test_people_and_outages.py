@@ -174,10 +174,15 @@ async def test_nothing_is_decided_before_the_exchange_was_read(stage: Arena) -> 
 
 async def test_nothing_is_decided_while_the_first_look_takes_its_time(stage: Arena) -> None:
     """C3: all that is missing is what the exchange holds for us."""
-    await stage.levers.fault({"type": "delay_before", "seconds": 1.5}, count=0, method="GET", path="/positionRisk")
+    await stage.levers.fault({"type": "delay_before", "seconds": 3}, count=0, method="GET", path="/positionRisk")
     async with running(load_settings({**stage.environment}, config=None)) as application:
         service = application.service("default")
-        await until(lambda: service._router.is_up)
+
+        async def is_asked() -> bool:
+            return bool((await stage.levers.call("GET", "/faults"))[0]["used"])
+
+        await until_true(is_asked)
+        await asyncio.sleep(0.3)  # whoever did not wait would be done
         with pytest.raises(DecisionRefused, match="not ready"):
             await decide(service, sell())
         await stage.levers.heal()

@@ -192,6 +192,7 @@ async def test_foreign_orders_and_positions_are_never_touched(stage: Arena) -> N
         await stage.levers.price(BTC, "93900")
         await settled(application, opened.results[0].trade_id)
         assert await stage.levers.position("SOLUSDT") == 2
+        assert await stage.levers.open_orders("SOLUSDT") == []
         assert [row["type"] for row in await stage.levers.open_orders(BTC)] == ["LIMIT"]
         external = [item for item in service.positions().items if item.trade_id is None]
         assert [item.asset for item in external] == ["SOLUSDT"]
