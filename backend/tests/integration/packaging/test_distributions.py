@@ -1,4 +1,4 @@
-"""What is built runs without the repository: the wheel, in an environment of its own, from an empty folder."""
+"""What is built runs without the repository: wheel and sdist, in an environment of its own, from an empty folder."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -33,20 +34,46 @@ def run(*words: str | Path, cwd: Path) -> str:
     return ended.stdout
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, built from the tree without asking an index."""
-    folder = tmp_path_factory.mktemp("wheel")
+def built_wheel(source: Path, folder: Path) -> Path:
+    """The wheel of a source tree or an sdist, built without asking an index."""
     flags = ("--no-deps", "--no-build-isolation", "--no-index", "--disable-pip-version-check")
-    run(sys.executable, "-m", "pip", "wheel", *flags, "--wheel-dir", folder, BACKEND, cwd=folder)
+    run(sys.executable, "-m", "pip", "wheel", *flags, "--wheel-dir", folder, source, cwd=folder)
     (built,) = folder.glob("*.whl")
     return built
+
+
+@pytest.fixture(scope="module")
+def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sdist, built from the tree."""
+    folder = tmp_path_factory.mktemp("sdist")
+    run(sys.executable, "-m", "hatchling", "build", "--target", "sdist", "--directory", folder, cwd=BACKEND)
+    (built,) = folder.glob("*.tar.gz")
+    return built
+
+
+@pytest.fixture(scope="module", params=["tree", "sdist"])
+def wheel(request: pytest.FixtureRequest, sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, built from the tree and from the sdist."""
+    return built_wheel(BACKEND if request.param == "tree" else sdist, tmp_path_factory.mktemp("wheel"))
+
+
+def is_unwanted(name: str) -> bool:
+    """Whether a file has no business in what is given away: a test, or what may hold a secret."""
+    return name.endswith((".db", ".env", ".pem", ".key", ".pyc", "tes.toml")) or "tests/" in name
+
+
+def test_the_sdist_holds_the_sources_and_no_tests_and_no_secret_file(sdist: Path) -> None:
+    with tarfile.open(sdist) as archive:
+        names = [name.split("/", 1)[1] for name in archive.getnames()]
+    beside = {name for name in names if not name.startswith(("src/app/", "src/aster_sim/"))}
+    assert beside == {"PKG-INFO", "README.md", "pyproject.toml", ".gitignore"}
+    assert not [name for name in names if is_unwanted(name)]
 
 
 def test_the_wheel_holds_no_tests_and_no_secret_file(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"app", "aster_sim"}
-    assert not [name for name in names if name.endswith((".db", ".env", ".pem", ".key")) or "tests/" in name]
+    assert not [name for name in names if is_unwanted(name)]
 
 
 def test_the_wheel_executes_the_sample_from_an_empty_folder(wheel: Path, tmp_path: Path) -> None:
@@ -60,6 +87,7 @@ def test_the_wheel_executes_the_sample_from_an_empty_folder(wheel: Path, tmp_pat
     (site,) = (place / "lib").glob("python*/site-packages")
     (site / "dependencies.pth").write_text(f"{sysconfig.get_path('purelib')}\n", encoding="utf-8")  # and no .pth in it
     assert str(site) in run(python, "-c", "import app; print(app.__file__)", cwd=empty)
+    assert run(place / "bin" / "tes", "--version", cwd=empty).split()[-1] == wheel.name.split("-")[1]
     sample = tmp_path / "decision.json"
     sample.write_text(json.dumps(json.loads(EXAMPLE.read_text(encoding="utf-8"))), encoding="utf-8")
     shown = run(place / "bin" / "tes", "run", "--paper", "--submit", sample, "--once", cwd=empty)
