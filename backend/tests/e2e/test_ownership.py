@@ -54,15 +54,21 @@ async def wire(venue: RunningVenue) -> AsyncIterator[Wire]:
     tasks: set[asyncio.Task[None]] = set()
 
     async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, is_outward: bool) -> None:
-        with suppress(ConnectionError):
-            while chunk := await reader.read(65_536):
-                line.sent += len(chunk) if is_outward else 0
-                writer.write(chunk)
-                await writer.drain()
-        writer.close()
+        try:
+            with suppress(ConnectionError):
+                while chunk := await reader.read(65_536):
+                    line.sent += len(chunk) if is_outward else 0
+                    writer.write(chunk)
+                    await writer.drain()
+        finally:
+            writer.close()
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        back, out = await asyncio.open_connection(there.hostname, there.port)
+        try:
+            back, out = await asyncio.open_connection(there.hostname, there.port)
+        except OSError:
+            writer.close()
+            return
         for task in (
             asyncio.create_task(carry(reader, out, is_outward=True)),
             asyncio.create_task(carry(back, writer, is_outward=False)),
