@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 
 from ledger import ON_THE_BOOK
@@ -198,6 +199,20 @@ def covers_exactly(run: Run) -> Iterator[str]:
                 if found != [trade.exposure]:
                     on_book = ", ".join(map(str, found)) or "nothing"
                     yield f"trade {trade.id} holds {trade.exposure} {trade.asset}, its {leg.role.value}: {on_book}"
+
+
+def one_hand(run: Run) -> Iterator[str]:
+    """Once a process has asked the exchange for anything, those before it ask for nothing more (C4)."""
+    first: dict[int, float] = {}
+    last: dict[int, float] = {}
+    for row in run.sent:
+        if row.method != "GET" and not row.path.endswith("listenKey"):
+            first.setdefault(row.process, row.at)
+            last[row.process] = row.at
+    order = sorted(first, key=lambda process: first[process])
+    for before, after in pairwise(order):
+        if last[before] > first[after]:
+            yield f"process {before} sent something at {last[before]:.3f} s, process {after} at {first[after]:.3f} s"
 
 
 def hears(run: Run) -> Iterator[str]:

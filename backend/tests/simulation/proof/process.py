@@ -72,9 +72,19 @@ class Process(Owner):
 
     def service(self, account: str) -> ExecutionService | None:
         """The account's service, once it has started."""
-        if self.is_dead or self.has_stopped or self.application is None:
+        if self.is_dead or self.has_stopped or self.application is None or self.has_lost:
             return None
         return self.application.services.get(account)
+
+    @property
+    def has_lost(self) -> bool:
+        """Whether another process has taken the accounts over."""
+        return self.application is not None and self.application.ownership.is_lost
+
+    @property
+    def trades(self) -> bool:
+        """Whether it is the one that serves accounts."""
+        return self.application is not None and bool(self.application.services) and not self.has_lost
 
     def run(self, work: Coroutine[Any, Any, Any]) -> asyncio.Future[Any]:
         """Do something inside the process; the future never ends if the process dies first."""

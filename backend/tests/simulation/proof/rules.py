@@ -25,6 +25,7 @@ _STOPS = (OrderRole.STOP_LOSS, OrderRole.TRAILING_STOP)
 _EXPECTED_EXTERNAL = (DifferenceKind.POSITION_EXTERNAL, DifferenceKind.POSITION_LARGER)
 _ROUGH = ("weather", "frames", "disk", "host_clock", "key_dies", "human_modes", "thin", "cut", "outage", "ban")
 _EXPECTED_IN_THE_LOG = ("desk.not_recorded", "trading.alert")
+_EXPECTED_OF_TWO = ("store.ownership_lost", "ownership.lost")
 _KNOWING_S = 2.0
 _KNOWING_IN_ROUGH_WEATHER_S = 25.0
 """Between a fill and the service's knowing of it: answers and frames get lost, and a lost read takes ten seconds."""
@@ -112,12 +113,25 @@ def never_bare(run: Run) -> Iterator[str]:
 
 
 def _downtimes(run: Run) -> list[tuple[float, float]]:
-    """When no process could act: from one's end until the next was ready, or gone too."""
-    spans, since = [], 0.0
+    """When no process could act, and the second behind it: all had ended, were not ready yet, or were frozen."""
+    marks: list[tuple[float, int]] = []
     for life in run.lives:
-        spans.append((since, (life.ready_at or life.ended or run.virtual_s) + 1.0))
-        since = life.ended if life.ended is not None else run.virtual_s
-    return spans
+        if life.ready_at is None:
+            continue
+        ended = life.ended if life.ended is not None else run.virtual_s
+        marks += [(life.ready_at, 1), (ended, -1)]
+        for start, end in life.frozen:
+            start, end = max(start, life.ready_at), min(end, ended)
+            if start < end:
+                marks += [(start, -1), (end, 1)]
+    spans, since, acting = [], 0.0, 0
+    for at, change in sorted(marks):
+        if not acting and change > 0:
+            spans.append((since, at + 1.0))
+        acting += change
+        if not acting:
+            since = at
+    return spans if acting else [*spans, (since, run.virtual_s)]
 
 
 def _overlap(start: float, end: float, spans: list[tuple[float, float]]) -> float:
@@ -396,8 +410,9 @@ def sound(run: Run) -> Iterator[str]:
             "contradiction",
         ):
             yield f"alert: {row.event.data.get('message')}"
+    expected = (*_EXPECTED_IN_THE_LOG, *_EXPECTED_OF_TWO) if run.world.stands_by else _EXPECTED_IN_THE_LOG
     for at, kind, text in run.trace.lines:
-        if kind in ("log exception", "log critical") and not text.startswith(_EXPECTED_IN_THE_LOG):
+        if kind in ("log exception", "log critical") and not text.startswith(expected):
             yield f"at {at:.3f} s: {text}"
     for account, report in run.reports.items():
         for difference in report.differences:
@@ -423,6 +438,7 @@ RULES: Mapping[str, Rule] = {
     "retries with patience": conduct.retries_with_patience,
     "successor first": conduct.successor_first,
     "covers exactly": conduct.covers_exactly,
+    "one hand": conduct.one_hand,
     "hears": conduct.hears,
 }
 

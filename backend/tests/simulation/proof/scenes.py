@@ -32,6 +32,8 @@ class Scenes:
         self._numbers = 0
         self.settings: dict[str, str] = {}
         """What a scene asks of the world's settings."""
+        self.stands_by = dice.random() < 0.25
+        """Whether a second process stands by."""
         self.window_s = 0.0
         """What a scene asks of the exchange's window for requests; 0 is nothing."""
 
@@ -190,6 +192,15 @@ class Scenes:
             *(self._enter(at + wait, where) for wait in (6.0, 8.0, 10.0)),
         ]
 
+    def _frozen_owner(self, at: float, where: dict[str, str]) -> list[Happening]:
+        """Who trades stands still for longer than its lease lasts, and goes on where it was (C4)."""
+        dice = self._dice
+        self.stands_by = True
+        starts = at + dice.choice((0.001, 0.01, 0.05, 0.3, 2.0))
+        freeze = Happening(starts, "freeze", {"lasts": dice.choice((1.0, 2.4, 4.0, 9.0))})
+        later = dice.choice((self._decide(at + 3.5, where, action="close_position"), self._enter(at + 5.0, where)))
+        return [self._enter(at, where), freeze, later]
+
     def _clock_is_wrong(self, at: float, where: dict[str, str]) -> list[Happening]:
         """The host's clock is set, and the next thing is an entry (L2)."""
         jump = self._dice.choice((-25.0, -8.0, 8.0, 25.0))
@@ -236,6 +247,6 @@ SCENES = (
     "entry_in_doubt", "entry_in_doubt", "entry_in_doubt", "late_entry", "stuck_entry", "entry_before_its_record",
     "refused_on_a_full_disk", "reads_fail", "told_to_wait", "exits_in_doubt", "stubborn_refusal", "jump_into_the_stop",
     "stop_taken_away", "part_taken_off", "stop_moved", "again_after_a_restart", "again_after_a_restart",
-    "clock_is_wrong", "deaf_ear", "both_sides_fire", "close_in_a_crash",
+    "frozen_owner", "clock_is_wrong", "deaf_ear", "both_sides_fire", "close_in_a_crash",
 )  # fmt: skip
 """Which scenes are drawn, and how often each."""

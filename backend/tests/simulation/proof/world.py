@@ -45,6 +45,8 @@ class World:
     ending: str
     """``hold`` or ``close``: what the engine does with what is open after the storm."""
     happenings: tuple[Happening, ...]
+    stands_by: bool = False
+    """Whether a second process stands by."""
 
     def with_happenings(self, happenings: tuple[Happening, ...]) -> World:
         """The same world in which other things happen."""
@@ -140,6 +142,7 @@ class _Maker:
             unrest=dice.choice((0.0, 0.0, 0.02, 0.2)),
             storm_s=self._storm_s,
             ending=dice.choice(("hold", "close")),
+            stands_by=scenes.stands_by,
             happenings=tuple(sorted(happenings, key=lambda happening: happening.at)),
         )
 
