@@ -12,7 +12,6 @@ import contextlib
 import json
 import os
 import random
-import socket
 import statistics
 import sys
 import time
@@ -26,9 +25,9 @@ from typing import Any
 import aiohttp
 from books import Books, violations
 
+from support.serving import LAUNCH, TOKEN, free_port
+
 PRICES = {"BTCUSDT": 96_000.0, "ETHUSDT": 3_400.0, "SOLUSDT": 180.0, "BNBUSDT": 900.0, "XRPUSDT": 2.2}
-TOKEN = "crash-run-token-0123456789"
-LAUNCH = "from app.cli.main import main; main()"
 PRIVATE_KEY = "0x" + "1f" * 32
 RECOVERED_WITHIN_S = 60.0
 """Generous on purpose: the machine may be busy. What is usual is printed."""
@@ -47,14 +46,6 @@ _MOVING = "pending,entering,protecting,closing"
 
 class CrashRunFailed(AssertionError):
     """The service did not recover; the message holds what is wrong, and the seed."""
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @dataclass

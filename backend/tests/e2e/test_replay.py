@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
+from support.serving import LAUNCH
+
 DATA = Path(__file__).resolve().parents[4] / "shared" / "data"
 CANDLES = [DATA / f"binance_um_{asset}_1m_20250507_20250514.csv" for asset in ("BTCUSDT", "ETHUSDT")]
 EXCHANGE_INFO = DATA / "aster_exchangeInfo_v3_official_demo.json"
-LAUNCH = "from app.cli.main import main; main()"
 TIMEOUT_S = 90
 
 pytestmark = pytest.mark.skipif(

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from support.serving import LAUNCH
+
 ROOT = Path(__file__).parents[3]
 PAGE = ROOT / "docs" / "simulated-venue.md"
 _BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -65,7 +67,7 @@ def test_the_help_names_each_door_of_the_control_api() -> None:
 
     served = {path for _, path in Control(None, None)._routes}
     shown = subprocess.run(
-        [sys.executable, "-c", "from app.cli.main import main; main()", "sim", "--help"],
+        [sys.executable, "-c", LAUNCH, "sim", "--help"],
         env={**os.environ, "COLUMNS": "200"},
         capture_output=True,
         text=True,

@@ -35,7 +35,22 @@ BUY: dict[str, Any] = {
 """A decision that the venue's prices of these tests carry out."""
 
 
+def account_at(venue: RunningVenue) -> dict[str, str]:
+    """Settings that lead to the venue's first account."""
+    keys = venue.accounts[0]
+    return {
+        "TES_VENUE": "testnet",
+        "TES_ASTER_REST_URL": venue.rest_url,
+        "TES_ASTER_WS_URL": venue.ws_url,
+        "TES_ASTER_CHAIN_ID": str(venue.chain_id),
+        "TES_ASTER_USER": keys.user,
+        "TES_ASTER_SIGNER": keys.signer,
+        "TES_ASTER_PRIVATE_KEY": keys.private_key,
+    }
+
+
 def free_port() -> int:
+    """A port that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -47,19 +62,12 @@ async def service(
     venue: RunningVenue, database_url: str, folder: Path, port: int, **extra: str
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     """``tes serve`` on the venue; killed at the end if it still runs."""
-    keys = venue.accounts[0]
     environment = {
         "PATH": os.environ["PATH"],
-        "TES_VENUE": "testnet",
+        **account_at(venue),
         "TES_DATABASE_URL": database_url,
         "TES_API_TOKEN": TOKEN,
         "TES_PORT": str(port),
-        "TES_ASTER_REST_URL": venue.rest_url,
-        "TES_ASTER_WS_URL": venue.ws_url,
-        "TES_ASTER_CHAIN_ID": str(venue.chain_id),
-        "TES_ASTER_USER": keys.user,
-        "TES_ASTER_SIGNER": keys.signer,
-        "TES_ASTER_PRIVATE_KEY": keys.private_key,
         "TES_LOG_FORMAT": "json",
         **extra,
     }

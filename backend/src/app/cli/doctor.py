@@ -76,7 +76,6 @@ async def examine(config: Path | None) -> list[Finding]:
     found += [one async for one in _database(settings)]
     found += _disk(settings)
     found += _alerts(settings)
-    found += _signers(settings)
     if settings.is_paper:
         found.append(_ok("exchange", "the embedded simulated venue: nothing to reach"))
     else:
@@ -174,17 +173,6 @@ def _alerts(settings: Settings) -> Iterator[Finding]:
         yield _fail("alerts", str(error), "correct that entry of TES_ALERT_URLS")
     else:
         yield _ok("alerts", f"{len(channels)} channel(s); 'tes alert test' sends a message")
-
-
-def _signers(settings: Settings) -> Iterator[Finding]:
-    """Two accounts on one agent share its nonces."""
-    seen: dict[str, str] = {}
-    for account_id, account in settings.account_settings().items():
-        signer = (account.signer or "").lower()
-        if signer and signer in seen:
-            text = f"accounts {seen[signer]} and {account_id} have the same agent"
-            yield _fail("signer", text, "create an agent for each account")
-        seen[signer] = account_id
 
 
 async def _exchange(account_id: str, account: AccountSettings) -> AsyncIterator[Finding]:

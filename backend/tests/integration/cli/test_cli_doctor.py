@@ -14,11 +14,12 @@ import pytest
 
 from aster_sim.server import AccountSpec, RunningVenue, VenueConfig, start_venue
 from support.commands import tes
+from support.serving import account_at
 
 
-def findings(folder: Path, code: int, **extra: str) -> dict[str, tuple[str, str]]:
+def findings(folder: Path, code: int, *arguments: str, **extra: str) -> dict[str, tuple[str, str]]:
     """Verdict and message by check; each that is not OK has a fix."""
-    ended = tes(folder, "doctor", "--json", **extra)
+    ended = tes(folder, "doctor", "--json", *arguments, **extra)
     assert ended.returncode == code, ended.stdout + ended.stderr
     found = json.loads(ended.stdout)
     assert all(one["fix"] for one in found if one["verdict"] != "OK")
@@ -66,18 +67,7 @@ async def venue() -> AsyncIterator[RunningVenue]:
 
 def at(venue: RunningVenue, **extra: str) -> dict[str, str]:
     """Settings of an account on a simulated exchange."""
-    keys = venue.accounts[0]
-    return {
-        "TES_VENUE": "testnet",
-        "TES_PORT": "0",
-        "TES_ASTER_REST_URL": venue.rest_url,
-        "TES_ASTER_WS_URL": venue.ws_url,
-        "TES_ASTER_CHAIN_ID": str(venue.chain_id),
-        "TES_ASTER_USER": keys.user,
-        "TES_ASTER_SIGNER": keys.signer,
-        "TES_ASTER_PRIVATE_KEY": keys.private_key,
-        **extra,
-    }
+    return {**account_at(venue), "TES_PORT": "0", **extra}
 
 
 async def test_an_account_at_an_exchange_is_looked_at(venue: RunningVenue, tmp_path: Path) -> None:
@@ -94,6 +84,23 @@ async def test_an_agent_that_the_exchange_refuses_is_found_and_its_key_is_not_sh
     found = await asyncio.to_thread(lambda: findings(tmp_path, 1, **at(venue, TES_ASTER_USER=user)))
     assert found["key default"][0] == "FAIL"
     assert venue.accounts[0].private_key not in repr(found)
+
+
+async def test_two_accounts_with_one_agent_are_found(venue: RunningVenue, tmp_path: Path) -> None:
+    """L3: they would collide in nonces."""
+    keys = venue.accounts[0]
+    config = tmp_path / "tes.toml"
+    config.write_text(
+        f'[accounts.second]\naster_user = "0x{"2" * 40}"\naster_signer = "{keys.signer}"\n'
+        f'aster_private_key = "{keys.private_key}"\naster_rest_url = "{venue.rest_url}"\n'
+        f'aster_ws_url = "{venue.ws_url}"\n',
+        encoding="utf-8",
+    )
+    config.chmod(0o600)
+    found = await asyncio.to_thread(lambda: findings(tmp_path, 1, "--config", str(config), **at(venue)))
+    verdict, message = found["settings"]
+    assert verdict == "FAIL"
+    assert "accounts.second.aster_signer is that of account default" in message
 
 
 def test_an_exchange_that_does_not_answer_is_found(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from app.schemas.result import ExecutionResult
 from app.services.execution.service import ExecutionService
 from aster_sim.server import AccountSpec, RunningVenue, VenueConfig, start_venue
 from support.described import every_event_is_described
+from support.serving import account_at
 
 BTC, ETH = "BTCUSDT", "ETHUSDT"
 PATIENCE_S = float(os.environ.get("ARENA_PATIENCE_S", "30"))
@@ -127,17 +128,10 @@ async def arena(database: Path | str, **config: Any) -> AsyncIterator[Arena]:
     venue = await start_venue(
         VenueConfig(prices="manual", accounts=[AccountSpec("default", Decimal(100_000))], **config)
     )
-    keys = venue.accounts[0]
     environment = {
-        "TES_VENUE": "testnet",
+        **account_at(venue),
         "TES_DATABASE_URL": database if isinstance(database, str) else f"sqlite:///{database}",
         "TES_API_TOKEN": "arena-token-0123456789",
-        "TES_ASTER_REST_URL": venue.rest_url,
-        "TES_ASTER_WS_URL": venue.ws_url,
-        "TES_ASTER_CHAIN_ID": str(venue.chain_id),
-        "TES_ASTER_USER": keys.user,
-        "TES_ASTER_SIGNER": keys.signer,
-        "TES_ASTER_PRIVATE_KEY": keys.private_key,
         "TES_RISK_COOLDOWN_SECONDS": "0",
         "TES_RECONCILE_INTERVAL_SECONDS": "1",
         "TES_SHUTDOWN_GRACE_SECONDS": "0",

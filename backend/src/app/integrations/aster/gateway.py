@@ -302,11 +302,11 @@ class Gateway:
         """Keep track of whether our key is taken, and tell when it is not (scenario L6)."""
         if not self._is_signed(endpoint):
             return
-        if failure is None or failure.verdict not in _SAYS_NOTHING_OF_A_KEY | {Verdict.AUTH}:
-            self.access.granted()
-        elif failure.verdict is Verdict.AUTH:
+        if failure is not None and failure.verdict is Verdict.AUTH:
             self.access.refused()
             self.on_trouble(AccessRefused(code=failure.code, message=failure.message))
+        elif failure is None or failure.verdict not in _SAYS_NOTHING_OF_A_KEY:
+            self.access.granted()
 
     def _note_rate_limit(self, failure: Failure) -> float | None:
         if failure.verdict is not Verdict.RATE_LIMITED:

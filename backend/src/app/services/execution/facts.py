@@ -29,7 +29,7 @@ class SignedAnew(_Fact):
     """An order was refused for its nonce, which proves that it was not executed; it leaves with another one (L2)."""
 
     client_order_id: str
-    stamp: RequestStamp | None
+    stamp: RequestStamp
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -41,6 +41,7 @@ from app.services.execution.reconciliation import (
     differences,
     external_positions,
 )
+from app.services.execution.telling import record_or_warn
 
 log = structlog.get_logger(__name__)
 
@@ -368,10 +369,7 @@ class Reconciler:
             summary = {"differences": len(report.differences), "positions": report.positions}
             events.append(self._narrator.event(EventType.RECONCILIATION_COMPLETED, summary))
         if events:
-            try:
-                self._trades.record_events(tuple(events))
-            except StoreUnavailable as error:  # a full database is no reason to stop looking after positions (C2)
-                log.warning("reconcile.not_recorded", account_id=self._policy.account_id, error=str(error))
+            record_or_warn(self._trades, *events)
 
 
 _STREAMED = frozenset(DifferenceKind) - {

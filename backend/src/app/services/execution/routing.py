@@ -9,7 +9,6 @@ from typing import Any
 
 import structlog
 
-from app.domain.errors import StoreUnavailable
 from app.domain.events import Event, EventType
 from app.domain.ids import ClientOrderId, OrderRole, parse_client_order_id
 from app.domain.money import plain
@@ -35,6 +34,7 @@ from app.services.execution.market import Market
 from app.services.execution.narration import Narrator
 from app.services.execution.projection import Projection
 from app.services.execution.reconciliation import Reach
+from app.services.execution.telling import record_or_warn
 
 log = structlog.get_logger(__name__)
 
@@ -147,7 +147,4 @@ class StreamRouter:
         self._record(self.narrator.alert(alert))
 
     def _record(self, event: Event) -> None:
-        try:
-            self.trades.record_events((event,))
-        except StoreUnavailable as error:  # a full database is no reason to lose the stream (C2)
-            log.warning("stream.not_recorded", type=event.type.value, error=str(error))
+        record_or_warn(self.trades, event)

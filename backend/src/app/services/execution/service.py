@@ -59,6 +59,7 @@ from app.services.execution.risk import RiskRefused, laid_bare
 from app.services.execution.routing import StreamBuilder, StreamRouter, Streams
 from app.services.execution.start_up import StartUp
 from app.services.execution.supervision import Supervisor
+from app.services.execution.telling import record_or_warn
 from app.services.execution.transitions import is_in_motion
 from app.services.execution.troubles import TroubleDesk
 
@@ -106,7 +107,7 @@ class ExecutionService:
         self._store_health = store_health
         self._background = Supervisor(clock, self._on_failure)
         self._kill_switch = KillSwitch(self.account_id, flags, narrator, clock)
-        self._troubles = TroubleDesk(client, flags, trades, narrator, clock, self._kill_switch, place)
+        self._troubles = TroubleDesk(client, flags, clock, self._kill_switch, self._tell_alert, place)
         self._emergencies = EmergencyWatch()
         self._daily = DailyResult(client, clock)
         self._projection = Projection()
@@ -427,10 +428,7 @@ class ExecutionService:
         self._tell_alert(Alert(Severity.CRITICAL, "internal_error", text))
 
     def _tell_alert(self, alert: Alert, asset: str | None = None) -> None:
-        try:
-            self._trades.record_events((self._narrator.alert(alert, asset=asset),))
-        except StoreUnavailable as unavailable:
-            log.warning("service.alert_not_recorded", code=alert.code, error=str(unavailable))
+        record_or_warn(self._trades, self._narrator.alert(alert, asset=asset))
 
     def _desk(self, asset: str) -> Desk:
         desk = self._desks.get(asset)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import structlog
 
 from app.domain.errors import StoreUnavailable
+from app.domain.events import Event
 from app.domain.trades import Trade
 from app.repositories.trades import TradeRepository
 from app.services.execution.commands import Alert
@@ -14,6 +15,14 @@ from app.services.execution.narration import Narrator
 from app.services.execution.supervision import Supervisor
 
 log = structlog.get_logger(__name__)
+
+
+def record_or_warn(trades: TradeRepository, *events: Event) -> None:
+    """Record what happened anyhow: a database that takes nothing keeps nobody from looking after positions (C2)."""
+    try:
+        trades.record_events(events)
+    except StoreUnavailable as error:
+        log.warning("events.not_recorded", types=" ".join(event.type.value for event in events), error=str(error))
 
 
 class Teller:

@@ -80,10 +80,10 @@ def decide(trade: Trade, moment: Moment, policy: ProtectionPolicy) -> Step:
 def is_in_motion(trade: Trade) -> bool:
     """Whether a position is on its way to its exits or out, or an entry to the exchange; a doubt can wait."""
     phase = _PHASE[trade.status]
-    is_entering = any(entry.state in IN_FLIGHT or entry.is_live for entry in trade.entries)
     if phase is _Phase.BEFORE_FILL:
         return trade.entry.state in IN_FLIGHT
     if phase is _Phase.EXPOSED:
+        is_entering = any(entry.is_live for entry in trade.entries)
         return is_entering or not is_secured(trade) or any(order.state in IN_FLIGHT for order in trade.orders)
     return phase is _Phase.LEAVING
 

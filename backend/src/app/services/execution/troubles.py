@@ -5,6 +5,7 @@ A silence that the exchange has asked for outlives the process: who goes on talk
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -15,11 +16,9 @@ from app.domain.ports import Clock
 from app.domain.troubles import AccessRefused, ClockAstray, SilenceAsked, Trouble
 from app.integrations.aster.client import AsterClient
 from app.repositories.flags import FlagRepository
-from app.repositories.trades import TradeRepository
 from app.schemas.fields import iso
 from app.services.execution.commands import Alert, Severity
 from app.services.execution.halting import KillSwitch, refused_key
-from app.services.execution.narration import Narrator
 
 log = structlog.get_logger(__name__)
 
@@ -34,10 +33,10 @@ class TroubleDesk:
 
     client: AsterClient
     flags: FlagRepository
-    trades: TradeRepository
-    narrator: Narrator
     clock: Clock
     kill_switch: KillSwitch
+    tell: Callable[[Alert], None]
+    """Raises an alert about the account."""
     place: str
     """Where requests leave from and go to: a silence is asked of that, whichever account hears it."""
 
@@ -69,13 +68,13 @@ class TroubleDesk:
                     f"the exchange's clock is {offset.total_seconds():+.1f} s off this machine's and moved by "
                     f"{moved.total_seconds():+.1f} s; requests follow the exchange's, but set this machine's by NTP"
                 )
-                self._alert(Alert(Severity.WARNING, "clock_astray", text))
+                self.tell(Alert(Severity.WARNING, "clock_astray", text))
 
     def _silence(self, trouble: SilenceAsked) -> None:
         what = "banned this address" if trouble.is_ban else "refused our requests as too many"
         text = f"the exchange {what}: nothing is sent for {trouble.wait_s:.0f} s, exits included"
         severity = Severity.CRITICAL if trouble.is_ban else Severity.WARNING
-        self._alert(Alert(severity, "banned" if trouble.is_ban else "rate_limited", text))
+        self.tell(Alert(severity, "banned" if trouble.is_ban else "rate_limited", text))
         if trouble.wait_s >= _WORTH_KEEPING_S:
             # another account may have been told to be silent for longer
             until = self.clock.now() + timedelta(seconds=max(trouble.wait_s, self.client.silent_for_s))
@@ -83,9 +82,3 @@ class TroubleDesk:
                 self.flags.raise_flag(self._flag, {"until": iso(until)})
             except StoreUnavailable as error:  # it is kept all the same, as long as this process lives
                 log.warning("troubles.silence_not_recorded", error=str(error))
-
-    def _alert(self, alert: Alert) -> None:
-        try:
-            self.trades.record_events((self.narrator.alert(alert),))
-        except StoreUnavailable as error:
-            log.warning("troubles.alert_not_recorded", code=alert.code, error=str(error))
