@@ -197,6 +197,7 @@ def within_limits(run: Run) -> Iterator[str]:
         for ordered in run.ordered if not ordered.conflicts
         for item in ordered.decision.decisions
     }  # fmt: skip
+    stuck = {row.client_order_id for row in run.sent if row.fate == "stuck"}
     for account, trades in run.trades.items():
         orders = {row["clientOrderId"]: row for row in _ledger(run, account).orders}
         entries: dict[str, list[tuple[float, bool]]] = {}
@@ -212,7 +213,9 @@ def within_limits(run: Run) -> Iterator[str]:
                 factor = most if run.world.settings["TES_RISK_ALLOCATION_BASIS"] == "margin" else 1
                 if notional > item.allocation_usd * factor:
                     yield f"entry {trade.id} is worth {notional:.2f}, allocated were {item.allocation_usd}"
-            entries.setdefault(trade.asset, []).append((order["time"] / 1000, bool(Decimal(order["executedQty"]))))
+            if trade.entry.client_order_id not in stuck:
+                # what the exchange takes beyond its own window nobody can count with: it was given up, and is revived
+                entries.setdefault(trade.asset, []).append((order["time"] / 1000, bool(Decimal(order["executedQty"]))))
         yield from _too_soon(run, account, entries)
 
 
