@@ -441,6 +441,8 @@ class Desk:
         fact = await self._until_read(lambda: account_for(self._tools.evidence, trade))
         self._jobs.pop(("account", trade.id), None)
         self.learn(trade.id, fact)
+        if trade.externally_reduced > ZERO:
+            self.question_given_up()  # nobody else may have taken it, but an entry of ours on the other side (U10)
 
     async def _until_read(self, read: Callable[[], Awaitable[_T]]) -> _T:
         """Repeat a read until it succeeds: a failed one says nothing (scenario U4)."""

@@ -350,7 +350,7 @@ class Reconciler:
         trade = await self._trades.get(key.trade_id)
         is_of_a_trade = key.role is not OrderRole.EXTERNAL_STOP
         is_given_up = trade is not None and trade.status is TradeStatus.FAILED
-        if is_given_up and self._projection.held(difference.asset):
+        if is_given_up:
             # its entry was executed after all, and the process that protected it died before it was recorded (U10)
             await self._ask_for_given_up(difference.asset)
         if (trade is None or is_given_up) and is_of_a_trade and self._projection.held(difference.asset):
