@@ -37,7 +37,7 @@ def claims_nothing_untold(run: Run) -> Iterator[str]:
     """What is told as failed was not executed, then or later; what is told as protected has its exits on the book."""
     if _jumps(run):
         return  # the exchange's own window moved with its clock
-    arrivals = _arrivals(run)
+    arrivals = arrivals_of(run)
     executed = {row["clientOrderId"]: Decimal(row["executedQty"]) for row in _orders(run)}
     items = {
         (ordered.decision_id, item.asset): item
@@ -84,16 +84,14 @@ def no_twins(run: Run) -> Iterator[str]:
     """No exit is on the book twice: an unresolved placement is asked about, or sent again under its own id (U1, U5)."""
     if _jumps(run):
         return
-    arrivals = _arrivals(run)
+    arrivals = arrivals_of(run)
     resting: dict[tuple[Any, ...], tuple[int, str]] = {}
     for row in sorted(_orders(run), key=lambda row: row["time"]):
         name = row["clientOrderId"]
         key = parse_client_order_id(name)
         if key is None or key.role not in _EXITS:
             continue
-        # as it was sent: an exit that fires for less than its size is cut to what it closes, and shows that ever after
-        quantity = Decimal(arrivals[name].params["quantity"]) if name in arrivals else Decimal(row["origQty"])
-        same = (key.trade_id, key.role, quantity, row["stopPrice"], row["price"])
+        same = (key.trade_id, key.role, ordered_quantity(arrivals, row), row["stopPrice"], row["price"])
         ended = row["updateTime"] if row["status"] not in ON_THE_BOOK else 2**62
         until, other = resting.get(same, (0, ""))
         if until > row["time"] + _MOMENT_MS and not _died_unrecorded(arrivals, other, name):
@@ -183,7 +181,7 @@ def _bared(trade: Trade, run: Run, orders: list[Any], fills: list[Any]) -> Itera
     ids = {row["orderId"]: parse_client_order_id(row["clientOrderId"]) for row in orders}
     stops = [row for row in orders if _is_of(ids[row["orderId"]], trade, _STOPS)]
     by_us = {row.client_order_id: row for row in run.sent if row.method == "DELETE" and row.is_done}
-    arrivals = _arrivals(run)
+    arrivals = arrivals_of(run)
     closing_ms = min(
         (row["time"] for row in orders if _is_of(ids[row["orderId"]], trade, (OrderRole.CLOSE, OrderRole.REDUCE))),
         default=2**62,
@@ -241,7 +239,13 @@ def _moments(run: Run) -> list[tuple[float, bool, Sent]]:
     return sorted([*left, *came], key=lambda moment: (moment[0], not moment[1]))
 
 
-def _arrivals(run: Run) -> dict[str, Sent]:
+def ordered_quantity(arrivals: Mapping[str, Sent], row: Mapping[str, Any]) -> Decimal:
+    """An order's size as it was sent: an exit that fires for less is cut to what it closes, and shows that later."""
+    sent = arrivals.get(row["clientOrderId"])
+    return Decimal(sent.params["quantity"] if sent is not None and "quantity" in sent.params else row["origQty"])
+
+
+def arrivals_of(run: Run) -> dict[str, Sent]:
     """The first placement of each order that the exchange acted on."""
     found: dict[str, Sent] = {}
     for row in run.sent:
