@@ -21,6 +21,7 @@ class Doings:
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
         self._side_tasks: list[asyncio.Task[None]] = []
+        self._thinned: set[str] = set()
 
     def heal(self) -> None:
         """Undo at once what would be undone later."""
@@ -141,13 +142,17 @@ class Doings:
         self._later(lasts, heal)
 
     def thin(self, asset: str, lasts: float) -> None:
-        """Most of the book is taken away."""
+        """Most of the book is taken away, unless it is away already: each refill brings back what its own found."""
+        if asset in self._thinned:
+            return
+        self._thinned.add(asset)
         liquidity = self._stage.exchange.market(asset).liquidity
         sizes = liquidity._sizes
         liquidity._sizes = {side: [size / 2000 for size in rows] for side, rows in sizes.items()}
         liquidity._drawn.clear()
 
         def refill() -> None:
+            self._thinned.discard(asset)
             liquidity._sizes = sizes
             liquidity._drawn.clear()
 
