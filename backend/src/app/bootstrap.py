@@ -68,6 +68,8 @@ class Application:
     trades: TradeRepository
     events: EventRepository
     dispatcher: EventDispatcher
+    database: Database
+    """To watch; what is read and written goes through the repositories."""
     api_token: str
     clock: Clock
     ids: IdSource
@@ -175,6 +177,7 @@ async def running(
             trades=core.trades,
             events=events,
             dispatcher=dispatcher,
+            database=database,
             api_token=_api_token(settings, randomness),
             clock=clock,
             ids=ids,
