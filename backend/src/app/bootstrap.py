@@ -26,6 +26,7 @@ from app.domain.ids import IdSource
 from app.domain.ports import Clock, Randomness
 from app.domain.reports import UserEvent
 from app.events.alerts import Alerter, open_channels
+from app.events.chronicle import Chronicle
 from app.events.dispatcher import EventDispatcher
 from app.integrations.aster.aiohttp_transport import AiohttpStreamConnector, AiohttpTransport
 from app.integrations.aster.auth import Credentials, V1Credentials, V3Credentials
@@ -156,9 +157,11 @@ async def running(
     ids = IdSource(clock, randomness)
     core = _Core(settings, accounts, database, outside, ids, is_ephemeral=is_ephemeral)
     async with AsyncExitStack() as stack:
+        chronicle = await stack.enter_async_context(Chronicle(clock, core.decisions.traceparent))
         stack.push_async_callback(database.close)
         await database.start()
         database.follow(dispatcher.publish)
+        database.follow(chronicle.take)
         stack.callback(dispatcher.close)
         alerter = await stack.enter_async_context(_alerting(settings, events, dispatcher))
         ownership = _ownership(core)
