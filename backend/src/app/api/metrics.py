@@ -35,7 +35,7 @@ class Metrics:
         self._events = self._counter("tes_events", "Events written to the log.", "type", "account")
         self._decisions = self._counter("tes_decisions", "Decisions that ended, by status.", "status", "account")
         self._drift = self._counter("tes_drift", "Differences between record and exchange, by kind.", "kind", "account")
-        self._alerts = self._counter("tes_alerts", "Alerts raised.", "code", "severity", "account")
+        self._alerts = self._counter("tes_alerts_raised", "Alerts raised.", "code", "severity", "account")
         self._closed = self._counter("tes_trades_closed", "Trades closed, by reason.", "reason", "account")
         self._requests = self._counter("tes_http_requests", "HTTP requests answered.", "method", "status")
         self._stopwatch = Stopwatch(self.registry)
