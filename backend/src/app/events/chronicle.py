@@ -24,6 +24,10 @@ from app.domain.tracing import trace_id_of
 log = structlog.get_logger(__name__)
 
 _LINGER_S = 0.02
+_BREATH_S = 0.002
+"""Between two lines: what is decided meanwhile meets one of them at most, not all."""
+_MANY = 200
+"""So many that the pauses are left out."""
 _MOST_WAITING = 10_000
 """So many lines may wait; beyond that, who commits waits for the log."""
 _KEPT_TRACES = 10_000
@@ -83,7 +87,7 @@ class Chronicle:
                 await self._learn_trace(self._waiting[0].event)
                 if self._waiting:
                     self._write_next()
-                await self._clock.sleep(0)  # one line a turn
+                await self._clock.sleep(_BREATH_S if len(self._waiting) < _MANY else 0)
 
     async def _learn_trace(self, event: Event) -> None:
         """The beginning of a decision tells its trace; of one that began before this process, the record does."""

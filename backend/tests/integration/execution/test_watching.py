@@ -71,7 +71,8 @@ async def test_a_position_without_its_stop_is_counted_until_it_has_it(stage: Are
         await stage.levers.fault(REFUSED, count=0, **STOP)
         result = (await decide(application.service("default"), buy())).results[0]
         assert result.status == "unprotected"
-        await until(lambda: value(look(), "tes_alerts_raised_total", code="protection_failed", severity="critical") == 1)
+        told = {"code": "protection_failed", "severity": "critical"}
+        await until(lambda: value(look(), "tes_alerts_raised_total", **told) == 1)
         assert value(look(), "tes_unprotected_positions") == value(look(), "tes_positions_past_deadline") == 1
         await stage.levers.heal()
         await until(lambda: value(look(), "tes_unprotected_positions") == 0)
