@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 import structlog
@@ -16,7 +16,10 @@ from app.api.gauges import Gauges
 from app.api.stopwatch import Stopwatch
 from app.domain.errors import StoreUnavailable
 from app.domain.events import Event, EventType
+from app.domain.trades import CloseReason
 from app.events.dispatcher import SlowSubscriber
+from app.schemas.result import ResultStatus
+from app.services.execution.reconciliation import DifferenceKind
 
 if TYPE_CHECKING:
     from app.bootstrap import Application
@@ -43,6 +46,19 @@ class Metrics:
         self.registry.register(application.database.meter.failures)
         self.registry.register(Gauges(application, readers))
         ProcessCollector(registry=self.registry)
+        self._begin_at_zero(application.accounts)
+
+    def _begin_at_zero(self, accounts: Iterable[str]) -> None:
+        """A series that begins at one has not risen, so that an alert rule would miss the first of its kind."""
+        for account_id in accounts:
+            for type_ in EventType:
+                self._events.labels(type_.value, account_id)
+            for status in frozenset(ResultStatus) - {ResultStatus.PENDING}:
+                self._decisions.labels(status.value, account_id)
+            for kind in DifferenceKind:
+                self._drift.labels(kind.value, account_id)
+            for reason in CloseReason:
+                self._closed.labels(reason.value, account_id)
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(name, text, labels, registry=self.registry)

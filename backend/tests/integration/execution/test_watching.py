@@ -121,6 +121,13 @@ async def test_a_halt_a_lost_stream_and_a_closed_trade_show(stage: Arena) -> Non
         await until(lambda: value(look(), "tes_stream_up", stream="user") == 1)
 
 
+async def test_what_never_happened_stands_at_zero(stage: Arena) -> None:
+    """A series that begins at one has not risen: a rule would miss the first emergency of all."""
+    async with watched(stage) as (_, look):
+        assert value(look(), "tes_events_total", type="EmergencyClose") == 0
+        assert value(look(), "tes_trades_closed_total", reason="liquidation") == 0
+
+
 async def test_no_label_holds_an_id(stage: Arena) -> None:
     async with watched(stage) as (application, look):
         decision = parse_decision(json.dumps({"decision_id": "my-own-id", "decisions": [buy()]}))
