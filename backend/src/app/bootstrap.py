@@ -27,6 +27,7 @@ from app.domain.reports import UserEvent
 from app.events.alerts.alerter import Alerter, Manner
 from app.events.alerts.channels import open_channels
 from app.events.alerts.delivery import Delivery
+from app.events.chronicle import Chronicle
 from app.events.dispatcher import EventDispatcher
 from app.integrations.aster.aiohttp_transport import AiohttpStreamConnector, AiohttpTransport
 from app.integrations.aster.auth import Credentials, V1Credentials, V3Credentials
@@ -73,6 +74,8 @@ class Application:
     events: EventRepository
     dispatcher: EventDispatcher
     deliveries: tuple[Delivery, ...]
+    database: Database
+    """To watch; what is read and written goes through the repositories."""
     api_token: str
     clock: Clock
     ids: IdSource
@@ -159,9 +162,11 @@ async def running(
     ids = IdSource(clock, randomness)
     core = _Core(settings, accounts, database, outside, ids, is_ephemeral=is_ephemeral)
     async with AsyncExitStack() as stack:
+        chronicle = await stack.enter_async_context(Chronicle(clock, core.decisions.traceparent))
         stack.push_async_callback(database.close)
         await database.start()
         database.follow(dispatcher.publish)
+        database.follow(chronicle.take)
         alerter = await stack.enter_async_context(_alerting(settings, events, dispatcher, clock))
         stack.callback(dispatcher.close)  # before the alerter ends: what it was given by then is told
         ownership = _ownership(core)
@@ -181,6 +186,7 @@ async def running(
             events=events,
             dispatcher=dispatcher,
             deliveries=alerter.deliveries if alerter else (),
+            database=database,
             api_token=_api_token(settings, randomness),
             clock=clock,
             ids=ids,

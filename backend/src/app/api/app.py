@@ -26,15 +26,15 @@ if TYPE_CHECKING:
 
 def create_app(application: Application) -> FastAPI:
     """The HTTP and WebSocket face of a running application. Starting and stopping that is the caller's."""
-    metrics = Metrics()
-    metrics.registry.register(AlertCollector(application.deliveries))
     broadcast = Broadcast(application.dispatcher, application.events, application.clock, stream.event_frame)
+    metrics = Metrics(application, lambda: broadcast.readers)
+    metrics.registry.register(AlertCollector(application.deliveries))
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         after = await application.events.last_seq()
         followers = (
-            asyncio.create_task(metrics.follow(application), name="metrics"),
+            asyncio.create_task(metrics.follow(), name="metrics"),
             asyncio.create_task(broadcast.run(after), name="broadcast"),
         )
         try:
