@@ -415,8 +415,13 @@ def _masked(name: str, value: Any) -> Any:
     if isinstance(value, Decimal):
         return plain(value)
     if name == "database_url":
-        return re.sub(r"(?<=://)[^/]*:[^/]*(?=@)|(?<=[?&]password=)[^&]*", MASK, value)
+        return without_password(value)
     return value.value if isinstance(value, StrEnum) else value
+
+
+def without_password(database_url: str) -> str:
+    """A database's address with its user and password replaced."""
+    return re.sub(r"(?<=://)[^/]*:[^/]*(?=@)|(?<=[?&]password=)[^&]*", MASK, database_url)
 
 
 def key_label(account_id: str, name: str) -> str:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,7 @@ from app.schemas.tradingview import parse_alert
 ROOT = Path(__file__).parents[4]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 TES = Path(sys.executable).with_name("tes")
+TOKEN, WEBHOOK_SECRET = "token-of-the-documents", "secret-of-the-documents"
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 
 
@@ -56,6 +59,56 @@ def test_the_readmes_curl_sends_a_valid_decision() -> None:
     body = re.search(r"-d '(.*)'", command, re.DOTALL)
     assert body is not None
     assert parse_decision(body[1]).decision_id == "first-one"
+
+
+@pytest.fixture(scope="module")
+def paper(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a paper service whose token is ``TOKEN``."""
+    folder = tmp_path_factory.mktemp("paper")
+    environ = {"PATH": os.environ["PATH"], "TES_API_TOKEN": TOKEN, "TES_WEBHOOK_SECRET": WEBHOOK_SECRET}
+    arguments = [TES, "serve", "--paper", "--port", "0"]
+    with subprocess.Popen(arguments, cwd=folder, env=environ, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            url = next(match[1] for line in process.stdout if (match := re.match(r"API +(http\S+)/docs", line)))
+            for _ in range(200):
+                if subprocess.run(["curl", "-fso", os.devnull, f"{url}/readyz"], check=False).returncode == 0:
+                    break
+            yield url
+        finally:
+            process.terminate()
+            process.communicate(timeout=20)
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl on this machine")
+def test_the_readmes_curl_executes_a_decision(paper: str) -> None:
+    (command,) = [block for block in blocks("bash") if "curl" in block]
+    said = subprocess.run(
+        ["bash", "-euc", command.replace("http://127.0.0.1:8000", paper)],
+        env={"PATH": os.environ["PATH"], "TOKEN": TOKEN},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert json.loads(said.stdout)["status"] == "executed"
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_the_clients_examples_run(paper: str, number: int) -> None:
+    found = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "client.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert len(found) == 2
+    said = subprocess.run(
+        [sys.executable, "-c", found[number]],
+        env={"PATH": os.environ["PATH"], "TES_URL": paper, "TES_TOKEN": TOKEN},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert re.search((r"^BTCUSDT: 0\.\d+ at \d+", r"^\d+ TradeProtected ")[number], said.stdout), (
+        said.stdout + said.stderr
+    )
 
 
 def test_the_readmes_python_executes_the_example(tmp_path: Path) -> None:
