@@ -68,7 +68,7 @@ class Application:
     trades: TradeRepository
     events: EventRepository
     dispatcher: EventDispatcher
-    api_token: str
+    api_token: str = field(repr=False)
     clock: Clock
     ids: IdSource
 
