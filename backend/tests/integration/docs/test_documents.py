@@ -145,6 +145,29 @@ def test_the_readmes_toml_is_a_configuration(text: str, tmp_path: Path) -> None:
     assert json.loads(ended.stdout)["risk_max_leverage"] == 10
 
 
+def test_the_accounts_toml_is_a_configuration(tmp_path: Path) -> None:
+    """As it stands, but for the addresses that it leaves out and the files, which are this test's."""
+    text = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    digits = iter("1234")
+    example = re.sub("0x…", lambda _: "0x" + next(digits) * 40, example)
+    for name in ("default", "swing"):
+        (tmp_path / name).write_text("0x" + "11" * 32, encoding="utf-8")
+        (tmp_path / name).chmod(0o600)
+    (tmp_path / "tes.toml").write_text(example.replace("/run/secrets/", ""), encoding="utf-8")
+    ended = subprocess.run(
+        [TES, "config", "--json"],
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    shown = json.loads(ended.stdout)
+    assert shown["aster_signer"] == "0x" + "2" * 40
+    assert shown["accounts"]["swing"]["risk_max_leverage"] == 5
+
+
 def test_the_example_is_a_valid_decision_on_two_protected_assets() -> None:
     decision = parse_decision((ROOT / "examples" / "decision.json").read_bytes())
     assert [item.action.value for item in decision.decisions] == ["buy", "sell"]
