@@ -76,7 +76,7 @@ class Application:
     deliveries: tuple[Delivery, ...]
     database: Database
     """To watch; what is read and written goes through the repositories."""
-    api_token: str
+    api_token: str = field(repr=False)
     clock: Clock
     ids: IdSource
 

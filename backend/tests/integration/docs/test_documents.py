@@ -9,7 +9,9 @@ import shutil
 import subprocess
 import sys
 import tomllib
+import urllib.request
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -145,6 +147,29 @@ def test_the_readmes_toml_is_a_configuration(text: str, tmp_path: Path) -> None:
     assert json.loads(ended.stdout)["risk_max_leverage"] == 10
 
 
+def test_the_accounts_toml_is_a_configuration(tmp_path: Path) -> None:
+    """As it stands, but for the addresses that it leaves out and the files, which are this test's."""
+    text = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    digits = iter("1234")
+    example = re.sub("0x…", lambda _: "0x" + next(digits) * 40, example)
+    for name in ("default", "swing"):
+        (tmp_path / name).write_text("0x" + "11" * 32, encoding="utf-8")
+        (tmp_path / name).chmod(0o600)
+    (tmp_path / "tes.toml").write_text(example.replace("/run/secrets/", ""), encoding="utf-8")
+    ended = subprocess.run(
+        [TES, "config", "--json"],
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    shown = json.loads(ended.stdout)
+    assert shown["aster_signer"] == "0x" + "2" * 40
+    assert shown["accounts"]["swing"]["risk_max_leverage"] == 5
+
+
 def test_the_example_is_a_valid_decision_on_two_protected_assets() -> None:
     decision = parse_decision((ROOT / "examples" / "decision.json").read_bytes())
     assert [item.action.value for item in decision.decisions] == ["buy", "sell"]
@@ -180,12 +205,28 @@ def test_the_lock_files_name_no_index_and_pin_by_hash() -> None:
         assert text.count("--hash=sha256:") >= len(pins)
 
 
-def test_the_webhooks_template_is_an_alert() -> None:
+def filled_alert(**values: str) -> str:
+    """The page's template as TradingView would send it."""
     text = (ROOT / "docs" / "tradingview.md").read_text(encoding="utf-8")
     template = re.search(r"```json\n(.*?)```", text, re.DOTALL)
     assert template is not None
-    values = {"timenow": "2026-11-22T10:15:00Z", "ticker": "BTCUSDT.P"}
-    values |= {"strategy.order.action": "buy", "strategy.market_position": "long"}
-    filled = re.sub(r"\{\{([a-z._]+)\}\}", lambda match: values[match[1]], template[1])
-    decision = parse_alert(filled.encode()).decision()
+    given = {"timenow": "2026-11-22T10:15:00Z", "ticker": "BTCUSDT.P", **values}
+    given |= {"strategy.order.action": "buy", "strategy.market_position": "long"}
+    return re.sub(r"\{\{([a-z._]+)\}\}", lambda match: given[match[1]], template[1])
+
+
+def test_the_webhooks_template_is_an_alert() -> None:
+    decision = parse_alert(filled_alert().encode()).decision()
     assert [(item.asset, item.action.value) for item in decision.decisions] == [("BTCUSDT", "buy")]
+
+
+def test_the_webhooks_template_is_taken_by_the_service(paper: str) -> None:
+    alert = filled_alert(timenow=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
+    alert = alert.replace("the value of TES_WEBHOOK_SECRET", WEBHOOK_SECRET)
+    call = urllib.request.Request(f"{paper}/v1/webhooks/tradingview", data=alert.encode(), method="POST")
+    with urllib.request.urlopen(call, timeout=60) as first:
+        result = json.load(first)
+    assert [item["asset"] for item in result["results"]] == ["BTCUSDT"]
+    with urllib.request.urlopen(call, timeout=60) as again:
+        assert again.headers["Idempotent-Replay"] == "true"
+        assert json.load(again)["decision_id"] == result["decision_id"]
