@@ -241,7 +241,7 @@ class CrashRun:
                     await asyncio.sleep(_LOOK_S)
                     looked_at = time.monotonic()
                     wrong = await self._look()
-                    self.waited_for.update(_NUMBERS.sub("…", reason)[:100] for reason in wrong[:1])
+                    self.waited_for.update(_NUMBERS.sub("…", reason)[:160] for reason in wrong[:1])
         except TimeoutError:
             text = "\n".join(wrong[:20])
             raise CrashRunFailed(
@@ -257,7 +257,7 @@ class CrashRun:
                     return [f"not ready: {(await response.json())['detail']}"]
             moving = (await self._get(f"{self.url}/v1/trades?status={_MOVING}"))["items"]
             if moving:
-                return [f"trade {trade['id']} is {trade['status']}" for trade in moving]
+                return [f"trade {trade['id']} is {trade['status']}: {_orders(trade)}" for trade in moving]
             return violations(await self._books()) + await self._gaps()
         except (aiohttp.ClientError, ConnectionError, TimeoutError) as error:
             return [f"not reached: {type(error).__name__}"]
@@ -306,6 +306,11 @@ class CrashRun:
             if response.status != 200:
                 raise aiohttp.ClientError(f"{response.status} from {url}")
             return json.loads(body)
+
+
+def _orders(trade: dict[str, Any]) -> str:
+    """Orders of a trade with their states, oldest first."""
+    return " ".join(f"{order['client_order_id'].rpartition('.')[2]}:{order['status']}" for order in trade["orders"])
 
 
 @asynccontextmanager
