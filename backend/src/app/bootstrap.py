@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import platform
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -15,7 +14,7 @@ import structlog
 
 from app.core.clock import SystemClock
 from app.core.randomness import SystemRandomness
-from app.core.settings import AccountSettings, AuthScheme, Settings, VenueAddress
+from app.core.settings import AccountSettings, AuthScheme, Settings, VenueAddress, VenueKind
 from app.db.executors import ThreadExecutor
 from app.db.opening import make_database
 from app.db.port import Database
@@ -25,7 +24,10 @@ from app.domain.events import Event
 from app.domain.ids import IdSource
 from app.domain.ports import Clock, Randomness
 from app.domain.reports import UserEvent
-from app.events.alerts import Alerter, open_channels
+from app.events.alerts.alerter import Alerter, Manner
+from app.events.alerts.channels import open_channels
+from app.events.alerts.delivery import Delivery
+from app.events.chronicle import Chronicle
 from app.events.dispatcher import EventDispatcher
 from app.integrations.aster.aiohttp_transport import AiohttpStreamConnector, AiohttpTransport
 from app.integrations.aster.auth import Credentials, V1Credentials, V3Credentials
@@ -57,7 +59,10 @@ _TOKEN_BITS = 192
 
 @dataclass(frozen=True, kw_only=True)
 class Application:
-    """Everything that the faces need. ``services`` is empty while another process trades the accounts."""
+    """Everything that the faces need. ``services`` is empty while another process trades the accounts.
+
+    ``deliveries`` are the alerts', one for each channel.
+    """
 
     settings: Settings
     is_paper: bool
@@ -68,7 +73,10 @@ class Application:
     trades: TradeRepository
     events: EventRepository
     dispatcher: EventDispatcher
-    api_token: str
+    deliveries: tuple[Delivery, ...]
+    database: Database
+    """To watch; what is read and written goes through the repositories."""
+    api_token: str = field(repr=False)
     clock: Clock
     ids: IdSource
 
@@ -154,11 +162,13 @@ async def running(
     ids = IdSource(clock, randomness)
     core = _Core(settings, accounts, database, outside, ids, is_ephemeral=is_ephemeral)
     async with AsyncExitStack() as stack:
+        chronicle = await stack.enter_async_context(Chronicle(clock, core.decisions.traceparent))
         stack.push_async_callback(database.close)
         await database.start()
         database.follow(dispatcher.publish)
-        stack.callback(dispatcher.close)
-        alerter = await stack.enter_async_context(_alerting(settings, events, dispatcher))
+        database.follow(chronicle.take)
+        alerter = await stack.enter_async_context(_alerting(settings, events, dispatcher, clock))
+        stack.callback(dispatcher.close)  # before the alerter ends: what it was given by then is told
         ownership = _ownership(core)
         stack.push_async_callback(ownership.release)
         floor = _TradingFloor(core, ownership, alerter)
@@ -175,6 +185,8 @@ async def running(
             trades=core.trades,
             events=events,
             dispatcher=dispatcher,
+            deliveries=alerter.deliveries if alerter else (),
+            database=database,
             api_token=_api_token(settings, randomness),
             clock=clock,
             ids=ids,
@@ -286,14 +298,14 @@ class _TradingFloor:
         await self._ownership.keep()
         self.services.clear()  # whoever owns the accounts now looks after what is in flight
         await self._stack.aclose()
-        await self._tell(Alert(Severity.CRITICAL, "ownership_lost", f"trading has stopped: {self._ownership.obstacle}"))
+        self._tell(Alert(Severity.CRITICAL, "ownership_lost", f"trading has stopped: {self._ownership.obstacle}"))
 
-    async def _tell(self, alert: Alert) -> None:
+    def _tell(self, alert: Alert) -> None:
         """Send what can't be recorded to the channels."""
         log.critical("trading.alert", code=alert.code, message=alert.message)
         if self._alerter is not None:
             for account_id in self._core.accounts:
-                await self._alerter.tell(self._core.narrator(account_id).alert(alert))
+                self._alerter.tell(self._core.narrator(account_id).alert(alert))
 
     def _record(self, alert: Alert) -> None:
         for account_id in self._core.accounts:
@@ -432,20 +444,24 @@ def _streams(client: AsterClient, address: VenueAddress, outside: Outside, stack
 
 @asynccontextmanager
 async def _alerting(
-    settings: Settings, events: EventRepository, dispatcher: EventDispatcher
+    settings: Settings, events: EventRepository, dispatcher: EventDispatcher, clock: Clock
 ) -> AsyncIterator[Alerter | None]:
-    """Send alerts to the configured channels, beginning with those raised from now on; None without channels."""
+    """Tell the configured channels of alerts raised from now on until the dispatcher closes; None without channels."""
     if not settings.alert_urls:
         yield None
         return
-    alerter = Alerter(dispatcher, open_channels([url.get_secret_value() for url in settings.alert_urls]))
-    task = asyncio.create_task(alerter.run(await events.last_seq()))
+    manner = Manner(
+        place="LIVE" if settings.venue is VenueKind.LIVE else settings.venue.value,
+        window_s=settings.alert_repeat_seconds,
+        per_minute=settings.alert_max_per_minute,
+    )
+    channels = open_channels([url.get_secret_value() for url in settings.alert_urls])
+    alerter = Alerter(dispatcher, channels, clock, manner)
+    task = asyncio.create_task(alerter.run(await events.last_seq()), name="alerts")
     try:
         yield alerter
     finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+        await task
 
 
 def _api_token(settings: Settings, randomness: Randomness) -> str:

@@ -48,7 +48,10 @@ def unsettled(books: Books) -> list[str]:
 
 
 def entries_twice(books: Books) -> list[str]:
-    """At most one entry of each decision and asset, on the venue and in the record; each order of ours has a trade."""
+    """At most one trade of each decision and asset, and one first entry of each trade; each order of ours has a trade.
+
+    Later entries are additions, for which other decisions answer (see :func:`acted_twice`).
+    """
     decision_of = {trade["id"]: (trade["decision_id"], trade["asset"]) for trade in books.trades}
     found: list[str] = []
     entries: Counter[tuple[str, str]] = Counter()
@@ -56,12 +59,35 @@ def entries_twice(books: Books) -> list[str]:
         key = parse_client_order_id(name)
         if key is None or key.trade_id not in decision_of:
             found.append(f"order {name} belongs to no trade on record")
-        elif key.role is OrderRole.ENTRY:
+        elif key.role is OrderRole.ENTRY and key.attempt == 1:
             entries[decision_of[key.trade_id]] += 1
     recorded = Counter(decision_of.values())
     for counts in (entries, recorded):
         found += [f"decision {name} was entered {count} times" for name, count in counts.items() if count > 1]
     return found
+
+
+def acted_twice(books: Books, results: Sequence[Row]) -> list[str]:
+    """Whatever was executed to enter, add or take off is told by exactly one result, and each tells of one order.
+
+    ``results`` are those of all decisions, as ``/v1/decisions`` shows them, one for each asset. Those of a close show
+    the whole trade, whose entry another decision answers for.
+    """
+    told = Counter(
+        result["orders"][role]["client_order_id"]
+        for result in results
+        for role in ("entry", "reduce")
+        if result["orders"].get(role) is not None and result["action"] != "close_position"
+    )
+    executed = {
+        name
+        for name, row in books.ours.items()
+        if (key := parse_client_order_id(name)) is not None
+        and key.role in (OrderRole.ENTRY, OrderRole.REDUCE)
+        and Decimal(row["executedQty"])
+    }
+    found = [f"order {name} was executed, and no decision's result tells of it" for name in executed - told.keys()]
+    return found + [f"order {name} is told of by {count} results" for name, count in told.items() if count > 1]
 
 
 def unprotected(books: Books) -> list[str]:

@@ -12,6 +12,7 @@ import contextlib
 import json
 import os
 import random
+import re
 import statistics
 import sys
 import time
@@ -23,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-from books import Books, violations
+from books import Books, Row, acted_twice, violations
 
 from support.serving import LAUNCH, TOKEN, free_port
 
@@ -41,6 +42,9 @@ _LONGEST_LIFE_S = 2.0
 _AGAIN = 0.2
 _PAGE = 200
 _EVENTS = 500
+_TELLING_S = 6.0
+"""A recovery that took so long is told with what it waited for."""
+_NUMBERS = re.compile(r"\d[\w.]*")
 _MOVING = "pending,entering,protecting,closing"
 
 
@@ -101,6 +105,8 @@ class CrashRun:
     unsure: set[str] = field(default_factory=set)
     recoveries: list[float] = field(default_factory=list)
     killed: Counter[str] = field(default_factory=Counter)
+    waited_for: Counter[str] = field(default_factory=Counter)
+    """What was wrong while a recovery was waited for, and at how many looks."""
     last_seq: int = 0
 
     async def run(self, kills: int) -> None:
@@ -120,10 +126,12 @@ class CrashRun:
                 await self._kill("service")  # while it is recovering
             started_at = time.monotonic()
             await self._start()
+            self.waited_for.clear()
             self.recoveries.append(await self._recovered() - started_at)
             await self._replay()
-            self.say(f"{self.killed.total()}/{kills} kills, recovered in {self.recoveries[-1]:.1f} s")
+            self.say(f"{self.killed.total()}/{kills} kills, recovered in {self.recoveries[-1]:.1f} s{self._why()}")
         await self._recovered()
+        await self._told()
 
     def summary(self) -> str:
         """What happened, so that a green run can be judged too."""
@@ -132,6 +140,13 @@ class CrashRun:
             f"{self.killed.total()} kills {dict(self.killed)}, {len(self.sent)} decisions; time to recover: "
             f"median {usual:.1f} s, longest {longest:.1f} s; seed {self.seed}"
         )
+
+    def _why(self) -> str:
+        """What a recovery that took long waited for most."""
+        if self.recoveries[-1] < _TELLING_S:
+            return ""
+        looks = self.waited_for.total()
+        return "".join(f"; {count * 100 // looks} % {what}" for what, count in self.waited_for.most_common(3))
 
     # --- killing ----------------------------------------------------------------------------------------------------
 
@@ -170,20 +185,32 @@ class CrashRun:
             await self._decide(decision)
 
     def _decision(self, asset: str) -> dict[str, Any]:
-        item: dict[str, Any] = {"asset": asset, "action": "close_position"}
-        if self.dice.random() < 0.75:
-            is_long = self.dice.random() < 0.5
-            away = _DISTANCE if is_long else -_DISTANCE
-            price = self.prices[asset]
-            item = {
-                "asset": asset,
-                "action": "buy" if is_long else "sell",
-                "allocation_usd": self.dice.choice([200, 1000]),
-                "leverage": self.dice.choice([2, 5]),
-                "tp_price": f"{price * (1 + away):.5g}",
-                "sl_price": f"{price * (1 - away):.5g}",
-            }
-        return {"decision_id": f"crash-{len(self.sent)}", "decisions": [item]}
+        wishes = (self._entry, self._close, self._resize, self._move)
+        wish = self.dice.choices(wishes, [60, 15, 15, 10])[0]
+        return {"decision_id": f"crash-{len(self.sent)}", "decisions": [{"asset": asset, **wish(asset)}]}
+
+    def _entry(self, asset: str) -> dict[str, Any]:
+        action = self.dice.choice(["buy", "sell"])
+        above, below = self._around(asset)
+        tp_price, sl_price = (above, below) if action == "buy" else (below, above)
+        size = {"allocation_usd": self.dice.choice([200, 1000]), "leverage": self.dice.choice([2, 5])}
+        return {"action": action, "tp_price": tp_price, "sl_price": sl_price, **size}
+
+    def _close(self, asset: str) -> dict[str, Any]:
+        return {"action": "close_position"}
+
+    def _resize(self, asset: str) -> dict[str, Any]:
+        kind = self.dice.choice(["increase", "decrease", "decrease"])
+        adjustment = {"adjustment_type": kind, "adjustment_percentage": self.dice.choice([25, 50])}
+        return {"action": "adjust_position", "position_adjustment": adjustment}
+
+    def _move(self, asset: str) -> dict[str, Any]:
+        above, below = self._around(asset)  # the wrong way round for half of them, and then refused
+        return {"action": "adjust_orders", "order_adjustment": {"new_tp_price": above, "new_sl_price": below}}
+
+    def _around(self, asset: str) -> tuple[str, str]:
+        price = self.prices[asset]
+        return f"{price * (1 + _DISTANCE):.5g}", f"{price * (1 - _DISTANCE):.5g}"
 
     async def _decide(self, decision: dict[str, Any]) -> None:
         """Send it; it is certain once the service has said that it has it."""
@@ -214,6 +241,7 @@ class CrashRun:
                     await asyncio.sleep(_LOOK_S)
                     looked_at = time.monotonic()
                     wrong = await self._look()
+                    self.waited_for.update(_NUMBERS.sub("…", reason)[:160] for reason in wrong[:1])
         except TimeoutError:
             text = "\n".join(wrong[:20])
             raise CrashRunFailed(
@@ -226,15 +254,30 @@ class CrashRun:
         try:
             async with self.http.get(f"{self.url}/readyz") as response:
                 if response.status != 200:
-                    return [f"not ready: {await response.text()}"]
+                    return [f"not ready: {(await response.json())['detail']}"]
             moving = (await self._get(f"{self.url}/v1/trades?status={_MOVING}"))["items"]
             if moving:
-                return [f"trade {trade['id']} is {trade['status']}" for trade in moving]
-            trades = await self._all(f"{self.url}/v1/trades?limit={_PAGE}")
-            ledger = await self._get(f"{self.venue_url}/sim/ledger")
-            return violations(Books(trades, ledger["accounts"]["default"])) + await self._gaps()
+                return [f"trade {trade['id']} is {trade['status']}: {_orders(trade)}" for trade in moving]
+            return violations(await self._books()) + await self._gaps()
         except (aiohttp.ClientError, ConnectionError, TimeoutError) as error:
             return [f"not reached: {type(error).__name__}"]
+
+    async def _told(self) -> None:
+        """Every order that opened, added or took off answers for one decision, whose result says so.
+
+        Raises:
+            CrashRunFailed: one does not.
+        """
+        books, decisions = await self._books(), await self._all(f"{self.url}/v1/decisions?limit={_PAGE}")
+        results: list[Row] = [row for decision in decisions for row in decision["results"]]
+        wrong = acted_twice(books, results)
+        if wrong:
+            raise CrashRunFailed(f"seed {self.seed}; logs are in {self.service.folder}\n" + "\n".join(wrong[:20]))
+
+    async def _books(self) -> Books:
+        trades = await self._all(f"{self.url}/v1/trades?limit={_PAGE}")
+        ledger = await self._get(f"{self.venue_url}/sim/ledger")
+        return Books(trades, ledger["accounts"]["default"])
 
     async def _gaps(self) -> list[str]:
         """``seq`` goes on by one from where it was last seen."""
@@ -263,6 +306,11 @@ class CrashRun:
             if response.status != 200:
                 raise aiohttp.ClientError(f"{response.status} from {url}")
             return json.loads(body)
+
+
+def _orders(trade: dict[str, Any]) -> str:
+    """Orders of a trade with their states, oldest first."""
+    return " ".join(f"{order['client_order_id'].rpartition('.')[2]}:{order['status']}" for order in trade["orders"])
 
 
 @asynccontextmanager

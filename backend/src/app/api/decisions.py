@@ -6,7 +6,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote
 
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Header, Path, Query, Request
 from fastapi.responses import Response
 
 from app.api.access import application_of, needs
@@ -97,10 +97,16 @@ async def submit_decision(
     dry_run: Annotated[
         bool, Query(description="explain what would happen, check by check; sends and keeps nothing, uses up no id")
     ] = False,
+    traceparent: Annotated[
+        str | None,
+        Header(
+            description="W3C Trace Context: its trace id is in every log line about what follows; others are ignored"
+        ),
+    ] = None,
 ) -> Response:
     """Execute a decision once. The same `decision_id` with the same body answers with the first result."""
     application = application_of(request)
-    decision = parse_decision(await read_body(request))
+    decision = parse_decision(await read_body(request)).traced(traceparent)
     if dry_run:
         explanation = await application.service(decision.account_id).explain(decision)
         return Response(explanation.model_dump_json(), media_type="application/json")

@@ -64,4 +64,4 @@ async def readyz(request: Request) -> ReadinessDocument:
 )
 async def metrics(request: Request) -> Response:
     """Counters and gauges for Prometheus. No token is needed from this machine."""
-    return Response(request.app.state.metrics.render(application_of(request)), media_type=CONTENT_TYPE_LATEST)
+    return Response(request.app.state.metrics.render(), media_type=CONTENT_TYPE_LATEST)

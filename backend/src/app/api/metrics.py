@@ -1,17 +1,25 @@
-"""Numbers for Prometheus, in a registry of their own: what happened, from the event log; how things are, when asked."""
+"""Numbers for Prometheus, in a registry of their own: what happened, from the event log; how things are, when asked.
+
+``docs/metrics.md`` describes each of them.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Gauge, disable_created_metrics, generate_latest
+from prometheus_client import CollectorRegistry, Counter, ProcessCollector, disable_created_metrics, generate_latest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.core.version import program_version
+from app.api.gauges import Gauges
+from app.api.stopwatch import Stopwatch
 from app.domain.errors import StoreUnavailable
-from app.domain.events import EventType, RecordedEvent
+from app.domain.events import Event, EventType
+from app.domain.trades import CloseReason
 from app.events.dispatcher import SlowSubscriber
+from app.schemas.result import ResultStatus
+from app.services.execution.reconciliation import DifferenceKind
 
 if TYPE_CHECKING:
     from app.bootstrap import Application
@@ -21,78 +29,75 @@ _RETRY_S = 1.0
 
 
 class Metrics:
-    """The service's counters and gauges. Counters start at zero with the process."""
+    """The service's counters and histograms, which begin at zero with the process, and its gauges."""
 
-    def __init__(self) -> None:
+    def __init__(self, application: Application, readers: Callable[[], int]) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call] # they double the number of series, and nobody asks for them
+        self._application = application
         self.registry = CollectorRegistry()
-        self._events = Counter("tes_events", "Events written to the log.", ["type", "account"], registry=self.registry)
-        self._decisions = Counter(
-            "tes_decisions", "Decisions that ended, by status.", ["status", "account"], registry=self.registry
-        )
-        self._drift = Counter(
-            "tes_drift",
-            "Differences between record and exchange, by kind.",
-            ["kind", "account"],
-            registry=self.registry,
-        )
-        self._requests = Counter(
-            "tes_http_requests", "HTTP requests answered.", ["method", "status"], registry=self.registry
-        )
-        self._ready = Gauge("tes_ready", "Whether the account takes decisions.", ["account"], registry=self.registry)
-        self._positions = Gauge("tes_positions", "Open positions.", ["account"], registry=self.registry)
-        self._unknown = Gauge(
-            "tes_unknown_orders",
-            "Orders that were sent and of which nobody knows yet what became.",
-            ["account"],
-            registry=self.registry,
-        )
-        self._oldest_unknown = Gauge(
-            "tes_oldest_unknown_order_seconds",
-            "For how long the oldest of them has been out; 0 when there is none.",
-            ["account"],
-            registry=self.registry,
-        )
-        self._seq = Gauge("tes_last_seq", "seq of the newest event published.", registry=self.registry)
-        information = Gauge("tes_info", "Version of the service.", ["version"], registry=self.registry)
-        information.labels(program_version()).set(1)
+        self._events = self._counter("tes_events", "Events written to the log.", "type", "account")
+        self._decisions = self._counter("tes_decisions", "Decisions that ended, by status.", "status", "account")
+        self._drift = self._counter("tes_drift", "Differences between record and exchange, by kind.", "kind", "account")
+        self._alerts = self._counter("tes_alerts_raised", "Alerts raised.", "code", "severity", "account")
+        self._closed = self._counter("tes_trades_closed", "Trades closed, by reason.", "reason", "account")
+        self._requests = self._counter("tes_http_requests", "HTTP requests answered.", "method", "status")
+        self._stopwatch = Stopwatch(self.registry)
+        self.registry.register(application.database.meter.seconds)
+        self.registry.register(application.database.meter.failures)
+        self.registry.register(Gauges(application, readers))
+        ProcessCollector(registry=self.registry)
+        self._begin_at_zero(application.accounts)
+
+    def _begin_at_zero(self, accounts: Iterable[str]) -> None:
+        """A series that begins at one has not risen, so that an alert rule would miss the first of its kind."""
+        for account_id in accounts:
+            for type_ in EventType:
+                self._events.labels(type_.value, account_id)
+            for status in frozenset(ResultStatus) - {ResultStatus.PENDING}:
+                self._decisions.labels(status.value, account_id)
+            for kind in DifferenceKind:
+                self._drift.labels(kind.value, account_id)
+            for reason in CloseReason:
+                self._closed.labels(reason.value, account_id)
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(name, text, labels, registry=self.registry)
 
     def count_request(self, method: str, status: int) -> None:
         """Count an answered HTTP request."""
         self._requests.labels(method, str(status)).inc()
 
-    def render(self, application: Application) -> bytes:
+    def render(self) -> bytes:
         """Everything as Prometheus text, the gauges as they are now."""
-        for account_id, readiness in application.readiness().items():
-            self._ready.labels(account_id).set(readiness.is_ready)
-        for account_id, service in application.services.items():
-            self._positions.labels(account_id).set(len(service.positions().items))
-            unknown_s = service.unknown_orders_s()
-            self._unknown.labels(account_id).set(len(unknown_s))
-            self._oldest_unknown.labels(account_id).set(max(unknown_s, default=0))
-        self._seq.set(application.dispatcher.last_seq)
         return generate_latest(self.registry)
 
-    async def follow(self, application: Application) -> None:
+    async def follow(self) -> None:
         """Count events from now on, until the dispatcher closes."""
+        application = self._application
         after = await application.events.last_seq()
         while not application.dispatcher.is_closed:
             try:
                 async with application.dispatcher.subscribe(after) as events:
                     async for recorded in events:
                         after = recorded.seq
-                        self._count(recorded)
+                        self._count(recorded.event)
             except (SlowSubscriber, StoreUnavailable) as error:
                 _LOG.warning("metrics.interrupted", reason=str(error))
                 await application.clock.sleep(_RETRY_S)
 
-    def _count(self, recorded: RecordedEvent) -> None:
-        event = recorded.event
-        self._events.labels(event.type.value, event.account_id).inc()
-        if event.type in (EventType.DECISION_COMPLETED, EventType.DECISION_REJECTED):
-            self._decisions.labels(str(event.data.get("status", "rejected")), event.account_id).inc()
-        elif event.type is EventType.DRIFT_FOUND:
-            self._drift.labels(str(event.data["kind"]), event.account_id).inc()
+    def _count(self, event: Event) -> None:
+        data, account_id = event.data, event.account_id
+        self._events.labels(event.type.value, account_id).inc()
+        match event.type:
+            case EventType.DECISION_COMPLETED | EventType.DECISION_REJECTED:
+                self._decisions.labels(str(data["status"]), account_id).inc()
+                self._stopwatch.read(event)
+            case EventType.DRIFT_FOUND:
+                self._drift.labels(str(data["kind"]), account_id).inc()
+            case EventType.ALERT_RAISED:
+                self._alerts.labels(str(data["code"]), str(data["severity"]), account_id).inc()
+            case EventType.TRADE_CLOSED:
+                self._closed.labels(str(data["close_reason"]), account_id).inc()
 
 
 class RequestCounter:

@@ -144,5 +144,5 @@ def read_statuses(kind: type[StatusT], text: str | None) -> frozenset[StatusT] |
     unknown = [part for part in chosen if part not in known]
     if unknown:
         known_names = ", ".join(member.value for member in kind)
-        raise invalid(f"status: {unknown[0]!r} is not one of {known_names}", field="status")
+        raise invalid(f"status: one of them is unknown; there are {known_names}", field="status")
     return frozenset(known[part] for part in chosen)

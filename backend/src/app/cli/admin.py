@@ -86,21 +86,28 @@ def token(
 
 @alert.command("test")
 def alert_test(config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Send a message to every channel of TES_ALERT_URLS and say which took it."""
-    from app.events.alerts import open_channels, send_test
+    """Send a message to every channel of TES_ALERT_URLS and say which took it; addresses are masked."""
+    import asyncio
+
+    from app.events.alerts.alerter import send_test
+    from app.events.alerts.channels import open_channels
 
     urls = [url.get_secret_value() for url in common.settings_for_client(config).alert_urls]
     if not urls:
         raise UsageFailed("no channel is configured: set TES_ALERT_URLS to one or more Apprise addresses")
-    failures = send_test(open_channels(urls))
+    channels = open_channels(urls)
+    failures = asyncio.run(send_test(channels))
+    outcomes = list(zip(channels, failures, strict=True))
     document = [
-        {"channel": number, "is_taken": failure is None, "error": failure} for number, failure in enumerate(failures, 1)
+        {"channel": number, "address": channel.label, "is_taken": failure is None, "error": failure}
+        for number, (channel, failure) in enumerate(outcomes, 1)
     ]
     if as_json:
         common.print_json(document)
     else:
-        for number, failure in enumerate(failures, 1):
-            typer.echo(f"channel {number}: {'taken' if failure is None else f'failed ({failure})'}")
+        for number, (channel, failure) in enumerate(outcomes, 1):
+            outcome = "taken" if failure is None else f"failed ({failure})"
+            typer.echo(f"channel {number}  {channel.label}  {outcome}")
     if any(failures):
         raise CommandFailed("not every channel took the message: check its entry in TES_ALERT_URLS, in order")
 

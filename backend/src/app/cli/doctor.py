@@ -160,7 +160,7 @@ def _disk(settings: Settings) -> Iterator[Finding]:
 
 
 def _alerts(settings: Settings) -> Iterator[Finding]:
-    from app.events.alerts import open_channels
+    from app.events.alerts.channels import open_channels
 
     urls = [url.get_secret_value() for url in settings.alert_urls]
     if not urls:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli import act, admin, records, serve, sim
+from app.cli import act, admin, ready, records, serve, sim
 from app.cli.exits import CommandFailed, ExitCode
 from app.cli.replay import command as replay
 from app.domain.errors import ConfigurationError, TesError
@@ -23,7 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (serve, sim, act, records, admin, replay):
+for group in (serve, ready, sim, act, records, admin, replay):
     app.registered_commands += group.app.registered_commands
     app.registered_groups += group.app.registered_groups
 

@@ -85,8 +85,9 @@ def sim(
 
     docs/simulated-venue.md shows ccxt and curl on it, and all of this with examples.
     """
-    from app.core.logging import configure_logging
     from aster_sim.server import LimitRules, VenueConfig, load_accounts
+
+    from app.core.logging import configure_logging
 
     configure_logging(level="WARNING")
     try:

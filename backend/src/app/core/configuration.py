@@ -7,8 +7,6 @@ stops the start: a misspelt limit must never leave the default in force unnotice
 from __future__ import annotations
 
 import difflib
-import os
-import stat
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,7 +17,8 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from app.core.consistency import require_consistency
-from app.core.settings import CREDENTIALS, AccountKeys, Settings, VenueKind
+from app.core.secret_files import exposure, read_secret
+from app.core.settings import CREDENTIALS, AccountKeys, Settings, VenueKind, without_password
 from app.domain.errors import ConfigurationError
 
 PREFIX = "TES_"
@@ -32,8 +31,6 @@ FROM_FILE = SECRETS | {"alert_urls", "database_url", "aster_user", "aster_signer
 """Keys that can be given as ``KEY_FILE``, the path of a file whose content is the value."""
 _FILE = "_file"
 _M = TypeVar("_M", bound=BaseModel)
-_MAXIMUM_SECRET_BYTES = 64 * 1024
-_CONTAINER_SECRETS = Path("/run/secrets")
 
 
 @dataclass(slots=True)
@@ -129,9 +126,16 @@ def _from_toml(config: Path | None) -> tuple[_Given, dict[str, _Given]]:
         _flatten(accounts[account_id], AccountKeys, table, path, f"accounts.{account_id}.", "")
     for given in (flat, *accounts.values()):
         for name, label in given.labels.items():
-            if name in SECRETS and not label.split()[0].endswith(_FILE):
-                given.exposed += _exposure(path.stat().st_mode, path, label)
+            if _holds_secret(name, given.values[name]) and not label.split()[0].endswith(_FILE):
+                given.exposed += exposure(path.stat(), path, label)
     return flat, accounts
+
+
+def _holds_secret(name: str, value: Any) -> bool:
+    """Whether a file with this key in it must be read by nobody else: alert addresses and a database's may, too."""
+    if name == "database_url":
+        return without_password(str(value)) != str(value)
+    return name in SECRETS or name == "alert_urls"
 
 
 def _with_token_lines(document: dict[str, Any], path: Path) -> dict[str, Any]:
@@ -168,7 +172,7 @@ def _accept(given: _Given, model: type[BaseModel], name: str, value: Any, label:
         return
     target = name.removesuffix(_FILE)
     if name.endswith(_FILE) and target in known & FROM_FILE:
-        secret, exposed = _read_secret(Path(str(value)), label)
+        secret, exposed = read_secret(Path(str(value)), label)
         given.put(target, secret, label)
         given.exposed += exposed
         return
@@ -183,32 +187,6 @@ def _unknown(name: str, known: set[str], label: str, place: str) -> str:
         return f"{label} is not a known setting: did you mean {PREFIX}{close[0].upper()}?"
     account = ".".join(place.split(".")[:2]) + "." if place.startswith("accounts.") else ""
     return f"{label} is not a known setting: did you mean {account}{close[0]}?"
-
-
-def _read_secret(path: Path, label: str) -> tuple[str, list[str]]:
-    """The value in a file, and what is wrong with the file's mode."""
-    try:
-        with path.open("rb") as file:
-            exposed = _exposure(os.fstat(file.fileno()).st_mode, path, label)
-            content = file.read(_MAXIMUM_SECRET_BYTES + 1)
-    except OSError as error:
-        raise ConfigurationError(
-            f"{label} names the file {path}, which can't be read ({error.strerror}): give a readable file"
-        ) from None
-    if len(content) > _MAXIMUM_SECRET_BYTES or not content.strip():
-        raise ConfigurationError(f"{label} names the file {path}, which must hold one value, and is empty or too long")
-    try:
-        return content.decode().strip(), exposed
-    except UnicodeDecodeError:
-        raise ConfigurationError(f"{label} names the file {path}, which is not text: give a text file") from None
-
-
-def _exposure(mode: int, path: Path, label: str) -> list[str]:
-    """What is wrong with the mode of a file that holds a secret; what is mounted for one container is its own."""
-    forbidden = stat.S_IWOTH if path.is_relative_to(_CONTAINER_SECRETS) else stat.S_IROTH | stat.S_IWOTH
-    if not stat.S_ISREG(mode) or not mode & forbidden:
-        return []
-    return [f"{label} lies in {path}, which every user of this machine can read or change: chmod 600 {path}"]
 
 
 def _checked(model: type[_M], given: _Given) -> _M:

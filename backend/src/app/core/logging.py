@@ -10,6 +10,7 @@ import logging
 import re
 import sys
 from collections.abc import MutableMapping
+from functools import lru_cache
 from typing import Any, Literal, TextIO
 
 import structlog
@@ -22,20 +23,27 @@ _IN_TEXT = re.compile(
     r"[^\s&\"',;)}\]]+",
     re.IGNORECASE,
 )
+_PLAIN = re.compile(r"[\w.+-]*")
+"""A text of this form has no room for a name and its value; most texts of a line are numbers, ids and names."""
 _NOISY = ("asyncio", "aiohttp.access", "alembic", "apprise", "uvicorn")
 
 
 def redact(value: Any, name: str = "") -> Any:
     """Return ``value`` without secrets, judged by ``name`` and by what texts inside it look like."""
-    if name and _NAMES.search(name) and value is not None and not isinstance(value, bool):
+    if name and value is not None and not isinstance(value, bool) and _names_a_secret(name):
         return _HIDDEN
     if isinstance(value, str):
-        return _IN_TEXT.sub(rf"\g<name>{_HIDDEN}", value)
+        return value if _PLAIN.fullmatch(value) else _IN_TEXT.sub(rf"\g<name>{_HIDDEN}", value)
     if isinstance(value, dict):
         return {key: redact(item, str(key)) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [redact(item) for item in value]
     return value
+
+
+@lru_cache(maxsize=1024)
+def _names_a_secret(name: str) -> bool:
+    return _NAMES.search(name) is not None
 
 
 def _redactor(_logger: Any, _method: str, fields: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -326,6 +326,12 @@ class Settings(AccountKeys):
     alert_urls: Annotated[tuple[SecretStr, ...], BeforeValidator(_urls)] = Field(
         (), description="Apprise addresses, comma separated"
     )
+    alert_repeat_seconds: Annotated[_Seconds, Field(ge=1, le=86_400)] = Field(
+        300, description="seconds from 1 to 86400: for so long the same alert is counted, not told again"
+    )
+    alert_max_per_minute: Annotated[int, Field(ge=2, le=600)] = Field(
+        20, description="a whole number from 2 to 600: messages that a channel gets in a minute at most"
+    )
     log_format: Literal["console", "json"] | None = Field(None, description="console or json")
     log_level: Annotated[
         Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"],
@@ -409,8 +415,13 @@ def _masked(name: str, value: Any) -> Any:
     if isinstance(value, Decimal):
         return plain(value)
     if name == "database_url":
-        return re.sub(r"(?<=://)[^/]*:[^/]*(?=@)|(?<=[?&]password=)[^&]*", MASK, value)
+        return without_password(value)
     return value.value if isinstance(value, StrEnum) else value
+
+
+def without_password(database_url: str) -> str:
+    """A database's address with its user and password replaced."""
+    return re.sub(r"(?<=://)[^/]*:[^/]*(?=@)|(?<=[?&]password=)[^&]*", MASK, database_url)
 
 
 def key_label(account_id: str, name: str) -> str:

@@ -107,6 +107,11 @@ class CommitQueue:
             reason = "the database is closing"
         return Health(reason is None, reason, self._failure is not None and self._is_everyones)
 
+    @property
+    def waiting(self) -> int:
+        """Jobs that have not ended."""
+        return self._pending
+
     def put(self, operations: tuple[Operation, ...], event_rows: tuple[EventRow, ...], *, must_land: bool) -> Landing:
         """Queue a job behind all others.
 

@@ -15,6 +15,7 @@ from sqlalchemy import Dialect
 from app.db.commit_queue import CommitQueue, EventRow, Guard, Job, Operation, Outcome
 from app.db.event_log import INSERT_EVENT, event_parameters
 from app.db.executors import Executor
+from app.db.meter import CommitMeter
 from app.db.port import Health, Landing, OnCommitted, OnLost, Read, Unit
 from app.db.statements import CompiledQuery, Query, Row, SqlValue
 from app.domain.errors import StoreUnavailable
@@ -52,6 +53,7 @@ class GroupedDatabase(ABC):
         self._insert_event = INSERT_EVENT.compiled(dialect)
         self._takes_reads = False
         self._guard: Guard | None = None
+        self.meter = CommitMeter()
 
     async def start(self) -> None:
         """Open the database, create or migrate its schema, start the writer; see the port for errors."""
@@ -116,6 +118,11 @@ class GroupedDatabase(ABC):
         """Whether writes are taken at the moment."""
         return self._queue.health
 
+    @property
+    def waiting(self) -> int:
+        """Units that are not yet durable."""
+        return self._queue.waiting
+
     def _round(self) -> float | None:
         """Commit one group. Runs in the executor; only here is the writing connection used after the start."""
         jobs = self._queue.take()
@@ -128,7 +135,7 @@ class GroupedDatabase(ABC):
                 raise GuardFailed
             if self._queue.needs_probe:
                 self._probe(query)  # with jobs as well: those that write nothing prove nothing
-            outcomes = self._commit(jobs, query) if jobs else ()
+            outcomes = self._measured_commit(jobs, query) if jobs else ()
         except GroupNotCommitted as failure:
             return self._queue.failed(
                 jobs, str(failure), is_in_doubt=failure.is_in_doubt, is_everyones=failure.is_everyones
@@ -141,6 +148,10 @@ class GroupedDatabase(ABC):
             reason = f"database {self._name}: internal error: {type(error).__name__}: {error}"
             return self._queue.failed(jobs, reason)
         return self._queue.landed(jobs, outcomes)
+
+    def _measured_commit(self, jobs: Sequence[Job], guard: Operation | None) -> Sequence[Outcome]:
+        with self.meter.measuring():
+            return self._commit(jobs, guard)
 
     def _event_row(self, event: Event) -> EventRow:
         """Encode an event; ``seq`` stands first in the statement and is put in by the commit."""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
+from app.db.meter import CommitMeter
 from app.db.statements import Query, Row, Statement
 from app.domain.events import Event, RecordedEvent
 
@@ -126,4 +127,14 @@ class Database(Protocol):
     @property
     def health(self) -> Health:
         """Whether writes are taken at the moment."""
+        ...
+
+    @property
+    def waiting(self) -> int:
+        """Units that are not yet durable."""
+        ...
+
+    @property
+    def meter(self) -> CommitMeter:
+        """How long commits take, and how many fail."""
         ...

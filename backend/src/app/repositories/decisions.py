@@ -12,6 +12,7 @@ from sqlalchemy import Select, bindparam, insert, select, update
 from app.db.port import Database, Landing, Unit, Write
 from app.db.statements import Query, Row, Statement
 from app.domain.events import Event
+from app.domain.tracing import TRACEPARENT
 from app.models.decisions import decisions
 from app.repositories.pages import Page, make_page, page_parameters
 from app.schemas.result import ExecutionResult, ResultStatus
@@ -27,6 +28,7 @@ _COMPLETE = Statement(
     .values({name: bindparam(name) for name in ("status", "result", "completed_at")})
 )
 _FIND = Query(select(decisions).where(decisions.c.decision_id == bindparam("decision")))
+_BODY = Query(select(decisions.c.body).where(decisions.c.decision_id == bindparam("decision")))
 _UNFINISHED = Query(
     select(decisions)
     .where(decisions.c.account_id == bindparam("account"), decisions.c.completed_at.is_(None))
@@ -118,6 +120,15 @@ class DecisionRepository:
         """
         rows = await self._database.fetch(_FIND, {"decision": decision_id})
         return _stored(rows[0]) if rows else None
+
+    async def traceparent(self, decision_id: str) -> object:
+        """The ``traceparent`` that a decision came with, as it was sent; None without one.
+
+        Raises:
+            StoreUnavailable: the database did not answer.
+        """
+        rows = await self._database.fetch(_BODY, {"decision": decision_id})
+        return rows[0]["body"].get(TRACEPARENT) if rows else None
 
     async def unfinished(self, account_id: str) -> list[StoredDecision]:
         """Decisions of an account without an end, oldest first.

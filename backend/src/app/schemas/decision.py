@@ -21,6 +21,7 @@ from pydantic import (
 )
 
 from app.domain.money import is_multiple, plain
+from app.domain.tracing import TRACEPARENT, trace_id_of
 from app.schemas.fields import Leverage, NonNegative, Number, Percentage, Positive, PositivePercentage, UtcTime
 from app.schemas.json_text import read_object, wrong_fields
 
@@ -219,8 +220,17 @@ class TradingDecision(BaseModel):
 
     def fingerprint(self) -> str:
         """Hash of what the sender said, in canonical form: equal bodies are equal whatever their spelling."""
-        said = self.model_dump(mode="json", exclude_defaults=True)  # null, absent and the default say the same
+        # null, absent and the default say the same; and who asks again does so in a trace, or a span, of its own
+        said = self.model_dump(mode="json", exclude_defaults=True, exclude={TRACEPARENT})
         return hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()
+
+    def traced(self, traceparent: str | None) -> Self:
+        """The same decision in the trace that the sender's HTTP header names, where it has one."""
+        return self if traceparent is None else self.model_copy(update={TRACEPARENT: traceparent})
+
+    def trace_id(self, decision_id: str) -> str:
+        """The trace of everything that follows from this decision, which has got ``decision_id``."""
+        return trace_id_of(decision_id, (self.model_extra or {}).get(TRACEPARENT))
 
     def body(self) -> dict[str, Any]:
         """What the sender said, as JSON values, for the record."""

@@ -29,6 +29,7 @@ class DecisionReceivedData(_Data):
     """A decision is on record; it will be carried out once."""
 
     assets: tuple[str, ...]
+    trace_id: str | None = Field(None, description="of each log line about what follows from it")
 
 
 class DecisionEndedData(_Data):

@@ -5,7 +5,7 @@ The first can't be recorded, so it goes to the channels directly; the second is 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from datetime import datetime
 
 import structlog
@@ -34,7 +34,7 @@ class OutageWatch:
         self,
         clock: Clock,
         health: Callable[[], Health],
-        tell: Callable[[Alert], Awaitable[None]],
+        tell: Callable[[Alert], object],
         record: Callable[[Alert], object],
     ) -> None:
         self._clock = clock
@@ -47,10 +47,10 @@ class OutageWatch:
     async def run(self) -> None:
         """Look until cancelled."""
         while True:
-            await self._look()
+            self._look()
             await self._clock.sleep(_LOOK_S)
 
-    async def _look(self) -> None:
+    def _look(self) -> None:
         reason = self._health().reason
         now = self._clock.monotonic()
         if reason is None:
@@ -61,7 +61,7 @@ class OutageWatch:
         if self._told is None and now - self._began[0] >= _NOTABLE_S:
             self._told = reason
             text = f"no entries are sent, exits go on, because the database takes no writes: {reason}"
-            await self._tell(Alert(Severity.CRITICAL, "database_unavailable", text))
+            self._tell(Alert(Severity.CRITICAL, "database_unavailable", text))
 
     def _end(self, now: float) -> None:
         began, told = self._began, self._told

@@ -20,7 +20,7 @@ from support.postgres import MIGRATED, PostgresServer
 
 COMMANDS = (
     *("serve", "run", "sim", "submit", "close", "halt", "resume", "reconcile"),
-    *("trades", "orders", "positions", "decisions", "events", "config", "db"),
+    *("trades", "orders", "positions", "decisions", "events", "config", "db", "ready"),
 )
 HEAVY = ("aiohttp", "alembic", "apsw", "fastapi", "pydantic", "sqlalchemy", "uvicorn")
 
@@ -284,6 +284,31 @@ def test_a_secret_that_others_can_read_is_told_at_the_start_and_by_config(tmp_pa
 def test_a_secret_that_nobody_can_read_stops_the_start(tmp_path: Path) -> None:
     """A missing file stands for one that can't be read: the tests may run as root, which reads everything."""
     one_sentence(tes(tmp_path, "serve", TES_API_TOKEN_FILE="nowhere"), 2, "TES_API_TOKEN_FILE", "nowhere")
+
+
+def test_ready_waits_for_a_service_that_starts_and_needs_no_token(tmp_path: Path) -> None:
+    one_sentence(tes(tmp_path, "ready", TES_PORT="1"), 3, "can't be reached")
+    chosen = {"TES_API_TOKEN": "chosen-by-the-operator"}
+    with background(tmp_path, "serve", "--paper", "--port", "0", **chosen):
+        assert tes(tmp_path, "ready", "--wait", "30", TES_PORT="1").stdout == "ready: default\n"
+        document = json.loads(tes(tmp_path, "ready", "--json", TES_TOKEN="a-wrong-one").stdout)
+    assert document == {"status": "ready", "accounts": ["default"]}
+
+
+def test_ready_says_why_a_service_is_not(tmp_path: Path) -> None:
+    """One whose exchange does not answer."""
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        url = f"http://127.0.0.1:{mute.getsockname()[1]}"
+        keys = {"TES_ASTER_AUTH": "v1", "TES_ASTER_API_KEY": "k" * 32, "TES_ASTER_API_SECRET": "s" * 32}
+        there = {
+            "TES_VENUE": "testnet",
+            "TES_ASTER_REST_URL": url,
+            "TES_ASTER_WS_URL": url.replace("http", "ws"),
+            **keys,
+        }
+        with background(tmp_path, "serve", "--port", "0", **there) as process:
+            line_with(process, "API token")
+            one_sentence(tes(tmp_path, "ready"), 1, "default:", "not_ready")
 
 
 def test_db_upgrade_creates_the_database(tmp_path: Path) -> None:

@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
+import urllib.request
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -22,6 +26,7 @@ from app.schemas.tradingview import parse_alert
 ROOT = Path(__file__).parents[4]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 TES = Path(sys.executable).with_name("tes")
+TOKEN, WEBHOOK_SECRET = "token-of-the-documents", "secret-of-the-documents"
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 
 
@@ -58,6 +63,56 @@ def test_the_readmes_curl_sends_a_valid_decision() -> None:
     assert parse_decision(body[1]).decision_id == "first-one"
 
 
+@pytest.fixture(scope="module")
+def paper(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a paper service whose token is ``TOKEN``."""
+    folder = tmp_path_factory.mktemp("paper")
+    environ = {"PATH": os.environ["PATH"], "TES_API_TOKEN": TOKEN, "TES_WEBHOOK_SECRET": WEBHOOK_SECRET}
+    arguments = [TES, "serve", "--paper", "--port", "0"]
+    with subprocess.Popen(arguments, cwd=folder, env=environ, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            url = next(match[1] for line in process.stdout if (match := re.match(r"API +(http\S+)/docs", line)))
+            for _ in range(200):
+                if subprocess.run(["curl", "-fso", os.devnull, f"{url}/readyz"], check=False).returncode == 0:
+                    break
+            yield url
+        finally:
+            process.terminate()
+            process.communicate(timeout=20)
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl on this machine")
+def test_the_readmes_curl_executes_a_decision(paper: str) -> None:
+    (command,) = [block for block in blocks("bash") if "curl" in block]
+    said = subprocess.run(
+        ["bash", "-euc", command.replace("http://127.0.0.1:8000", paper)],
+        env={"PATH": os.environ["PATH"], "TOKEN": TOKEN},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert json.loads(said.stdout)["status"] == "executed"
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_the_clients_examples_run(paper: str, number: int) -> None:
+    found = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "client.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert len(found) == 2
+    said = subprocess.run(
+        [sys.executable, "-c", found[number]],
+        env={"PATH": os.environ["PATH"], "TES_URL": paper, "TES_TOKEN": TOKEN},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert re.search((r"^BTCUSDT: 0\.\d+ at \d+", r"^\d+ TradeProtected ")[number], said.stdout), (
+        said.stdout + said.stderr
+    )
+
+
 def test_the_readmes_python_executes_the_example(tmp_path: Path) -> None:
     (code,) = blocks("python")
     (tmp_path / "examples").mkdir()
@@ -90,6 +145,29 @@ def test_the_readmes_toml_is_a_configuration(text: str, tmp_path: Path) -> None:
         check=True,
     )
     assert json.loads(ended.stdout)["risk_max_leverage"] == 10
+
+
+def test_the_accounts_toml_is_a_configuration(tmp_path: Path) -> None:
+    """As it stands, but for the addresses that it leaves out and the files, which are this test's."""
+    text = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    digits = iter("1234")
+    example = re.sub("0x…", lambda _: "0x" + next(digits) * 40, example)
+    for name in ("default", "swing"):
+        (tmp_path / name).write_text("0x" + "11" * 32, encoding="utf-8")
+        (tmp_path / name).chmod(0o600)
+    (tmp_path / "tes.toml").write_text(example.replace("/run/secrets/", ""), encoding="utf-8")
+    ended = subprocess.run(
+        [TES, "config", "--json"],
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    shown = json.loads(ended.stdout)
+    assert shown["aster_signer"] == "0x" + "2" * 40
+    assert shown["accounts"]["swing"]["risk_max_leverage"] == 5
 
 
 def test_the_example_is_a_valid_decision_on_two_protected_assets() -> None:
@@ -127,12 +205,28 @@ def test_the_lock_files_name_no_index_and_pin_by_hash() -> None:
         assert text.count("--hash=sha256:") >= len(pins)
 
 
-def test_the_webhooks_template_is_an_alert() -> None:
+def filled_alert(**values: str) -> str:
+    """The page's template as TradingView would send it."""
     text = (ROOT / "docs" / "tradingview.md").read_text(encoding="utf-8")
     template = re.search(r"```json\n(.*?)```", text, re.DOTALL)
     assert template is not None
-    values = {"timenow": "2026-11-22T10:15:00Z", "ticker": "BTCUSDT.P"}
-    values |= {"strategy.order.action": "buy", "strategy.market_position": "long"}
-    filled = re.sub(r"\{\{([a-z._]+)\}\}", lambda match: values[match[1]], template[1])
-    decision = parse_alert(filled.encode()).decision()
+    given = {"timenow": "2026-11-22T10:15:00Z", "ticker": "BTCUSDT.P", **values}
+    given |= {"strategy.order.action": "buy", "strategy.market_position": "long"}
+    return re.sub(r"\{\{([a-z._]+)\}\}", lambda match: given[match[1]], template[1])
+
+
+def test_the_webhooks_template_is_an_alert() -> None:
+    decision = parse_alert(filled_alert().encode()).decision()
     assert [(item.asset, item.action.value) for item in decision.decisions] == [("BTCUSDT", "buy")]
+
+
+def test_the_webhooks_template_is_taken_by_the_service(paper: str) -> None:
+    alert = filled_alert(timenow=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
+    alert = alert.replace("the value of TES_WEBHOOK_SECRET", WEBHOOK_SECRET)
+    call = urllib.request.Request(f"{paper}/v1/webhooks/tradingview", data=alert.encode(), method="POST")
+    with urllib.request.urlopen(call, timeout=60) as first:
+        result = json.load(first)
+    assert [item["asset"] for item in result["results"]] == ["BTCUSDT"]
+    with urllib.request.urlopen(call, timeout=60) as again:
+        assert again.headers["Idempotent-Replay"] == "true"
+        assert json.load(again)["decision_id"] == result["decision_id"]

@@ -6,6 +6,8 @@ import ast
 import re
 from pathlib import Path
 
+from app.events.alerts.guide import WHAT_TO_DO
+
 ROOT = Path(__file__).parents[4]
 SOURCE = ROOT / "backend" / "src" / "app"
 
@@ -29,3 +31,9 @@ def test_each_alert_has_its_section_and_no_section_is_out_of_date() -> None:
     described = set(re.findall(r"^### ([a-z_]+)$", text, re.MULTILINE))
     assert len(described) > 15
     assert described == raised_codes()
+
+
+def test_what_an_alert_says_to_do_is_its_section_word_for_word() -> None:
+    text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    sections = re.findall(r"^### ([a-z_]+)\n\n(.*?)(?=\n\n#|\Z)", text, re.DOTALL | re.MULTILINE)
+    assert dict(WHAT_TO_DO) == {code: " ".join(body.split()) for code, body in sections}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from arena import Arena, Request, buy, decide, sell
+from arena import Arena, Request, buy, decide, sell, stored
 
 from app.integrations.aster.exchange_clock import ExchangeClock
 
@@ -17,6 +17,7 @@ async def test_an_entry_refused_for_its_nonce_is_signed_anew_and_executed_once(s
     await stage.levers.fault(REFUSED, method="POST", path="/order", params={"type": "MARKET"}, count=2)
     async with stage.application() as application:
         result = (await decide(application.service("default"), buy())).results[0]
+        assert (await stored(application, result.trade_id)).entry.transmissions == 3, "each may have been executed"
     assert result.status == "protected"
     assert len(await stage.levers.fills()) == 1
     sent = [row for row in (await stage.levers.ledger())["requests"] if row["params"].get("type") == "MARKET"]
@@ -42,6 +43,26 @@ async def test_an_exit_refused_for_its_nonce_is_signed_anew(stage: Arena) -> Non
     sent = [row["params"] for row in await stage.levers.requests("POST", "/order", type="STOP_MARKET")]
     assert len({row["newClientOrderId"] for row in sent}) == 1, "at once, not as another attempt after a pause"
     assert len({row["nonce"] for row in sent}) == len(sent) == 2
+
+
+async def test_an_entry_is_not_signed_anew_when_something_has_come_to_speak_against_it(stage: Arena) -> None:
+    """L2, O8: entries were halted while the new signature was being recorded."""
+    await stage.levers.fault(REFUSED, method="POST", path="/order", params={"type": "MARKET"})
+    async with stage.application() as application:
+        service = application.service("default")
+        settled = application.trades.settled
+
+        async def halting_as_it_lands() -> None:
+            await settled()
+            if await stage.levers.requests("POST", "/order", type="MARKET"):
+                await service.halt("the operator wants a look")
+
+        service._tools.trades.settled = halting_as_it_lands  # type: ignore[method-assign]
+        result = (await decide(service, buy())).results[0]
+        service._tools.trades.settled = settled  # type: ignore[method-assign]
+        assert (result.status, result.error.code if result.error else None) == ("rejected", "halted")
+    assert len(await stage.levers.requests("POST", "/order", type="MARKET")) == 1
+    assert await stage.levers.fills() == []
 
 
 async def test_an_entry_that_left_unanswered_is_never_signed_anew(stage: Arena) -> None:

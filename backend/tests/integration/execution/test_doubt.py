@@ -46,7 +46,7 @@ async def deaf(stage: Arena) -> None:
 
 
 async def until_past_fence(service: ExecutionService) -> None:
-    await until(lambda: any(age_s > PAST_FENCE_S for age_s in service.unknown_orders_s()))
+    await until(lambda: any(age_s > PAST_FENCE_S for age_s in service.vital_signs().unknown_orders_s))
 
 
 @pytest.mark.parametrize("ending", ENDINGS.values(), ids=ENDINGS)
@@ -82,7 +82,7 @@ async def test_the_stream_alone_ends_the_doubt(stage: Arena) -> None:
         await stage.levers.fault({"type": "delay_events", "seconds": 1}, count=2, event="ORDER_TRADE_UPDATE")
         await stage.levers.fault({"type": "drop_after"}, **ENTRY)
         deciding = asyncio.create_task(decide(service, buy()))
-        await until(service.unknown_orders_s)
+        await until(lambda: service.vital_signs().unknown_orders_s)
         assert (await deciding).results[0].status is AssetStatus.PROTECTED
         assert len(await stage.levers.requests("POST", "/order", type="MARKET")) == 1
 
@@ -209,7 +209,7 @@ async def test_the_fence_of_a_lost_entry_outlives_the_process(stage: Arena) -> N
         await stage.levers.fault({"type": "drop_before"}, **ENTRY)
         await stage.levers.fault({"type": "error", "status": 400, "code": -4225, "msg": "Nonce Expired"}, **NOOP)
         deciding = asyncio.create_task(decide(service, buy(), decision_id="lost"))
-        await until(service.unknown_orders_s)
+        await until(lambda: service.vital_signs().unknown_orders_s)
         deciding.cancel()
     async with stage.application(**window) as application:
         (trade,) = await application.trades.of_decision("default", "lost")

@@ -49,19 +49,19 @@ async def test_doubt_and_its_age_are_told_in_result_event_and_metrics(stage: Are
         await stage.levers.fault({"type": "drop_before"}, **ENTRY)
         decision = parse_decision(json.dumps({"decision_id": "lost", "decisions": [buy()]}))
         submission = await service.submit(decision)
-        await until(service.unknown_orders_s)
+        await until(lambda: service.vital_signs().unknown_orders_s)
         pending = (await submission.wait(0)).results[0]
         assert pending.status is AssetStatus.PENDING
         assert pending.error is not None
         assert pending.error.code == "outcome_unknown"
         assert "got no answer" in pending.error.message
-        shown = Metrics().render(application).decode()
+        shown = Metrics(application, lambda: 0).render().decode()
         assert 'tes_unknown_orders{account="default"} 1.0' in shown
         assert 'tes_oldest_unknown_order_seconds{account="default"} 0.0\n' not in shown
         ended = (await asyncio.wait_for(submission.wait(None), 30)).results[0]
         assert ended.error is not None
         assert re.search(r"after \d+\.\d s the exchange shows neither", ended.error.message)
-        assert service.unknown_orders_s() == []
+        assert service.vital_signs().unknown_orders_s == ()
         entry_events = [
             recorded.event.data
             for recorded in await application.events.after(0, 1000)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
+import apsw
 from arena import BTC, Arena, buy, decide, settled, stored, until, until_true
 
 from app.domain.trades import Trade
+from app.schemas.decision import parse_decision
 from app.schemas.result import AssetStatus
 
 STOP = {"method": "POST", "path": "/order", "params": {"type": "STOP_MARKET"}}
@@ -82,3 +86,18 @@ async def test_a_lost_record_takes_no_stop_away_from_a_position(stage: Arena, tm
             return await stage.levers.open_orders(BTC) == []
 
         await until_true(is_swept)
+
+
+async def test_who_lost_the_accounts_waits_for_nothing_when_it_stops(stage: Arena, tmp_path: Path) -> None:
+    """C4, C8: the new owner protects what is in motion; the old one is not asked to any more."""
+    await stage.levers.fault({"type": "error", "status": 503, "code": -1001}, count=0, **STOP)
+    patience = {"TES_SHUTDOWN_GRACE_SECONDS": "15", "TES_PROTECTION_DEADLINE_SECONDS": "60"}
+    async with AsyncExitStack() as stack:
+        application = await stack.enter_async_context(stage.application(**patience))
+        await application.service("default").submit(parse_decision(json.dumps({"decisions": [buy()]})))
+        await until_true(lambda: stage.levers.fills())
+        with apsw.Connection(str(tmp_path / "tes.db")) as other:
+            other.set_busy_timeout(5000)
+            other.execute("UPDATE leases SET epoch = epoch + 1, owner = 'another'")
+        await until(lambda: application.ownership.is_lost and not application.services)
+        await asyncio.wait_for(stack.aclose(), 10)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
@@ -12,8 +13,9 @@ from arena import BTC, ETH, Arena, buy, decide, sell, settled, stored, until, un
 
 from app.bootstrap import Application, running
 from app.core.configuration import load_settings
-from app.domain.errors import DecisionRefused
+from app.domain.errors import DecisionRefused, Unavailable
 from app.domain.events import EventType
+from app.schemas.decision import parse_decision
 
 PROTECT = {"TES_RECONCILE_EXTERNAL_POSITIONS": "protect", "TES_RECONCILE_EXTERNAL_STOP_BPS": "200"}
 
@@ -97,6 +99,19 @@ async def test_an_external_position_gets_a_stop_that_goes_with_it(stage: Arena) 
         await until_true(is_free)  # no stop of ours for somebody else is left to close what we opened
 
 
+async def test_a_stop_for_an_external_position_whose_answer_is_lost_is_not_called_missing(stage: Arena) -> None:
+    """H2, U1: it may rest, and here it does; the next look finds it, and nobody is told of a bare position."""
+    await stage.levers.fault({"type": "drop_after"}, path="/order", method="POST", params={"type": "STOP_MARKET"})
+    async with stage.application(**PROTECT) as application:
+        service = application.service("default")
+        await stage.levers.by_hand(symbol=BTC, side="BUY", quantity="0.020")
+        await until_true(lambda: stage.levers.open_orders(BTC))
+        for _ in range(2):
+            await service.reconcile()
+        assert len(await stage.levers.open_orders(BTC)) == 1
+        assert "external_unprotected" not in await alerts(application)
+
+
 async def test_an_external_stop_survives_a_restart_and_is_not_doubled(stage: Arena) -> None:
     """H2, C1."""
     async with stage.application(**PROTECT):
@@ -156,6 +171,32 @@ async def test_a_symbol_that_stops_trading_takes_no_entries_and_lets_us_out(stag
         assert (await closing).status == "closed"
 
 
+async def test_a_mode_that_is_not_traded_keeps_entries_away_and_nobody_from_what_is_open(stage: Arena) -> None:
+    """L4: somebody switched the account while we were away; the open position keeps its exits, and we go on hearing."""
+    isolated = {"TES_MARGIN_TYPE": "ISOLATED"}
+    async with stage.application(**isolated) as application:
+        trade_id = (await decide(application.service("default"), buy())).results[0].trade_id
+    stage.levers.venue.venue.state.accounts["default"].multi_assets = True
+    async with running(load_settings({**stage.environment, **isolated}, config=None)) as application:
+        service = application.service("default")
+        await until(lambda: service._reconciler._latest_whole is not None)
+        (obstacle,) = service.readiness().reasons
+        assert "multi-assets mode" in obstacle
+        with pytest.raises(DecisionRefused, match="multi-assets mode"):
+            await decide(service, sell())
+        stop = next(row for row in await stage.levers.open_orders(BTC) if row["type"] == "STOP_MARKET")
+        await stage.levers.call("DELETE", "/orders", {"account": "default", "symbol": BTC, "orderId": stop["orderId"]})
+
+        async def is_protected_again() -> bool:
+            rows = [row for row in await stage.levers.open_orders(BTC) if row["type"] == "STOP_MARKET"]
+            return bool(rows) and rows[0]["orderId"] != stop["orderId"]
+
+        await until_true(is_protected_again)
+        await stage.levers.price(BTC, "93900")
+        assert (await settled(application, trade_id)).close_reason == "stop_loss"
+        assert service.readiness().reasons == (obstacle,)
+
+
 async def test_nothing_is_decided_before_the_exchange_was_read(stage: Arena) -> None:
     """C3: a start that can't read positions answers nothing but "not ready", and closes no trade for it."""
     async with stage.application() as application:
@@ -166,6 +207,8 @@ async def test_nothing_is_decided_before_the_exchange_was_read(stage: Arena) -> 
         await until(lambda: "can't be read" in " ".join(service.readiness().reasons))
         with pytest.raises(DecisionRefused, match="not ready"):
             await decide(service, sell())
+        with pytest.raises(Unavailable, match="first reconciliation"):
+            await service.reconcile()  # whoever asks does not run ahead of the start
         assert (await stored(application, trade_id)).status == "open"
         await stage.levers.heal()
         await until(lambda: service.readiness().is_ready)
@@ -228,6 +271,28 @@ async def test_a_stop_waits_until_what_is_open_has_its_exits(stage: Arena) -> No
     assert {row["type"] for row in await stage.levers.open_orders(BTC)} == {"STOP_MARKET", "TAKE_PROFIT_MARKET"}
 
 
+async def test_a_stop_waits_for_an_addition_on_its_way(stage: Arena) -> None:
+    """C8: what is being added to a protected position is as much under way as an entry."""
+    async with stage.application(TES_SHUTDOWN_GRACE_SECONDS="10") as application:
+        service = application.service("default")
+        await decide(service, buy())
+        sent_before = len(await stage.levers.requests("POST", "/order", type="MARKET"))
+        slow = {"path": "/order", "method": "POST", "params": {"type": "MARKET"}}
+        await stage.levers.fault({"type": "delay_before", "seconds": 1.5}, **slow)
+        more = {"adjustment_type": "increase", "adjustment_percentage": 100}
+        wish = {"asset": BTC, "action": "adjust_position", "position_adjustment": more}
+        await service.submit(_decision("more", wish))
+
+        async def is_sent() -> bool:
+            return any(fault["used"] for fault in await stage.levers.call("GET", "/faults"))
+
+        await until_true(is_sent)
+        await service.drain(10)
+        assert len(await stage.levers.requests("POST", "/order", type="MARKET")) == sent_before + 1
+        assert await stage.levers.position(BTC) == Decimal("0.020")
+        assert {row["origQty"] for row in await stage.levers.open_orders(BTC)} == {"0.020"}
+
+
 async def test_a_stop_without_grace_is_as_safe(stage: Arena) -> None:
     """C8, C1: the next start finds what was in flight."""
     stop = {"path": "/order", "method": "POST", "params": {"type": "STOP_MARKET"}}
@@ -241,9 +306,5 @@ async def test_a_stop_without_grace_is_as_safe(stage: Arena) -> None:
         assert len(await stage.levers.open_orders(BTC)) == 2
 
 
-def _decision(decision_id: str = "the-one") -> Any:
-    import json
-
-    from app.schemas.decision import parse_decision
-
-    return parse_decision(json.dumps({"decision_id": decision_id, "decisions": [buy()]}))
+def _decision(decision_id: str = "the-one", item: dict[str, Any] | None = None) -> Any:
+    return parse_decision(json.dumps({"decision_id": decision_id, "decisions": [item or buy()]}))

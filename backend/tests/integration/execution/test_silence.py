@@ -11,6 +11,7 @@ from arena import BTC, Arena, Request, buy, decide, until, until_true
 
 from app.bootstrap import running
 from app.core.configuration import load_settings
+from app.domain.errors import RateLimited
 from app.domain.events import EventType
 
 
@@ -54,6 +55,36 @@ async def test_a_restart_does_not_break_the_silence(stage: Arena, traffic: list[
         first = min(at for at, _, _ in traffic if at > stopped_at)
         assert first - stopped_at > 4
         assert not [status for at, _, status in traffic if at > stopped_at and status == 418]
+
+
+async def test_a_silence_is_kept_for_the_address_that_asked_for_it(stage: Arena) -> None:
+    """L1: another exchange's address, or this record on another host, is not silenced by it."""
+    refusal = {"type": "error", "status": 429, "code": -1003, "headers": {"Retry-After": "30"}}
+    elsewhere = {"TES_ASTER_REST_URL": stage.environment["TES_ASTER_REST_URL"].replace("127.0.0.1", "localhost")}
+    async with stage.application() as application:
+        service = application.service("default")
+        await stage.levers.fault(refusal, account="default")
+        await until(lambda: service._client.silent_for_s > 0)
+        await application.trades.settled()
+    async with stage.application(**elsewhere) as application:
+        assert application.service("default")._client.silent_for_s == 0
+    async with running(load_settings({**stage.environment}, config=None)) as application:
+        assert application.service("default")._client.silent_for_s > 10
+
+
+async def test_whoever_asks_for_a_reconciliation_during_a_silence_is_told_how_long_it_lasts(stage: Arena) -> None:
+    """L1: and the request that asked for it sends nothing and keeps nobody waiting."""
+    refusal = {"type": "error", "status": 429, "code": -1003, "headers": {"Retry-After": "30"}}
+    async with stage.application() as application:
+        service = application.service("default")
+        await stage.levers.fault(refusal, account="default")
+        await until(lambda: service._client.silent_for_s > 0)
+        asked = asyncio.ensure_future(service.reconcile())
+        await asyncio.wait({asked}, timeout=5)
+        assert asked.done()
+        with pytest.raises(RateLimited) as raised:
+            asked.result()
+        assert 10 < raised.value.retry_after_s <= 30
 
 
 async def test_exits_leave_while_reads_wait_for_their_share(stage: Arena) -> None:

@@ -65,6 +65,23 @@ async def test_a_stream_that_has_nothing_to_tell_is_left_alone(stage: Arena, mon
         assert await connections(application) == 1
 
 
+async def test_a_difference_that_stays_is_no_reason_to_doubt_the_stream(
+    stage: Arena, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """W2: what somebody added stays for days; a stream that told of it is not torn down at every look."""
+    monkeypatch.setattr(hearing, "_GRACE", timedelta(seconds=0.3))
+    async with stage.application(TES_RECONCILE_INTERVAL_SECONDS="600") as application:
+        service = application.service("default")
+        await decide(service, buy())
+        await stage.levers.by_hand(symbol=BTC, side="BUY", quantity="0.015")
+        for _ in range(3):
+            await application.clock.sleep(0.4)  # past the grace that a frame gets
+            report = await service.reconcile()
+            assert [difference.kind.value for difference in report.differences] == ["position_larger"]
+        assert service._hearing._doubted_at is None
+        assert await connections(application) == 1
+
+
 async def test_keys_that_the_exchange_forgot_are_replaced_and_the_gap_is_reconciled(stage: Arena) -> None:
     """W1: what happened in the gap is found, and the stream tells again."""
     async with stage.application(TES_RECONCILE_INTERVAL_SECONDS="600") as application:

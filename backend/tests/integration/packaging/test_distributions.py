@@ -15,6 +15,7 @@ import pytest
 
 BACKEND = Path(__file__).parents[3]
 EXAMPLE = BACKEND.parent / "examples" / "decision.json"
+LICENSE = (BACKEND.parent / "LICENSE").read_bytes()
 ENVIRON = {name: value for name, value in os.environ.items() if not name.startswith(("TES_", "PYTHON"))}
 
 
@@ -65,13 +66,19 @@ def is_unwanted(name: str) -> bool:
 def test_the_sdist_holds_the_sources_and_no_tests_and_no_secret_file(sdist: Path) -> None:
     with tarfile.open(sdist) as archive:
         names = [name.split("/", 1)[1] for name in archive.getnames()]
-    beside = {name for name in names if not name.startswith(("src/app/", "src/aster_sim/"))}
-    assert beside == {"PKG-INFO", "README.md", "pyproject.toml", ".gitignore"}
+        beside = {name for name in names if not name.startswith(("src/app/", "src/aster_sim/"))}
+        license_file = archive.extractfile(f"{sdist.name.removesuffix('.tar.gz')}/LICENSE")
+        assert license_file is not None
+        assert license_file.read() == LICENSE
+    assert beside == {"PKG-INFO", "LICENSE", "README.md", "pyproject.toml", ".gitignore"}
     assert not [name for name in names if is_unwanted(name)]
 
 
 def test_the_wheel_holds_no_tests_and_no_secret_file(wheel: Path) -> None:
-    names = zipfile.ZipFile(wheel).namelist()
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+        (license_file,) = [name for name in names if name.endswith(".dist-info/licenses/LICENSE")]
+        assert archive.read(license_file) == LICENSE
     assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"app", "aster_sim"}
     assert not [name for name in names if is_unwanted(name)]
 

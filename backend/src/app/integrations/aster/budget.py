@@ -7,6 +7,7 @@ several clients; each client adds its own :class:`OrderWindows`.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import IntEnum
 
 from app.domain.ports import Clock
@@ -48,6 +49,14 @@ SHARE: Mapping[Priority, float] = {
 """How much of a limit may be used up when a request of this priority is let through. The rest is the exits' reserve."""
 
 
+@dataclass(frozen=True, slots=True)
+class Level:
+    """How far a limit is used up in its present window, requests in flight included."""
+
+    used: int
+    limit: int
+
+
 class Window:
     """One limit of the exchange: so much per so many seconds.
 
@@ -69,6 +78,11 @@ class Window:
         """What we believe to have used, requests in flight included."""
         self._roll()
         return self._used
+
+    @property
+    def level(self) -> Level:
+        """What is used, and of how much."""
+        return Level(self.used, self.limit)
 
     def _roll(self) -> None:
         now = self._clock.monotonic()
@@ -121,6 +135,11 @@ class RequestBudget:
     def used_weight(self) -> int:
         """Weight used in the present minute, as far as we know."""
         return self._weight.used
+
+    @property
+    def level(self) -> Level:
+        """Weight used in the present minute, and of how much."""
+        return self._weight.level
 
     @property
     def blocked_for_s(self) -> float:
@@ -216,6 +235,11 @@ class OrderWindows:
         wait = 10.0 if retry_after_s is None else retry_after_s
         self._blocked_until = max(self._blocked_until, self._clock.monotonic() + wait)
         return wait
+
+    @property
+    def levels(self) -> tuple[Level, Level]:
+        """Orders sent in the present minute, and in the present ten seconds."""
+        return self._minute.level, self._ten_seconds.level
 
     def set_limits(self, limit_1m: int | None, limit_10s: int | None) -> None:
         """Follow the limits that exchangeInfo names."""

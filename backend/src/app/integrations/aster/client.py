@@ -9,7 +9,7 @@ from app.domain.ports import Clock, Randomness
 from app.domain.troubles import Trouble
 from app.integrations.aster.account import AccountCalls
 from app.integrations.aster.auth import Authenticator, Credentials, V1Authenticator, V3Authenticator, V3Credentials
-from app.integrations.aster.budget import OrderWindows, RequestBudget
+from app.integrations.aster.budget import Level, OrderWindows, RequestBudget
 from app.integrations.aster.exchange_clock import ExchangeClock
 from app.integrations.aster.gateway import Gateway
 from app.integrations.aster.history import HistoryCalls
@@ -92,6 +92,21 @@ class AsterClient(OrderCalls, HistoryCalls, AccountCalls, MarketCalls):
     def is_access_refused(self) -> bool:
         """Whether the exchange refused our key the last time that it was shown."""
         return self._gateway.access.is_refused
+
+    @property
+    def weight_level(self) -> Level:
+        """How far the address's request weight is used up; other clients of this process share it."""
+        return self._gateway.budget.level
+
+    @property
+    def order_levels(self) -> tuple[Level, Level]:
+        """How far the account's orders per minute and per ten seconds are used up."""
+        return self._gateway.order_windows.levels
+
+    @property
+    def clock_offset_s(self) -> float | None:
+        """By how many seconds the exchange's clock is ahead of this host's; None before it was first heard."""
+        return self._gateway.clock_offset.total_seconds() if self._gateway.exchange_clock.is_synchronised else None
 
     def keep_silent(self, seconds: float) -> None:
         """Send nothing for so long: an earlier process was told to."""

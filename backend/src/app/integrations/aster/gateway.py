@@ -351,10 +351,19 @@ class Gateway:
             raise Unavailable("the exchange took too long to tell its time")
         self._look_at_clocks()
 
+    @property
+    def clock_offset(self) -> timedelta:
+        """By how much the exchange's clock is ahead of the host's wall clock.
+
+        Raises:
+            ClockNotSynchronised: it was never heard.
+        """
+        return self.exchange_clock.now() - self._clock.now()
+
     def _look_at_clocks(self) -> None:
         """Tell when the exchange's clock was set, and once when the host's wall clock is off it (scenario L2)."""
         moved_s = self.exchange_clock.moved_s
-        offset = self.exchange_clock.now() - self._clock.now()
+        offset = self.clock_offset
         is_off = abs(offset.total_seconds()) > _ALARMING_OFFSET_S
         if abs(moved_s) > _ALARMING_MOVE_S or (is_off and not self._is_offset_told):
             self.on_trouble(ClockAstray(moved=timedelta(seconds=moved_s), offset=offset))

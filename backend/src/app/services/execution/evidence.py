@@ -5,7 +5,7 @@ Nothing here concludes from a failed read, and nothing concludes "never placed" 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -14,7 +14,7 @@ import structlog
 
 from app.domain.errors import ExchangeError
 from app.domain.money import ZERO
-from app.domain.orders import Order, OrderState
+from app.domain.orders import Order
 from app.domain.ports import Clock
 from app.domain.reports import FillReport, OrderReport, PositionSide
 from app.domain.trades import Trade
@@ -234,16 +234,6 @@ class Evidence:
 
     def _exchange_time(self, host_time: datetime) -> datetime:
         return host_time + (self.client.exchange_time() - self.clock.now())
-
-
-def seconds_unknown(trades: Iterable[Trade], now: datetime) -> list[float]:
-    """For how long each order has been out of which nobody knows what became of it (scenario U1)."""
-    return [
-        (now - order.submitted_at).total_seconds()
-        for trade in trades
-        for order in trade.orders
-        if order.state in (OrderState.UNKNOWN, OrderState.RESUBMITTING) and order.submitted_at is not None
-    ]
 
 
 def _sign(trade: Trade, quantity: Decimal) -> int:

@@ -153,7 +153,10 @@ class Intake:
         self._require_ready(decision)
         event = self._narrator.event(
             EventType.DECISION_RECEIVED,
-            {"assets": [item.asset for item in decision.decisions]},
+            {
+                "assets": [item.asset for item in decision.decisions],
+                "trace_id": decision.trace_id(decision_id),
+            },
             decision_id=decision_id,
         )
         landing = self._decisions.accept(decision_id, self._account_id, fingerprint, decision.body(), now, (event,))

@@ -41,6 +41,11 @@ class Prices:
         self._quotes.clear()
         self._heard_at = None
 
+    @property
+    def is_up(self) -> bool:
+        """Whether the stream brings prices."""
+        return self._heard_at is not None and self._clock.monotonic() - self._heard_at <= MARK_FRESH_S
+
     def follow(self, asset: str) -> None:
         """Keep the best prices of an asset at hand from now on."""
         self._followed.add(asset)

@@ -103,6 +103,8 @@ class Reconciler:
         self._running = asyncio.Lock()
         self._asking = asyncio.Lock()
         self._begun = 0
+        self.latest: ReconciliationReport | None = None
+        """What the last run that succeeded has found, whatever its reach."""
         self._latest_whole: tuple[int, ReconciliationReport] | None = None
         self._wants_whole = True
         self._whole_at = 0.0
@@ -160,6 +162,7 @@ class Reconciler:
                 open_orders=len(exchange.open_orders),
             )
             self._announce(report)
+            self.latest = report
             self._succeeded_at = self._clock.now()
             if reach is Reach.WHOLE:
                 self._latest_whole = (number, report)

@@ -40,7 +40,7 @@ from app.services.execution.commands import Alert, Severity
 from app.services.execution.daily_loss import DailyResult
 from app.services.execution.desk import Desk
 from app.services.execution.desk_tools import DeskTools
-from app.services.execution.evidence import Evidence, seconds_unknown
+from app.services.execution.evidence import Evidence
 from app.services.execution.explaining import Explainer
 from app.services.execution.external import ExternalPositions
 from app.services.execution.flatness import left_open
@@ -62,6 +62,7 @@ from app.services.execution.supervision import Supervisor
 from app.services.execution.telling import record_or_warn
 from app.services.execution.transitions import is_in_motion
 from app.services.execution.troubles import TroubleDesk
+from app.services.execution.vital_signs import VitalSigns, look
 
 log = structlog.get_logger(__name__)
 
@@ -458,9 +459,10 @@ class ExecutionService:
         given = tuple(reason for reason in reasons if reason is not None)
         return Readiness(is_ready=not given, reasons=given)
 
-    def unknown_orders_s(self) -> list[float]:
-        """For how many seconds each order has been out of which nobody knows what became of it (scenario U1)."""
-        return seconds_unknown(self._active_trades(), self._clock.now())
+    def vital_signs(self) -> VitalSigns:
+        """How the account is, for those who watch over it."""
+        trades, last_run = self._active_trades(), self._reconciler.latest
+        return look(self._client, self._router, self._market.prices, trades, last_run, self._clock.now())
 
     def positions(self) -> PositionsView:
         """Positions as the exchange last showed them."""

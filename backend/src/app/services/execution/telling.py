@@ -63,13 +63,6 @@ class Teller:
         """Hand the change to the writer and go on: what already happened is recorded right behind."""
         before, after = self._last_told.pop(trade_id), self._due.pop(trade_id)
         events = tuple(self._narrator.changes(before, after))
-        log.info(
-            "trade.changed",
-            trade_id=after.id,
-            asset=after.asset,
-            status=after.status.value,
-            orders=" ".join(f"{order.role.value}:{order.state.value}" for order in after.orders),
-        )
         self._store(after, lambda: self._trades.record_progress(before, after, events))
         self._on_change(after)
 

@@ -9,8 +9,10 @@ from collections.abc import Iterator
 
 import pytest
 import structlog
+from hypothesis import given
+from hypothesis import strategies as st
 
-from app.core.logging import configure_logging, redact
+from app.core.logging import _IN_TEXT, configure_logging, redact
 
 SECRET = "0xdeadbeef"
 
@@ -58,6 +60,13 @@ def test_a_pipe_gets_json_unless_told_otherwise() -> None:
     configure_logging(None, "INFO", stream)
     structlog.get_logger("app.test").info("a.b")
     assert json.loads(stream.getvalue())["event"] == "a.b"
+
+
+@given(st.lists(st.sampled_from(["token", "Bearer ", "=", ":", " ", "\u2003", "s3cret", ".", "-", "'", "é", "1"])))
+def test_no_text_is_too_plain_to_hold_a_secret(parts: list[str]) -> None:
+    """What is passed over for its form is what nothing would have been replaced in."""
+    text = "".join(parts)
+    assert redact(text) == _IN_TEXT.sub(r"\g<name>[hidden]", text)
 
 
 def test_redaction_keeps_what_is_harmless() -> None:

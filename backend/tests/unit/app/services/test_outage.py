@@ -38,11 +38,8 @@ async def watched(plan: list[str | None]) -> tuple[list[Alert], list[Alert]]:
     told: list[Alert] = []
     recorded: list[Alert] = []
 
-    async def tell(alert: Alert) -> None:
-        told.append(alert)
-
     clock = Clock(plan)
-    watch = OutageWatch(clock, lambda: Health(plan[0] is None, plan[0]), tell, recorded.append)
+    watch = OutageWatch(clock, lambda: Health(plan[0] is None, plan[0]), told.append, recorded.append)
     task = asyncio.create_task(watch.run())
     while len(plan) > 1:
         await asyncio.sleep(0)

@@ -14,7 +14,7 @@ from app.domain.errors import Refusal
 from app.domain.ids import OrderRole
 from app.domain.orders import OrderState
 from app.domain.policy import ProtectionFailurePolicy, ProtectionPolicy
-from app.domain.reports import ExchangeOrderStatus, FillReport, NeverSent, OrderReport, Refused
+from app.domain.reports import ExchangeOrderStatus, FillReport, NeverSent, OrderReport, Refused, RequestStamp
 from app.domain.trades import CloseReason, TradeStatus
 from app.services.execution import facts
 from app.services.execution.commands import CheckPosition, Query, Resolve, WakeAt
@@ -80,6 +80,20 @@ def test_absence_found_before_the_exchange_showed_the_order_is_old_news() -> Non
     story.absent(story.stop)
     assert story.stop.state is OrderState.NEW
     assert story.trade.status is TradeStatus.OPEN
+
+
+def test_only_what_is_still_on_its_way_is_signed_anew() -> None:
+    """L2, U1: in doubt or known by now, nothing of it may leave again; on its way, it counts as sent again."""
+    story = Story()
+    stamp = RequestStamp(value=77, dead_after=story.now)
+    anew = facts.SignedAnew(at=story.now, client_order_id=story.entry.client_order_id, stamp=stamp)
+    sent_before = story.entry.transmissions
+    story.learn(anew)
+    assert (story.entry.stamp, story.entry.transmissions) == (stamp, sent_before + 1)
+    story.lose(story.entry)
+    in_doubt = story.entry
+    story.learn(anew)
+    assert story.entry == in_doubt
 
 
 def test_an_unknown_leg_is_asked_about_while_it_is_sent_again() -> None:

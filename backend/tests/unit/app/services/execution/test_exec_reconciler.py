@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from story import START, Story
 
+from app.domain.errors import StoreUnavailable
 from app.domain.orders import OrderTrigger
 from app.domain.policy import AccountPolicy
 from app.domain.reports import OrderReport
@@ -16,11 +19,23 @@ from app.services.execution.hearing import Hearing
 from app.services.execution.narration import Narrator
 from app.services.execution.projection import Projection
 from app.services.execution.reconciler import Reconciler
+from app.services.execution.reconciliation import Difference, DifferenceKind
+
+ORPHAN_ID = "tes.06ex5tn9g0000000zzzz.s1"
 
 
-async def reconciled(before: Trade, after: Trade, open_orders: list[OrderReport]) -> list[facts.Fact]:
-    """What a trade learns from a run, when it was ``before`` at its beginning and ``after`` behind the reads."""
-    told: list[facts.Fact] = []
+@dataclass
+class Run:
+    """What came of a run."""
+
+    told: list[facts.Fact] = field(default_factory=list)
+    verified: list[str] = field(default_factory=list)
+    differences: tuple[Difference, ...] = ()
+
+
+async def reconciled(before: Trade, after: Trade, open_orders: list[OrderReport]) -> Run:
+    """A run of a trade that was ``before`` at its beginning and ``after`` behind the reads; it knows no other trade."""
+    run = Run()
     trades = [before]
 
     async def read_orders() -> list[OrderReport]:
@@ -30,8 +45,11 @@ async def reconciled(before: Trade, after: Trade, open_orders: list[OrderReport]
     async def read_nothing() -> list[Any]:
         return []
 
+    async def get(_trade_id: str) -> None:
+        raise StoreUnavailable("the disk is full")
+
     def learn(_trade_id: str, fact: facts.Fact) -> None:
-        told.append(fact)
+        run.told.append(fact)
 
     anything: Any = SimpleNamespace
     reconciler = Reconciler(
@@ -41,36 +59,51 @@ async def reconciled(before: Trade, after: Trade, open_orders: list[OrderReport]
         ),
         market=anything(learn_positions=lambda *_: None, config_changes=0),
         projection=Projection(),
-        trades=anything(record_events=lambda _: None),
+        trades=anything(record_events=lambda _: None, get=get),
         narrator=Narrator(account_id="default", is_paper=True, new_id=lambda: "id", now=lambda: START),
         clock=anything(now=lambda: START, monotonic=lambda: 0.0),
         active_trades=lambda: list(trades),
-        desk=lambda _: anything(learn=learn, verify=lambda _: None),
+        desk=lambda _: anything(learn=learn, verify=run.verified.append),
         recall=anything,
         external=anything(),
         hearing=Hearing(),
         doubt_stream=lambda _: None,
         tell=lambda *_: None,
     )
-    await reconciler.run()
-    return told
+    try:
+        run.differences = (await reconciler.run()).differences
+    except StoreUnavailable as error:
+        pytest.fail(f"the run ended: {error}")
+    return run
 
 
 async def test_each_run_makes_every_trade_decide_anew() -> None:
     """A lost timer or a failed step is made up for, even where nothing differs."""
     trade = Story().trade
-    assert await reconciled(trade, trade, []) == [facts.Ticked(at=START)]
+    assert (await reconciled(trade, trade, [])).told == [facts.Ticked(at=START)]
 
 
 async def test_open_orders_are_told_to_their_trades() -> None:
     story = Story().protect()
     report = story.report(story.stop)
-    assert facts.OrderQueried(at=START, report=report) in await reconciled(story.trade, story.trade, [report])
+    assert facts.OrderQueried(at=START, report=report) in (await reconciled(story.trade, story.trade, [report])).told
 
 
 async def test_an_order_that_changed_during_the_reads_is_not_told_its_old_state() -> None:
     """W4: the snapshot is older than what the stream said meanwhile."""
     story = Story().protect()
     canceling = story.trade.with_order(story.stop.after(OrderTrigger.CANCEL_SENT, START))
-    told = await reconciled(story.trade, canceling, [story.report(story.stop)])
-    assert told == [facts.Ticked(at=START)]
+    run = await reconciled(story.trade, canceling, [story.report(story.stop)])
+    assert run.told == [facts.Ticked(at=START)]
+
+
+async def test_a_difference_that_can_not_be_put_right_keeps_nobody_from_the_rest() -> None:
+    """C2: the record can't say whose the orphan is; the trade whose position is gone is looked after all the same."""
+    story = Story().protect()
+    orphan = replace(story.report(story.stop), client_order_id=ORPHAN_ID, order_id=99)
+    run = await reconciled(story.trade, story.trade, [orphan])
+    kinds = {difference.kind: difference.action for difference in run.differences}
+    assert kinds[DifferenceKind.ORDER_ORPHANED] == "not done yet: the disk is full"
+    assert DifferenceKind.POSITION_GONE in kinds
+    assert run.verified
+    assert facts.Ticked(at=START) in run.told

@@ -1,0 +1,81 @@
+"""What to do about each alert, by its code: sections of ``docs/operations.md``, for whoever has only a telephone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+WHAT_TO_DO: Mapping[str, str] = {
+    "protection_failed": (
+        "A position could not be given its exits before the deadline. With `TES_PROTECTION_ON_FAILURE=close` it "
+        "is being closed at market: see that it ends flat. With `alert` it is still tried: set a stop by hand at "
+        "the exchange, or `tes close`."
+    ),
+    "protection_disappeared": (
+        "An exit that stood on the book is gone, and nobody here canceled it. It is being placed again. Did a "
+        "person cancel it? If it happens again, look at the exchange's announcements about that asset."
+    ),
+    "close_failing": (
+        "A close was refused or not filled. It is tried until the position is flat. Look whether the asset still "
+        "trades and has a book; close by hand at the exchange if you must: the service sees it."
+    ),
+    "closed_by_exchange": (
+        "The exchange liquidated or deleveraged a position. Nothing is left to do about it. Lower the leverage "
+        "before the next."
+    ),
+    "margin_call": "The exchange warns of liquidation: add margin or reduce the position now.",
+    "adjustment_failed": (
+        "A change to a position's exits was refused; the exits from before still stand. Send the adjustment again"
+        " with prices that the exchange takes."
+    ),
+    "late_fill": (
+        "An order that had been given up was executed after all. The trade is open again and being protected or "
+        "closed; the result was corrected. Compare `tes positions` with the exchange."
+    ),
+    "contradiction": (
+        "The exchange said something that can't follow from what it said before. The trade was left as it was. "
+        "Compare the position at the exchange with `tes trades`, run `tes reconcile`, and report it with the log."
+    ),
+    "internal_error": (
+        "A step of the service failed unexpectedly; the rest goes on. The log has the traceback: report it. `tes "
+        "reconcile` shows whether record and exchange still agree."
+    ),
+    "halted": (
+        "The service stopped taking entries by itself; the message says why: a refused key, a stop refused for an"
+        " unknown reason, or three emergency closes within ten minutes. Find the cause, then `tes resume`."
+    ),
+    "rate_limited": (
+        "The exchange had too many requests from this address; nothing at all is sent for the seconds told, exits"
+        " included. Stop other programs on this address, or give them another one."
+    ),
+    "banned": (
+        "The exchange has banned this address for the time told; nothing is sent, exits included. Positions have "
+        "what rests on the book. Watch them at the exchange's own page from elsewhere. Do not restart again and "
+        "again: the service remembers."
+    ),
+    "clock_astray": (
+        "The exchange's clock moved, or this machine's is off it. Requests follow the exchange's. Set this "
+        "machine's by NTP."
+    ),
+    "asset_not_trading": (
+        "An asset that we hold is not traded at the moment. Its exits rest where they were; watch the exchange's "
+        "announcements."
+    ),
+    "external_unprotected": (
+        "A position that the service did not open could not be given the stop that "
+        "`TES_RECONCILE_EXTERNAL_POSITIONS=protect` asks for. Set one by hand."
+    ),
+    "database_unavailable": (
+        "The database takes no writes: nothing is opened, exits go on. The message says why: a full disk, a "
+        "server that is away. Mend that; the service goes on by itself."
+    ),
+    "database_recovered": "It does again. Look at `tes reconcile` once.",
+    "taken_over": (
+        "A process that traded an account stopped renewing its lease, and this one trades now. Find out why that "
+        "one ended."
+    ),
+    "ownership_lost": (
+        "Another process has taken over while this one was frozen or cut off; this one has stopped trading. Find "
+        "out why, then start it again to stand by."
+    ),
+}
+"""A test holds each text against its section."""
