@@ -37,7 +37,7 @@ def claims_nothing_untold(run: Run) -> Iterator[str]:
     """What is told as failed was not executed, then or later; what is told as protected has its exits on the book."""
     if _jumps(run):
         return  # the exchange's own window moved with its clock
-    arrivals = _arrivals(run)
+    arrivals = arrivals_of(run)
     executed = {row["clientOrderId"]: Decimal(row["executedQty"]) for row in _orders(run)}
     items = {
         (ordered.decision_id, item.asset): item
@@ -50,41 +50,66 @@ def claims_nothing_untold(run: Run) -> Iterator[str]:
                 item = items.get((ordered.decision_id, row.asset))
                 if item is not None and row.action.is_entry and not ordered.conflicts and row.trade_id:
                     where = f"{at:.3f} s: decision {ordered.decision_id} {row.asset}"
-                    yield from (f"{where} {what}" for what in _false(row, item, at, arrivals, executed))
+                    dropped = _dropped(run, row.trade_id)
+                    yield from (f"{where} {what}" for what in _false(row, item, at, arrivals, executed, dropped))
 
 
 def _false(
-    row: AssetResult, item: AssetDecision, at: float, arrivals: Mapping[str, Sent], executed: Mapping[str, Decimal]
-) -> Iterator[str]:
+    row: AssetResult, item: AssetDecision, at: float, arrivals: Mapping[str, Sent], executed: Mapping[str, Decimal],
+    dropped: frozenset[OrderRole],
+) -> Iterator[str]:  # fmt: skip
     entry = f"tes.{row.trade_id}.e1"
     is_denied = row.status in (AssetStatus.FAILED, AssetStatus.REJECTED)
     if is_denied and executed.get(entry) and arrivals[entry].fate != "stuck":  # the fence is no proof (design: UNKNOWN)
         yield f"was told {row.status.value}, and {executed[entry]} was executed at {arrivals[entry].arrived:.3f} s"
     if row.status is AssetStatus.PROTECTED:
-        wished = [("s", item.sl_price), ("t", item.tp_price)]
-        for letter, price in wished:
+        wished = [("s", OrderRole.STOP_LOSS, item.sl_price), ("t", OrderRole.TAKE_PROFIT, item.tp_price)]
+        for letter, role, price in wished:
             prefix = f"tes.{row.trade_id}.{letter}"
-            if price is not None and not any(
-                name.startswith(prefix) and (sent.arrived or at) < at for name, sent in arrivals.items()
+            if (
+                price is not None
+                and role not in dropped
+                and not any(name.startswith(prefix) and (sent.arrived or at) < at for name, sent in arrivals.items())
             ):
                 yield f"was told protected, and no {letter} order had arrived"
+
+
+def _dropped(run: Run, trade_id: str) -> frozenset[OrderRole]:
+    """Exits that another decision took back, perhaps before they could arrive: they are no longer a part of it."""
+    trades = [trade for found in run.trades.values() for trade in found if trade.id == trade_id]
+    return frozenset(role for trade in trades for one in trade.adjustments for role in one.drops)
 
 
 def no_twins(run: Run) -> Iterator[str]:
     """No exit is on the book twice: an unresolved placement is asked about, or sent again under its own id (U1, U5)."""
     if _jumps(run):
         return
-    resting: dict[tuple[Any, ...], tuple[int, int, str]] = {}
+    arrivals = arrivals_of(run)
+    resting: dict[tuple[Any, ...], tuple[int, str]] = {}
     for row in sorted(_orders(run), key=lambda row: row["time"]):
-        key = parse_client_order_id(row["clientOrderId"])
+        name = row["clientOrderId"]
+        key = parse_client_order_id(name)
         if key is None or key.role not in _EXITS:
             continue
-        same = (key.trade_id, key.role, row["origQty"], row["stopPrice"], row["price"])
+        same = (key.trade_id, key.role, ordered_quantity(arrivals, row), row["stopPrice"], row["price"])
         ended = row["updateTime"] if row["status"] not in ON_THE_BOOK else 2**62
-        before = resting.get(same)
-        if before is not None and before[1] > row["time"] + _MOMENT_MS:
-            yield f"{row['clientOrderId']} was placed while {before[2]} rested with the same size and price"
-        resting[same] = (row["time"], ended, row["clientOrderId"])
+        until, other = resting.get(same, (0, ""))
+        if until > row["time"] + _MOMENT_MS and not _died_unrecorded(arrivals, other, name):
+            yield f"{name} was placed while {other} rested with the same size and price"
+        resting[same] = (ended, name)
+
+
+def _died_unrecorded(arrivals: Mapping[str, Sent], resting: str, placed: str) -> bool:
+    """Whether the sender of what rests died before its disk took it, so that its successor counts on from less.
+
+    An exit leaves before its record, and one that the record plans is sent at a start before anything is asked: that
+    is the price of never waiting with a stop for a disk or for a read. Only an earlier number under a later process
+    shows it; that the surplus goes again is what ``covers exactly`` sees to.
+    """
+    first, second = parse_client_order_id(resting), parse_client_order_id(placed)
+    if first is None or second is None or resting not in arrivals or placed not in arrivals:
+        return False
+    return arrivals[resting].process < arrivals[placed].process and second.attempt < first.attempt
 
 
 def hit_stops_close(run: Run) -> Iterator[str]:
@@ -214,7 +239,7 @@ def _bared(trade: Trade, run: Run, orders: list[Any], fills: list[Any]) -> Itera
     ids = {row["orderId"]: parse_client_order_id(row["clientOrderId"]) for row in orders}
     stops = [row for row in orders if _is_of(ids[row["orderId"]], trade, _STOPS)]
     by_us = {row.client_order_id: row for row in run.sent if row.method == "DELETE" and row.is_done}
-    arrivals = _arrivals(run)
+    arrivals = arrivals_of(run)
     closing_ms = min(
         (row["time"] for row in orders if _is_of(ids[row["orderId"]], trade, (OrderRole.CLOSE, OrderRole.REDUCE))),
         default=2**62,
@@ -272,7 +297,13 @@ def _moments(run: Run) -> list[tuple[float, bool, Sent]]:
     return sorted([*left, *came], key=lambda moment: (moment[0], not moment[1]))
 
 
-def _arrivals(run: Run) -> dict[str, Sent]:
+def ordered_quantity(arrivals: Mapping[str, Sent], row: Mapping[str, Any]) -> Decimal:
+    """An order's size as it was sent: an exit that fires for less is cut to what it closes, and shows that later."""
+    sent = arrivals.get(row["clientOrderId"])
+    return Decimal(sent.params["quantity"] if sent is not None and "quantity" in sent.params else row["origQty"])
+
+
+def arrivals_of(run: Run) -> dict[str, Sent]:
     """The first placement of each order that the exchange acted on."""
     found: dict[str, Sent] = {}
     for row in run.sent:

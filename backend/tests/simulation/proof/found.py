@@ -13,7 +13,8 @@ FOUND_WORLDS = Path(__file__).parents[1] / "found"
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """``what`` went wrong, in words; ``put_back_by`` names the bug in ``mutants.toml``."""
+    """``what`` went wrong, in words; ``put_back_by`` names the bug in ``mutants.toml``, or nothing where no hunt of a
+    few hundred seeds would meet it."""
 
     what: str
     put_back_by: str

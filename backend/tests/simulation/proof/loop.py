@@ -156,6 +156,9 @@ class VirtualLoop(asyncio.AbstractEventLoop):
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         """Keep what went wrong unnoticed, for the rules."""
         error = context.get("exception")
+        task = context.get("future")
+        if isinstance(task, VirtualTask) and task.owner is not None and task.owner.is_dead:
+            return  # whoever would have heard of it died with it
         self.failures.append(f"{context.get('message')}: {type(error).__name__}: {error}" if error else str(context))
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:

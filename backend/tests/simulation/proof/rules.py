@@ -150,6 +150,7 @@ def _bare_spans(ledger: Ledger, trade: Trade, run: Run) -> Iterator[tuple[float,
     """Spans, in seconds of the run, in which the trade's stops on the book cover less than what is held of it."""
     sign = trade.side.sign
     ours = {row["orderId"]: parse_client_order_id(row["clientOrderId"]) for row in ledger.orders}
+    arrivals = conduct.arrivals_of(run)
     moves: list[tuple[int, int, str, Decimal]] = []
     net = Decimal(0)
     for fill in ledger.fills:
@@ -166,7 +167,7 @@ def _bare_spans(ledger: Ledger, trade: Trade, run: Run) -> Iterator[tuple[float,
     for row in ledger.orders:
         key = ours[row["orderId"]]
         if key is not None and key.trade_id == trade.id and key.role in _STOPS:
-            quantity = Decimal(row["origQty"]) or Decimal("Infinity")
+            quantity = conduct.ordered_quantity(arrivals, row) or Decimal("Infinity")
             moves.append((row["time"], 1, "stop", quantity))
             if row["status"] not in ON_THE_BOOK:
                 moves.append((row["updateTime"], 2, "stop", -quantity))
@@ -213,6 +214,7 @@ def within_limits(run: Run) -> Iterator[str]:
         for ordered in run.ordered if not ordered.conflicts
         for item in ordered.decision.decisions
     }  # fmt: skip
+    stuck = {row.client_order_id for row in run.sent if row.fate == "stuck"}
     for account, trades in run.trades.items():
         orders = {row["clientOrderId"]: row for row in _ledger(run, account).orders}
         entries: dict[str, list[tuple[float, bool]]] = {}
@@ -228,7 +230,9 @@ def within_limits(run: Run) -> Iterator[str]:
                 factor = most if run.world.settings["TES_RISK_ALLOCATION_BASIS"] == "margin" else 1
                 if notional > item.allocation_usd * factor:
                     yield f"entry {trade.id} is worth {notional:.2f}, allocated were {item.allocation_usd}"
-            entries.setdefault(trade.asset, []).append((order["time"] / 1000, bool(Decimal(order["executedQty"]))))
+            if trade.entry.client_order_id not in stuck:
+                # what the exchange takes beyond its own window nobody can count with: it was given up, and is revived
+                entries.setdefault(trade.asset, []).append((order["time"] / 1000, bool(Decimal(order["executedQty"]))))
         yield from _too_soon(run, account, entries)
 
 
@@ -345,8 +349,9 @@ def _positions(run: Run, account: str, trades: list[Trade]) -> Iterator[str]:
         if run.world.ending == "close" and ours:
             yield f"{account} {asset}: {ours} still open after everything was closed"
     for trade in trades:
-        # both exits may fire, at once in a gap or while no process runs; what somebody added lets both execute
-        fires_twice = trade.asset in meddled and len(trade.legs) > 1
+        # two exits, or one and a close, may execute at once in a gap or while no process runs: what somebody added
+        # lets both do so, and nobody was there to take the second one off the book
+        fires_twice = trade.asset in meddled and len(trade.legs) + len(trade.orders_of(OrderRole.CLOSE)) > 1
         surplus = trade.exited_quantity - trade.entered_quantity
         if trade.is_ended and (surplus < 0 or (surplus and not fires_twice)):
             yield f"trade {trade.id} ended with {trade.entered_quantity} in and {trade.exited_quantity} out"

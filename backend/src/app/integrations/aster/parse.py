@@ -29,6 +29,7 @@ from app.integrations.aster import wire
 from app.integrations.aster.exchange_clock import datetime_from_ms
 
 _STATUS = {status.value: status for status in ExchangeOrderStatus if status is not ExchangeOrderStatus.UNRECOGNISED}
+_STATUS["EXPIRED_IN_MATCH"] = ExchangeOrderStatus.EXPIRED  # it met an order of the same account, and its rest is gone
 _SIDE = {side.value: side for side in Side}
 _POSITION_SIDE = {side.value: side for side in PositionSide}
 _MARGIN_TYPE = {

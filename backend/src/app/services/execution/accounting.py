@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
+from app.domain.ids import OrderRole, parse_client_order_id
 from app.domain.money import ZERO
 from app.domain.reports import FillReport
 from app.domain.trades import Trade
@@ -43,14 +44,23 @@ def _is_settled(evidence: Evidence, trade: Trade) -> bool:
 
 
 async def _with_takers(evidence: Evidence, trade: Trade, accounted: facts.Accounted) -> facts.Accounted:
-    """User trades do not name their order's id; the list of orders does."""
+    """User trades do not name their order's id; the list of orders does.
+
+    An entry of another trade of ours on the other side took a part as well: its execution is on record there, once.
+    """
     ours = {order.exchange_order_id for order in trade.orders}
     nameless = [fill for fill in accounted.fills if fill.order_id not in ours and fill.client_order_id is None]
     if not nameless:
         return accounted
     listed = await evidence.client.all_orders(trade.asset, min(fill.time for fill in nameless) - _LOOK_BACK)
     names = {report.order_id: report.client_order_id for report in listed}
-    return replace(accounted, fills=tuple(_named(fill, names) for fill in accounted.fills))
+    named = [_named(fill, names) for fill in accounted.fills]
+    return replace(accounted, fills=tuple(fill for fill in named if not _is_of_another(trade, fill)))
+
+
+def _is_of_another(trade: Trade, fill: FillReport) -> bool:
+    key = parse_client_order_id(fill.client_order_id or "")
+    return key is not None and key.trade_id != trade.id and key.role is not OrderRole.EXTERNAL_STOP
 
 
 def _named(fill: FillReport, names: dict[int, str]) -> FillReport:

@@ -36,21 +36,29 @@ class Closer:
             watcher.set()
 
     async def close(self, asset: str, reason: CloseReason, timeout_s: float | None) -> AssetResult:
-        """Close one position; see :meth:`~.service.ExecutionService.close_position`."""
+        """Close one position; see :meth:`~.service.ExecutionService.close_position`.
+
+        An entry that was given up and came alive beside its successor (scenario U10) is a part of it: the result is
+        that of the first which did not end in time, or of the latest.
+        """
         desk = self._desks.get(asset)
-        trade = next((trade for trade in desk.active if trade.entered_quantity > ZERO), None) if desk else None
-        if desk is None or trade is None:
+        trades = [trade for trade in desk.active if trade.entered_quantity > ZERO] if desk else []
+        if desk is None or not trades:
             item = AssetDecision(asset=asset, action=Action.CLOSE_POSITION)
             text = f"the service holds no position on {asset}; positions of others are never touched"
             return results.refused(item, RiskRefused(code=ErrorCode.POSITION_ABSENT, message=text))
-        ended = asyncio.Event()
-        self._watchers.setdefault(trade.id, []).append(ended)
-        desk.learn(trade.id, facts.CloseAsked(at=self._clock.now(), reason=reason))
+        ends = []
+        for trade in trades:
+            ended = asyncio.Event()
+            ends.append(ended.wait())
+            self._watchers.setdefault(trade.id, []).append(ended)
+            desk.learn(trade.id, facts.CloseAsked(at=self._clock.now(), reason=reason))
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(ended.wait(), timeout_s)
+            await asyncio.wait_for(asyncio.gather(*ends), timeout_s)
         with contextlib.suppress(TimeoutError, StoreUnavailable):
             await asyncio.wait_for(self._trades.settled(), _RECORD_PATIENCE_S)
-        return results.of_close(desk.trade(trade.id) or trade)
+        last = [desk.trade(trade.id) or trade for trade in trades]
+        return results.of_close(next((trade for trade in last if not trade.is_ended), last[-1]))
 
     async def close_all(self, reason: CloseReason) -> list[AssetResult]:
         """Close everything, side by side."""

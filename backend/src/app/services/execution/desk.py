@@ -150,7 +150,9 @@ class Desk:
         """Ask again for entries given up as never placed: a position that nobody explains may be theirs (U10)."""
         for trade in (*self._active.values(), *self._ended.values()):
             for entry in trade.entries:
-                if entry.state is OrderState.NOT_PLACED and entry.refusal_message is None:
+                is_given_up = entry.state is OrderState.NOT_PLACED and entry.refusal_message is None
+                # or it came alive, and its process died before more of that was recorded
+                if is_given_up or (trade.is_ended and not entry.is_final):
                     self.start(("late", entry.client_order_id), self._look_again(trade.id, entry))
 
     # --- the loop ---------------------------------------------------------------------------------------------------
@@ -424,7 +426,8 @@ class Desk:
             self.learn(trade_id, facts.OrderQueried(at=self._tools.clock.now(), report=report))
 
     async def _check_position(self, trade: Trade, maybe_sent: Sequence[str] = ()) -> None:
-        learned = await self._until_read(lambda: self._tools.evidence.position_then_orders(trade, maybe_sent))
+        tell = functools.partial(self.learn, trade.id)
+        learned = await self._until_read(lambda: self._tools.evidence.position_then_orders(trade, maybe_sent, tell))
         self._jobs.pop(("check", trade.id), None)
         for fact in learned:
             self.learn(trade.id, fact)
@@ -438,6 +441,8 @@ class Desk:
         fact = await self._until_read(lambda: account_for(self._tools.evidence, trade))
         self._jobs.pop(("account", trade.id), None)
         self.learn(trade.id, fact)
+        if trade.externally_reduced > ZERO:
+            self.question_given_up()  # nobody else may have taken it, but an entry of ours on the other side (U10)
 
     async def _until_read(self, read: Callable[[], Awaitable[_T]]) -> _T:
         """Repeat a read until it succeeds: a failed one says nothing (scenario U4)."""

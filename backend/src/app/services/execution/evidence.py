@@ -5,7 +5,7 @@ Nothing here concludes from a failed read, and nothing concludes "never placed" 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -129,7 +129,9 @@ class Evidence:
         quantities = [row.quantity for row in rows if row.position_side in sides]
         return sum((abs(quantity) * _sign(trade, quantity) for quantity in quantities), start=ZERO)
 
-    async def position_then_orders(self, trade: Trade, maybe_sent: Sequence[str] = ()) -> list[facts.Fact]:
+    async def position_then_orders(
+        self, trade: Trade, maybe_sent: Sequence[str] = (), tell: Callable[[facts.Fact], None] | None = None
+    ) -> list[facts.Fact]:
         """Read the position, then every order of the trade that is not finished, in this order (see PositionShown).
 
         Executions that are known to have happened and were never described are read too: their frames got lost.
@@ -137,13 +139,15 @@ class Evidence:
         Args:
             trade: as it was before the first read.
             maybe_sent: ids of orders that a dead process may have sent without a record of it; absence proves nothing.
+            tell: hears of each of these that is found at once: should a later read fail, everything is read anew, and
+                meanwhile a close of which nobody knew would be sent a second time.
         """
         quantity = await self.position(trade)
         learned: list[facts.Fact] = []
         for order_id in maybe_sent:
             report = await self.client.query_order(trade.asset, order_id)
-            if report is not None:
-                learned.append(facts.OrderQueried(at=self.clock.now(), report=report))
+            if report is not None and tell is not None:
+                tell(facts.OrderQueried(at=self.clock.now(), report=report))
         for order in trade.orders:
             if order.is_final or order.transmissions == 0:
                 continue

@@ -173,7 +173,11 @@ def _cancel_answered(trade: Trade, fact: facts.CancelAnswered) -> Trade:
     if order is None:
         return trade
     if isinstance(fact.placement, Accepted):
-        return _described(trade, fact.placement.report, fact.at)
+        trade = _described(trade, fact.placement.report, fact.at)
+        order = trade.order(fact.client_order_id) or order
+        if order.state is not OrderState.CANCELING:
+            return trade
+        # it speaks of the order's first transmission, and the second one has landed meanwhile (U5): that one is left
     if order.is_final:
         return trade
     # refused (-2011 may be a fill, O3), not sent or unknown: only a query tells

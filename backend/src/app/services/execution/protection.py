@@ -16,7 +16,7 @@ from app.domain.ids import ClientOrderId, OrderRole
 from app.domain.money import plain
 from app.domain.orders import IN_FLIGHT, Order, OrderState, OrderTrigger
 from app.domain.policy import ProtectionFailurePolicy, ProtectionPolicy
-from app.domain.reports import OrderRequest, OrderType, PositionSide, TimeInForce
+from app.domain.reports import OrderRequest, OrderType, PositionSide, Side, TimeInForce
 from app.domain.trades import CloseReason, Leg, Trade, TradeError, TradeTrigger
 from app.services.execution.commands import (
     Alert,
@@ -34,6 +34,9 @@ from app.services.execution.slices import ExitRoom
 
 BURST_GRACE_S = 0.25
 """A trigger burst (EXPIRED, NEW, TRADE) shares a millisecond; wait this long before asking what it meant (P8)."""
+
+_SALE_TOO_LOW, _PURCHASE_TOO_HIGH = -4024, -4016
+"""The exchange takes no limit that is too far on the wrong side of the mark price."""
 
 REASON_OF_EXIT = {
     OrderRole.STOP_LOSS: CloseReason.STOP_LOSS,
@@ -162,10 +165,16 @@ def _ensure_leg(trade: Trade, leg: Leg, moment: Moment, policy: ProtectionPolicy
     if latest.refusal is Refusal.IMMEDIATE_TRIGGER and leg.activation_price is not None:
         # the price that the trailing stop was to wait for is reached: it follows from now on
         return _place(trade, replace(leg, activation_price=None), latest, moment, counts=True)
-    if latest.refusal is Refusal.IMMEDIATE_TRIGGER:
+    if latest.refusal is Refusal.IMMEDIATE_TRIGGER or _is_far_passed(latest):
         # its price is already passed: that is a stop that was hit, or a target that was reached (P1)
         return replace(trade, close_reason=REASON_OF_EXIT[leg.role]), []
     return _try_again(trade, leg, latest, moment, policy)
+
+
+def _is_far_passed(order: Order) -> bool:
+    """Whether a target at a limit was refused for a price that the market has left far behind, on the good side."""
+    too_low_or_high = _SALE_TOO_LOW if order.request.side is Side.SELL else _PURCHASE_TOO_HIGH
+    return order.request.type is OrderType.LIMIT and order.refusal_code == too_low_or_high
 
 
 def _try_again(

@@ -19,7 +19,7 @@ from app.domain.ids import OrderRole, parse_client_order_id
 from app.domain.policy import AccountPolicy
 from app.domain.ports import Clock
 from app.domain.reports import OrderReport, PositionReport
-from app.domain.trades import Trade
+from app.domain.trades import Trade, TradeStatus
 from app.integrations.aster.client import AsterClient
 from app.repositories.trades import TradeRepository
 from app.services.execution import facts
@@ -349,7 +349,11 @@ class Reconciler:
             return "left alone"
         trade = await self._trades.get(key.trade_id)
         is_of_a_trade = key.role is not OrderRole.EXTERNAL_STOP
-        if trade is None and is_of_a_trade and self._projection.held(difference.asset):
+        is_given_up = trade is not None and trade.status is TradeStatus.FAILED
+        if is_given_up:
+            # its entry was executed after all, and the process that protected it died before it was recorded (U10)
+            await self._ask_for_given_up(difference.asset)
+        if (trade is None or is_given_up) and is_of_a_trade and self._projection.held(difference.asset):
             # the record has lost the trade (another database?): what protects a position is not taken away
             log.warning("reconcile.orphan_kept", asset=difference.asset, client_order_id=str(key))
             return "kept: it may be all that protects the position"

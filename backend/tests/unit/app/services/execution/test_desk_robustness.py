@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -84,7 +84,7 @@ async def bench(
         placed.append(request)
         return answer(request)
 
-    async def position_then_orders(_trade: Trade, _maybe_sent: Sequence[str]) -> list[facts.Fact]:
+    async def position_then_orders(_trade: Trade, *_: object) -> list[facts.Fact]:
         return []
 
     background = Supervisor(clock, failures.append)
