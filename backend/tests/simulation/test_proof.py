@@ -47,7 +47,7 @@ def test_the_promises_hold_in_simulated_worlds(folder: Path, seeds: range) -> No
 
 @pytest.mark.parametrize("path", FOUND, ids=lambda path: path.stem)
 def test_what_a_seed_has_found_stays_mended(folder: Path, path: Path) -> None:
-    """Worlds reduced to what broke a rule; most of the bugs are planted again by ``make mutants``, the rare ones not."""
+    """Worlds reduced to what broke a rule; ``make mutants`` plants most of their bugs again."""
     assert list(map(str, judge(Found.read(path).world, folder).violations)) == []
 
 
