@@ -315,13 +315,22 @@ def _executions(ledger: Ledger, trades: list[Trade], meddled: set[str]) -> Itera
         if trade.is_ended and ours != theirs:
             yield f"execution {name}: recorded {ours}, booked {theirs}"
     for trade in trades:
-        yield from _quantities(ledger, trade, is_alone=trade.asset not in meddled)
+        is_alone = trade.asset not in meddled and not any(_are_opposed(trade, other) for other in trades)
+        yield from _quantities(ledger, trade, is_alone=is_alone)
+
+
+def _are_opposed(one: Trade, other: Trade) -> bool:
+    """Whether two trades held the same asset in opposite directions for a while: one's entry takes off the other."""
+    if one.asset != other.asset or one.side is other.side or not (one.first_fill_at and other.first_fill_at):
+        return False
+    began = max(one.first_fill_at, other.first_fill_at)
+    return all(trade.closed_at is None or trade.closed_at >= began for trade in (one, other))
 
 
 def _quantities(ledger: Ledger, trade: Trade, *, is_alone: bool) -> Iterator[str]:
     """An open trade knows how much each of its orders executed; an ended one has each execution that took it off.
 
-    What somebody else held before, in the other direction, takes off without an execution after ours.
+    What is held in the other direction takes off by itself: somebody else's, or another trade's late entry (U10).
     """
     for row in ledger.orders if not trade.is_ended else ():
         key = parse_client_order_id(row["clientOrderId"])
