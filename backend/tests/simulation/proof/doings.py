@@ -85,11 +85,21 @@ class Doings:
 
         self._later(lasts, clear)
 
-    def refuse(self, role: str, code: str, lasts: float) -> None:
-        """Every order of a role is refused in one way."""
-        refusing = self._stage.wire.weather.refusing
-        refusing[role] = BY_NAME[code]
-        self._later(lasts, lambda: refusing.pop(role, None))
+    def befall(self, kind: str, fate: str, lasts: float) -> None:
+        """Every request of a kind meets one fate."""
+        befalling = self._stage.wire.weather.befalling
+        befalling[kind] = BY_NAME[fate]
+        self._later(lasts, lambda: befalling.pop(kind, None))
+
+    def history(self, lag_s: float, lasts: float) -> None:
+        """Executions are shown late among the user's trades."""
+        weather = self._stage.wire.weather
+        weather.history_lag_s = lag_s
+
+        def catch_up() -> None:
+            weather.history_lag_s = 0.0
+
+        self._later(lasts, catch_up)
 
     def cut(self, lasts: float) -> None:
         self._stage.wire.weather.is_cut = True
