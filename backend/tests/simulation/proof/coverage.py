@@ -115,14 +115,21 @@ def universe() -> list[str]:
     of_reads = (fates for family, fates in FATES.items() if family not in ORDERS_ONLY)
     names += [f"fate:read:{fate.name}" for fates in of_reads for fate in fates]
     names += [f"crash:trade {status.value}" for status in TradeStatus if status not in ENDED]
-    in_flight = ("submitting", "unknown", "new", "canceling", "filled")
-    names += [f"crash:{role.value} {state}" for role in OrderRole for state in in_flight]
+    names += [f"crash:{role.value} {state}" for role in OrderRole for state in _in_flight(role)]
     return [
         *names,
         "crash:recovering",
         "crash:fuse step",
         *(f"crash:fuse {what}" for what in ("mutation", "commit", "entry", "exit")),
     ]
+
+
+def _in_flight(role: OrderRole) -> tuple[str, ...]:
+    """States of a trade's order of that role in which a process may die."""
+    if role is OrderRole.EXTERNAL_STOP:
+        return ()  # it belongs to no trade
+    states = ("submitting", "unknown", "new", "filled")
+    return (*states, "canceling") if role.is_exit else states  # nobody cancels an entry: it is at market
 
 
 def never_reached(reached: Counter[str]) -> list[str]:

@@ -320,10 +320,10 @@ def _executions(ledger: Ledger, trades: list[Trade], meddled: set[str]) -> Itera
 
 
 def _are_opposed(one: Trade, other: Trade) -> bool:
-    """Whether two trades held the same asset in opposite directions for a while: one's entry takes off the other."""
-    if one.asset != other.asset or one.side is other.side or not (one.first_fill_at and other.first_fill_at):
+    """Whether two trades were on the same asset in opposite directions at once: one's entry takes off the other."""
+    if one.asset != other.asset or one.side is other.side or not (one.entered_quantity and other.entered_quantity):
         return False
-    began = max(one.first_fill_at, other.first_fill_at)
+    began = max(one.created_at, other.created_at)
     return all(trade.closed_at is None or trade.closed_at >= began for trade in (one, other))
 
 
