@@ -345,7 +345,7 @@ def event_words(event: Document) -> str:
         return " ".join(_trade_words(data))
     if event["type"] == "DecisionCompleted":
         return str(data.get("status", ""))
-    told = {name: value for name, value in data.items() if isinstance(value, str | int)}
+    told = {name: value for name, value in data.items() if isinstance(value, str | int) and name != "trace_id"}
     return "  ".join(f"{name.replace('_', ' ')} {_short(str(value), 4)}" for name, value in told.items())
 
 
