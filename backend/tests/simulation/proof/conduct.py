@@ -5,7 +5,6 @@ A good end does not show them: a stream heals in milliseconds what was believed 
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any
@@ -13,13 +12,15 @@ from typing import Any
 from ledger import ON_THE_BOOK
 
 from app.domain.ids import OrderRole, parse_client_order_id
-from app.domain.trades import Trade
+from app.domain.trades import CloseReason, Trade
 from app.schemas.decision import AssetDecision
 from app.schemas.result import AssetResult, AssetStatus
+from proof.seams import EPOCH_US
 from proof.stage import Run
 from proof.wire import Sent
 
 _STOPS = (OrderRole.STOP_LOSS, OrderRole.TRAILING_STOP)
+_CLOSES = (OrderRole.CLOSE,)
 _EXITS = (*_STOPS, OrderRole.TAKE_PROFIT)
 _HIT = (-2021, -4142)
 _CLOCK = (-1021, -4225)
@@ -27,9 +28,8 @@ _REDUCE_ONLY = -2022
 _HIT_MEMORY_S = 30.0
 _CLOCK_REFUSALS = 10
 """In a row, of requests that were under way together at most."""
-_BURST_S = 2.0
-_BURST = 8
-"""Pauses that grow from a tenth of a second leave room for so many attempts in that time."""
+_SURE_S = 2.0
+"""What was told a process is on record when it lived for that much longer."""
 _MOMENT_MS = 2
 
 
@@ -140,18 +140,76 @@ def asks_the_time(run: Run) -> Iterator[str]:
 
 
 def retries_with_patience(run: Run) -> Iterator[str]:
-    """Refused placements of one exit are tried again with growing pauses (P2)."""
-    recent: dict[tuple[int, str, OrderRole], deque[float]] = {}
+    """An exit that is refused again and again is tried again with pauses that double each time (P2)."""
+    if any(happening.what == "host_clock" for happening in run.world.happenings):
+        return  # pauses end at a time of the host's clock
+    base_s = float(run.world.settings["TES_PROTECTION_BASE_DELAY_SECONDS"])
+    most = int(run.world.settings["TES_PROTECTION_MAX_ATTEMPTS"])
+    refused: dict[tuple[int, str, OrderRole], tuple[tuple[str, ...], int, float]] = {}
     for at, is_answer, row in _moments(run):
         key = parse_client_order_id(row.client_order_id) if row.method == "POST" else None
-        is_refusal = is_answer and row.status == 400 and row.code not in _CLOCK
-        if key is None or not is_refusal or not key.role.is_exit:
+        if key is None or key.role not in _EXITS:
             continue
-        times = recent.setdefault((row.process, key.trade_id, key.role), deque(maxlen=_BURST))
-        times.append(at)
-        if len(times) == _BURST and at - times[0] < _BURST_S:
-            yield f"{_BURST} refused {key.role.value} orders of trade {key.trade_id} in {at - times[0]:.2f} s"
-            return
+        leg = (row.process, key.trade_id, key.role)
+        wish = tuple(row.params.get(name, "") for name in ("stopPrice", "price", "activationPrice"))
+        before, count, refused_at = refused.get(leg, (wish, 0, at))
+        if before != wish or row.is_done:
+            refused.pop(leg, None)
+        elif is_answer and row.status == 400 and row.code not in _CLOCK:
+            refused[leg] = (wish, count + 1, at)
+        elif not is_answer and count > 1:
+            # one refusal less than was seen, which may have been of a resize, and half of it for the jitter
+            pause_s = base_s * 2.0 ** (min(count, most) - 2) * 0.5
+            if at - refused_at < pause_s * 0.9:
+                yield f"{row.client_order_id} left {at - refused_at:.2f} s after refusal {count} in a row"
+                return
+
+
+def keeps_what_is_protected(run: Run) -> Iterator[str]:
+    """No emergency is made of a position whose exits were told to rest, and rest: failed reads are no reason (U4)."""
+    if _jumps(run) or any(happening.what == "disk" for happening in run.world.happenings):
+        return
+    for account, trades in run.trades.items():
+        for trade in trades:
+            closes = [
+                row.at for row in run.sent
+                if row.method == "POST" and _is_of(parse_client_order_id(row.client_order_id), trade, _CLOSES)
+            ]  # fmt: skip
+            if closes and trade.legs and trade.close_reason is CloseReason.EMERGENCY and not trade.adjustments:
+                at = min(closes)
+                if _settled_since(trade, at, run, account) < at - _SURE_S:
+                    yield f"{trade.asset} trade {trade.id} was closed in an emergency at {at:.3f} s, all exits resting"
+
+
+def _settled_since(trade: Trade, at: float, run: Run, account: str) -> float:
+    """Since when nothing had changed that the service was not told, by ``at``; infinite when an exit did not rest."""
+    book = run.ledger["accounts"][account]
+    lives = {life.number: life for life in run.lives}
+    told = {
+        row.client_order_id: row.answered for row in run.sent
+        if row.method == "POST" and row.status == 200 and row.answered is not None
+        and (lives[row.process].ended or run.virtual_s) > row.answered + _SURE_S
+    }  # fmt: skip
+    doubted = {row.client_order_id for row in run.sent if row.method == "DELETE"}
+    resting = {
+        row["clientOrderId"] for row in book["orders"]
+        if row["status"] in ON_THE_BOOK or _seconds(row["updateTime"]) > at
+    } - doubted  # fmt: skip
+    since = [_seconds(fill["time"]) for fill in book["fills"] if fill["symbol"] == trade.asset]
+    since = [time for time in since if time < at]
+    for leg in trade.legs:
+        known = [
+            told[name]
+            for name in sorted(resting & told.keys())
+            if _is_of(parse_client_order_id(name), trade, (leg.role,))
+        ]
+        since.append(min(known, default=float("inf")))
+    return max(since)
+
+
+def _seconds(ms: int) -> float:
+    """The exchange's time in seconds of the run."""
+    return ms / 1000 - EPOCH_US / 1_000_000
 
 
 def successor_first(run: Run) -> Iterator[str]:

@@ -21,6 +21,7 @@ class Doings:
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
         self._side_tasks: list[asyncio.Task[None]] = []
+        self._thinned: set[str] = set()
 
     def heal(self) -> None:
         """Undo at once what would be undone later."""
@@ -84,11 +85,21 @@ class Doings:
 
         self._later(lasts, clear)
 
-    def refuse(self, role: str, code: str, lasts: float) -> None:
-        """Every order of a role is refused in one way."""
-        refusing = self._stage.wire.weather.refusing
-        refusing[role] = BY_NAME[code]
-        self._later(lasts, lambda: refusing.pop(role, None))
+    def befall(self, kind: str, fate: str, lasts: float) -> None:
+        """Every request of a kind meets one fate."""
+        befalling = self._stage.wire.weather.befalling
+        befalling[kind] = BY_NAME[fate]
+        self._later(lasts, lambda: befalling.pop(kind, None))
+
+    def history(self, lag_s: float, lasts: float) -> None:
+        """Executions are shown late among the user's trades."""
+        weather = self._stage.wire.weather
+        weather.history_lag_s = lag_s
+
+        def catch_up() -> None:
+            weather.history_lag_s = 0.0
+
+        self._later(lasts, catch_up)
 
     def cut(self, lasts: float) -> None:
         self._stage.wire.weather.is_cut = True
@@ -141,13 +152,17 @@ class Doings:
         self._later(lasts, heal)
 
     def thin(self, asset: str, lasts: float) -> None:
-        """Most of the book is taken away."""
+        """Most of the book is taken away, unless it is away already: each refill brings back what its own found."""
+        if asset in self._thinned:
+            return
+        self._thinned.add(asset)
         liquidity = self._stage.exchange.market(asset).liquidity
         sizes = liquidity._sizes
         liquidity._sizes = {side: [size / 2000 for size in rows] for side, rows in sizes.items()}
         liquidity._drawn.clear()
 
         def refill() -> None:
+            self._thinned.discard(asset)
             liquidity._sizes = sizes
             liquidity._drawn.clear()
 

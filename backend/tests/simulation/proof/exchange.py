@@ -110,6 +110,14 @@ class Exchange:
         reply = self._dispatcher.answer(arrival)
         return Reply(reply.status, _lower(reply.headers), _ENCODE(reply.payload))
 
+    def without_newest(self, reply: Reply, lag_s: float) -> Reply:
+        """A list of executions without those of the last ``lag_s`` seconds, which a busy exchange shows later."""
+        if reply.status != 200:
+            return reply
+        shown_until_ms = self._clock.now_us() // 1000 - int(lag_s * 1000)
+        rows = [row for row in msgspec.json.decode(reply.body) if row["time"] <= shown_until_ms]
+        return Reply(reply.status, reply.headers, _ENCODE(rows))
+
     def admit(self, arrival: Arrival) -> Callable[[], bool]:
         """Check a request that has arrived; what is returned acts on it, and tells whether it could."""
         dispatcher, now_us = self._dispatcher, self._clock.now_us()

@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 
 _T = TypeVar("_T")
 
-STEPS_AT_ONE_MOMENT = 20_000
+STEPS_AT_ONE_MOMENT = 6_000
 """More steps than this without time moving is a livelock."""
 
 

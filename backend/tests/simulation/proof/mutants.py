@@ -1,12 +1,14 @@
 """Deliberate bugs that the simulation must catch: ``make mutants``. Ends with 1 when one survives.
 
 The bugs are entries of the catalogue of broken rules, applied to a copy of the source by its own runner's bench; what
-other tests prove with assertions, the simulation finds here without knowing what it looks for.
+other tests prove with assertions, the simulation finds here without knowing what it looks for. A seed that breaks a
+rule on the whole source as well has caught nothing. What a seed once found must break the world that was kept of it.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import subprocess
 import sys
@@ -24,9 +26,14 @@ sys.path.append(str(_HERE.parents[1] / "broken_rules"))
 from catalogue import SOURCE, Breakage, CatalogueError, load  # noqa: E402 — the folder is no package
 from trial import Bench  # noqa: E402
 
-WITHIN = 150
-"""Seeds within which each bug must be caught."""
-_LIMIT_S = 1800
+from proof.found import FOUND_WORLDS, Found  # noqa: E402
+
+WITHIN = 300
+"""Seeds within which each bug must be caught; the hunt stops at the first that does."""
+_PATIENCE_S = 300.0
+"""Of one bug's hunt: no other seed is begun after that."""
+_LIMIT_S = 900.0
+"""When a hunt that hangs in one seed is ended."""
 
 
 def chosen(names: Sequence[str]) -> list[Breakage]:
@@ -74,7 +81,7 @@ def _hunt_all(entries: Sequence[Breakage], directory: Path, jobs: int, within: i
         bench = benches.get()
         try:
             with bench.broken(entry):
-                return _hunt(bench, within)
+                return _hunt(bench, entry.name, within)
         finally:
             benches.put(bench)
 
@@ -90,16 +97,41 @@ def _hunt_all(entries: Sequence[Breakage], directory: Path, jobs: int, within: i
     return survivors
 
 
-def _hunt(bench: Bench, within: int) -> str:
-    done = subprocess.run(
-        [bench.python, "-m", "proof.hunt", "--seeds", str(within)],
-        cwd=_HERE.parent, env={**os.environ, "PYTHONPATH": str(_HERE.parent)}, stdin=subprocess.DEVNULL,
-        capture_output=True, text=True, timeout=_LIMIT_S, check=False,
-    )  # fmt: skip
+def _hunt(bench: Bench, name: str, within: int) -> str:
+    """``CAUGHT <seed> <what>``, or why it was not."""
+    ends_at = time.monotonic() + _PATIENCE_S
+    first, said = 1, ""
+    while not said:
+        seconds = ends_at - time.monotonic()
+        said = _perform(bench.python, "--first", first, "--seeds", within - first + 1, "--seconds", seconds)
+        if said.startswith("CAUGHT") and (seed := int(said.split()[1])) and breaks_by_itself(seed):
+            first, said = seed + 1, ""
+    worlds = [path.stem for path in sorted(FOUND_WORLDS.glob("*.json")) if Found.read(path).put_back_by == name]
+    for seed in worlds if said.startswith("CAUGHT") else ():
+        if not _perform(bench.python, "--found", seed).startswith("CAUGHT"):
+            return f"the world found/{seed}.json, which it once broke, passes"
+    return said
+
+
+@functools.cache
+def breaks_by_itself(seed: int) -> bool:
+    """Whether a seed breaks a rule on the source as it is."""
+    return _perform(sys.executable, "--first", seed, "--seeds", 1).startswith("CAUGHT")
+
+
+def _perform(python: str | Path, *options: object) -> str:
+    try:
+        done = subprocess.run(
+            [python, "-m", "proof.hunt", *map(str, options)],
+            cwd=_HERE.parent, env={**os.environ, "PYTHONPATH": str(_HERE.parent)}, stdin=subprocess.DEVNULL,
+            capture_output=True, text=True, timeout=_LIMIT_S, check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return f"no answer within {_LIMIT_S:.0f} s"
     lines = done.stdout.strip().splitlines()
-    if done.returncode and not lines:
-        return "CAUGHT 0 it does not even start: " + done.stderr.strip().splitlines()[-1]
-    return lines[-1] if lines else "PASSED"
+    if done.returncode or not lines:
+        return "CAUGHT 0 it does not even start: " + (done.stderr.strip().splitlines() or ["no word"])[-1]
+    return lines[-1]
 
 
 if __name__ == "__main__":

@@ -18,12 +18,17 @@ from app.schemas.decision import Action
 from app.schemas.result import AssetStatus, ExecutionResult
 from app.services.execution.reconciliation import DifferenceKind
 from proof import conduct
+from proof.fates import FATES
 from proof.seams import EPOCH_US
-from proof.stage import Run
+from proof.stage import LIMIT_S, Run
 
 _STOPS = (OrderRole.STOP_LOSS, OrderRole.TRAILING_STOP)
 _EXPECTED_EXTERNAL = (DifferenceKind.POSITION_EXTERNAL, DifferenceKind.POSITION_LARGER)
 _ROUGH = ("weather", "frames", "disk", "host_clock", "key_dies", "human_modes", "thin", "cut", "outage", "ban")
+_ROUGH_FOR_GOOD = ("host_clock", "key_dies")
+"""The deadline is measured by the host's clock, and a dead key is noticed by what it does not tell."""
+_CLEAR_FATES = frozenset(fate.name for family in ("refused", "stuck") for fate in FATES[family])
+"""What leaves no doubt once something was executed: the stream tells of a stuck order as of any other."""
 _EXPECTED_IN_THE_LOG = ("desk.not_recorded", "trading.alert")
 _KNOWING_S = 2.0
 _KNOWING_IN_ROUGH_WEATHER_S = 25.0
@@ -92,9 +97,7 @@ def never_bare(run: Run) -> Iterator[str]:
     """No exposure without a stop beyond the deadline, unless it is being closed."""
     if any(happening.what == "venue_clock" for happening in run.world.happenings):
         return  # the ledger's times jump with the venue's clock
-    is_rough = any(happening.what in _ROUGH for happening in run.world.happenings)
     patience_s = float(run.world.settings["TES_PROTECTION_DEADLINE_SECONDS"]) + 10 * run.world.latency_s
-    patience_s += _KNOWING_IN_ROUGH_WEATHER_S if is_rough else _KNOWING_S
     if run.world.settings.get("TES_PROTECTION_ON_FAILURE") == "alert":
         patience_s += 60.0
     excuses = list(run.excuses) + _downtimes(run)
@@ -107,8 +110,21 @@ def never_bare(run: Run) -> Iterator[str]:
             if trade.asset not in adjusted and any(leg.role in _STOPS for leg in trade.legs):
                 for start, end in _bare_spans(ledger, trade, run):
                     length = (end - start) - _overlap(start, end, excuses)
-                    if length > patience_s:
+                    if length > patience_s + _knowing_s(start, end, run):
                         yield f"{trade.asset} trade {trade.id} from {start:.3f} s on for {length:.1f} s"
+
+
+def _knowing_s(start: float, end: float, run: Run) -> float:
+    """How long the service may take to know what happened in a span: longer where frames or answers got lost."""
+    for happening in run.world.happenings:
+        details = happening.details
+        is_rough = happening.what in _ROUGH or (happening.what == "befall" and details["fate"] not in _CLEAR_FATES)
+        lasts = float(details.get("lasts", details.get("seconds", 0.0)))
+        if happening.what in _ROUGH_FOR_GOOD:
+            lasts = LIMIT_S
+        if is_rough and happening.at < end and start < happening.at + lasts + _KNOWING_IN_ROUGH_WEATHER_S:
+            return _KNOWING_IN_ROUGH_WEATHER_S
+    return _KNOWING_S
 
 
 def _downtimes(run: Run) -> list[tuple[float, float]]:
@@ -253,7 +269,7 @@ def record_is_true(run: Run) -> Iterator[str]:
     """After quiet, executions, positions and resting orders are on record exactly as at the venue."""
     for account, trades in run.trades.items():
         ledger = _ledger(run, account)
-        yield from _executions(ledger, trades)
+        yield from _executions(ledger, trades, _meddled(run, account))
         yield from _positions(run, account, trades)
         live = {order.client_order_id for trade in trades for order in trade.orders if order.is_live}
         resting = {
@@ -266,7 +282,15 @@ def record_is_true(run: Run) -> Iterator[str]:
             yield f"{name} is live on record, and does not rest at the venue"
 
 
-def _executions(ledger: Ledger, trades: list[Trade]) -> Iterator[str]:
+def _meddled(run: Run, account: str) -> set[str]:
+    """Assets of an account on which the human opened something."""
+    return {
+        happening.details["asset"] for happening in run.world.happenings
+        if happening.what in ("human_trade", "human_flip") and happening.details["account"] == account
+    }  # fmt: skip
+
+
+def _executions(ledger: Ledger, trades: list[Trade], meddled: set[str]) -> Iterator[str]:
     keys: dict[int, ClientOrderId | None] = {
         row["orderId"]: parse_client_order_id(row["clientOrderId"]) for row in ledger.orders
     }
@@ -290,13 +314,39 @@ def _executions(ledger: Ledger, trades: list[Trade]) -> Iterator[str]:
         theirs = tuple(Decimal(row[field]) for field in ("qty", "price", "commission", "realizedPnl"))
         if trade.is_ended and ours != theirs:
             yield f"execution {name}: recorded {ours}, booked {theirs}"
+    for trade in trades:
+        is_alone = trade.asset not in meddled and not any(_are_opposed(trade, other) for other in trades)
+        yield from _quantities(ledger, trade, is_alone=is_alone)
+
+
+def _are_opposed(one: Trade, other: Trade) -> bool:
+    """Whether two trades held the same asset in opposite directions for a while: one's entry takes off the other."""
+    if one.asset != other.asset or one.side is other.side or not (one.first_fill_at and other.first_fill_at):
+        return False
+    began = max(one.first_fill_at, other.first_fill_at)
+    return all(trade.closed_at is None or trade.closed_at >= began for trade in (one, other))
+
+
+def _quantities(ledger: Ledger, trade: Trade, *, is_alone: bool) -> Iterator[str]:
+    """An open trade knows how much each of its orders executed; an ended one has each execution that took it off.
+
+    What is held in the other direction takes off by itself: somebody else's, or another trade's late entry (U10).
+    """
+    for row in ledger.orders if not trade.is_ended else ():
+        key = parse_client_order_id(row["clientOrderId"])
+        order = trade.order(row["clientOrderId"])
+        executed = trade.executed(order) if order is not None else Decimal(0)
+        if key is not None and key.trade_id == trade.id and executed != Decimal(row["executedQty"]):
+            yield f"{row['clientOrderId']} executed {row['executedQty']}, on record of its open trade {executed}"
+    if trade.is_ended and is_alone:
+        came = sum((fill.quantity for fill in trade.fills if fill.side is trade.side.entry_side), start=Decimal(0))
+        went = sum((fill.quantity for fill in trade.fills if fill.side is trade.side.exit_side), start=Decimal(0))
+        if came > went:
+            yield f"trade {trade.id} has ended, and executions of {went} explain how its {came} were taken off"
 
 
 def _positions(run: Run, account: str, trades: list[Trade]) -> Iterator[str]:
-    meddled = {
-        happening.details["asset"] for happening in run.world.happenings
-        if happening.what in ("human_trade", "human_flip") and happening.details["account"] == account
-    }  # fmt: skip
+    meddled = _meddled(run, account)
     for asset in run.world.assets:
         held = run.positions[account, asset]
         open_here = [trade for trade in trades if trade.asset == asset and not trade.is_ended]
@@ -428,6 +478,7 @@ RULES: Mapping[str, Rule] = {
     "retries with patience": conduct.retries_with_patience,
     "successor first": conduct.successor_first,
     "covers exactly": conduct.covers_exactly,
+    "keeps what is protected": conduct.keeps_what_is_protected,
     "hears": conduct.hears,
 }
 

@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from proof.fates import DONE_AND_UNTOLD
+from proof.fates import DONE_AND_UNTOLD, FATES
 from proof.happenings import Happening
 
 
@@ -39,9 +39,9 @@ class Scenes:
         """None, one or some."""
         dice = self._dice
         found: list[Happening] = []
-        for _ in range(dice.choice((0, 1, 1, 1, 2, 2, 3))):
+        for _ in range(dice.choice((0, 1, 1, 2, 2, 3, 3))):
             scene: Callable[[float, dict[str, str]], list[Happening]] = getattr(self, f"_{dice.choice(SCENES)}")
-            at = dice.uniform(0.5, max(1.0, self._storm_s - 18.0))
+            at = dice.uniform(2.0, max(3.0, self._storm_s - 18.0))
             found += scene(at, {"account": dice.choice(self._accounts), "asset": dice.choice(self._assets)})
         return found
 
@@ -62,6 +62,10 @@ class Scenes:
     def _weather(self, at: float, lasts: float, **chances: float) -> Happening:
         return Happening(at, "weather", {"chances": chances, "lasts": lasts})
 
+    def _befall(self, at: float, kind: str, fate: str, lasts: float) -> Happening:
+        """Every request of a kind meets one fate, and no other request does."""
+        return Happening(at, "befall", {"kind": kind, "fate": fate, "lasts": lasts})
+
     def _deaf(self, at: float, lasts: float) -> Happening:
         """Every frame is lost."""
         return Happening(at, "frames", {"kind": "drop_events", "seconds": 1.0, "lasts": lasts, "chance": 1.0})
@@ -74,8 +78,8 @@ class Scenes:
     def _entry_in_doubt(self, at: float, where: dict[str, str]) -> list[Happening]:
         """Nobody tells what became of an entry, and perhaps it is under way for long (U1-U4)."""
         dice = self._dice
-        fate = dice.choice((*DONE_AND_UNTOLD, "silence before"))
-        scene = [self._weather(at - 0.05, dice.choice((0.5, 4.0)), **{fate: 0.9}), self._enter(at, where)]
+        fate = dice.choice((*DONE_AND_UNTOLD, "silence before", "503 executed", "cut off", "cut off"))
+        scene = [self._befall(at - 0.05, "e", fate, dice.choice((1.5, 4.0))), self._enter(at, where)]
         if dice.random() < 0.8:
             scene.append(self._deaf(at - 0.1, dice.choice((6.0, 15.0))))
         if dice.random() < 0.3:
@@ -85,7 +89,7 @@ class Scenes:
     def _late_entry(self, at: float, where: dict[str, str]) -> list[Happening]:
         """An entry is under way for longer than anybody waits for it, and arrives before its fence (U3)."""
         self.window_s = 10.0
-        return [self._weather(at - 0.05, 0.5, late=0.9), self._enter(at, where), self._deaf(at + 0.5, 20.0)]
+        return [self._befall(at - 0.05, "e", "late", 1.5), self._enter(at, where), self._deaf(at + 0.5, 20.0)]
 
     def _entry_before_its_record(self, at: float, where: dict[str, str]) -> list[Happening]:
         """The disk is slow, and the process dies as the entry leaves (C2)."""
@@ -100,14 +104,26 @@ class Scenes:
         return [Happening(at - 0.05, "disk", full), refused, self._enter(at + 5.0, where)]
 
     def _reads_fail(self, at: float, where: dict[str, str]) -> list[Happening]:
-        """A position changes, or does not close, while every other read fails (U4)."""
-        dice = self._dice
-        scene = [self._enter(at, where, sl_bps=300, tp_bps=300)]
-        scene.append(self._weather(at + 2.0, 15.0, **{dice.choice(("503", "html", "-1000")): 0.4}))
-        if dice.random() < 0.5:
-            return [*scene, Happening(at + 2.0, "human_close", {**where, "part": 0.3})]
-        scene.append(Happening(at + 1.9, "refuse", {"role": "c", "code": "-4131", "lasts": 12.0}))
-        return [*scene, self._decide(at + 2.0, where, action="close_position")]
+        """A position does not close while it can't be read: that is not flat (U4)."""
+        fate = self._dice.choice(("503", "html", "-1000"))
+        return [
+            self._enter(at, where, sl_bps=300, tp_bps=300),
+            self._befall(at + 3.9, "positionRisk", fate, 8.0),
+            self._befall(at + 3.9, "c", self._dice.choice(("-2022", "-4131")), 12.0),
+            self._decide(at + 4.0, where, action="close_position"),
+        ]
+
+    def _orders_unread_after_a_restart(self, at: float, where: dict[str, str]) -> list[Happening]:
+        """A process finds its stops on record, and can't ask for them: that is no reason to give up (U4, C1)."""
+        self.window_s = 1.5
+        self.settings |= {"TES_PROTECTION_DEADLINE_SECONDS": "4", "TES_RECONCILE_INTERVAL_SECONDS": "10"}
+        fate = self._dice.choice(("503", "html", "-1000"))
+        return [
+            self._enter(at, where, sl_bps=300, tp_bps=300),
+            self._befall(at + 7.9, "order", fate, 13.0),
+            self._befall(at + 7.9, "allOrders", fate, 13.0),
+            self._crash(at + 8.0, "step", 1, self._dice.choice((0.1, 1.0))),
+        ]
 
     def _told_to_wait(self, at: float, where: dict[str, str]) -> list[Happening]:
         """The exchange's patience ends while a position must be closed (L1)."""
@@ -116,28 +132,41 @@ class Scenes:
 
     def _stuck_entry(self, at: float, where: dict[str, str]) -> list[Happening]:
         """An entry was admitted in time and is executed when it has been given up (U10)."""
-        scene = [self._weather(at - 0.05, 0.6, stuck=0.9), self._enter(at, where)]
+        scene = [self._befall(at - 0.05, "e", "stuck", 1.5), self._enter(at, where)]
         if self._dice.random() < 0.3:
             scene.append(self._deaf(at, 15.0))
         if self._dice.random() < 0.3:
             scene.append(self._crash(at + self._dice.uniform(2.0, 12.0), "step", 1, 0.5))
         return scene
 
+    def _late_fill_after_a_restart(self, at: float, where: dict[str, str]) -> list[Happening]:
+        """An entry is executed when the process that gave it up is gone, and only the stream tells soon (U10)."""
+        self.window_s = 1.5
+        self.settings |= {"TES_PROTECTION_DEADLINE_SECONDS": "4", "TES_RECONCILE_INTERVAL_SECONDS": "10"}
+        crash = self._crash(at + self._dice.uniform(6.0, 9.0), "step", 1, 0.1)
+        return [self._befall(at - 0.05, "e", "stuck", 1.5), self._enter(at, where), crash]
+
     def _exits_in_doubt(self, at: float, where: dict[str, str]) -> list[Happening]:
         """The answers to both exits get lost, with the frames that would tell (P5, U2)."""
         dice = self._dice
-        family = dice.choice(("lost", "unknown", "late"))
-        starts = at + dice.choice((0.02, 0.1, 0.3))
-        scene = [self._enter(at, where), self._weather(starts, dice.choice((2.0, 6.0)), **{family: 0.8})]
-        return [*scene, self._deaf(starts, 12.0)] if dice.random() < 0.7 else scene
+        lasts = dice.choice((2.0, 6.0))
+        scene = [self._enter(at, where)]
+        for kind in ("s", "t"):
+            fate = dice.choice(FATES[dice.choice(("lost", "unknown", "late"))])
+            scene.append(self._befall(at - 0.05, kind, fate.name, lasts))
+        return [*scene, self._deaf(at + dice.choice((0.02, 0.1, 0.3)), 12.0)] if dice.random() < 0.7 else scene
 
     def _stubborn_refusal(self, at: float, where: dict[str, str]) -> list[Happening]:
         """An exit is refused for long: the deadline decides (P2, P3)."""
         dice = self._dice
-        self.settings |= {"TES_PROTECTION_MAX_ATTEMPTS": "10", "TES_PROTECTION_BASE_DELAY_SECONDS": "0.1"}
-        role, code = dice.choice((("s", "-2022"), ("s", "-4045"), ("s", "-2021"), ("t", "-2022"), ("c", "-2022"),
-                                  ("c", "-4131"), ("s", "-4999"), ("t", "-2021")))  # fmt: skip
-        scene = [Happening(at - 0.1, "refuse", {"role": role, "code": code, "lasts": dice.choice((12.0, 60.0))})]
+        delay_s = dice.choice(("0.1", "0.3"))
+        self.settings |= {"TES_PROTECTION_MAX_ATTEMPTS": "10", "TES_PROTECTION_BASE_DELAY_SECONDS": delay_s}
+        role, code = dice.choice((("s", "-2022"), ("s", "-4045"), ("s", "-4045"), ("s", "-2019"), ("s", "-4999"),
+                                  ("s", "-2021"), ("t", "-2022"), ("t", "-2021"), ("c", "-2022"), ("c", "-4131"),
+                                  ("r", "-2022"), ("r", "-4045")))  # fmt: skip
+        scene = [self._befall(at - 0.1, role, code, dice.choice((12.0, 60.0)))]
+        if role == "r":
+            return [*scene, self._enter(at, where, trailing_percent="1.5")]
         scene.append(self._enter(at, where))
         if role == "c":
             scene.append(self._decide(at + 2.0, where, action="close_position"))
@@ -166,6 +195,22 @@ class Scenes:
         wish = {"adjustment_type": dice.choice(("increase", "decrease")), "adjustment_percentage": 50}
         return [*scene, self._decide(at + 3.0, where, action="adjust_position", position_adjustment=wish)]
 
+    def _taken_off_while_the_clock_is_back(self, at: float, where: dict[str, str]) -> list[Happening]:
+        """The exchange's clock is set back, and then somebody takes off what was bought before it (H5)."""
+        part = self._dice.choice((0.5, 1.0))
+        return [
+            self._enter(at, where, sl_bps=300, tp_bps=300),
+            Happening(at + 3.0, "venue_clock", {"seconds": -8.0, "lasts": 10.0}),
+            Happening(at + 3.5, "human_close", {**where, "part": part}),
+            self._decide(at + 7.0, where, action="close_position"),
+        ]
+
+    def _history_is_behind(self, at: float, where: dict[str, str]) -> list[Happening]:
+        """The list of executions is late when a trade must be accounted for, and no frame has told of them (H5)."""
+        late = Happening(at, "history", {"lag_s": self._dice.choice((2.0, 8.0)), "lasts": 25.0})
+        close = self._decide(at + 4.0, where, action="close_position")
+        return [late, self._deaf(at - 0.1, 15.0), self._enter(at, where), close]
+
     def _stop_moved(self, at: float, where: dict[str, str]) -> list[Happening]:
         """A new stop replaces the old one, in bad weather or through a crash (P10)."""
         dice = self._dice
@@ -192,10 +237,11 @@ class Scenes:
 
     def _clock_is_wrong(self, at: float, where: dict[str, str]) -> list[Happening]:
         """The host's clock is set, and the next thing is an entry (L2)."""
-        jump = self._dice.choice((-25.0, -8.0, 8.0, 25.0))
+        jump = self._dice.choice((-25.0, -25.0, -8.0, 8.0, 25.0))
         at_jump = at + self._dice.choice((-0.3, 2.0))
         close = self._decide(at + 4.0, where, action="close_position")
-        return [Happening(at_jump, "host_clock", {"seconds": jump}), self._enter(at, where), close]
+        scene = [Happening(at_jump, "host_clock", {"seconds": jump}), self._enter(at, where), close]
+        return [*scene, self._deaf(at - 0.1, 12.0)] if self._dice.random() < 0.5 else scene
 
     def _deaf_ear(self, at: float, where: dict[str, str]) -> list[Happening]:
         """The listen key dies, and then an exit fires (W1, W2)."""
@@ -224,18 +270,21 @@ class Scenes:
         side = {"buy": "BUY", "sell": "SELL"}[entry.details["items"][0]["action"]]
         scene = [
             entry,
-            Happening(at + 2.5, "disk", {"commit_s": dice.choice((0.001, 0.8)), "failure": 0.0, "lasts": 4.0}),
-            self._crash(at + 2.9, dice.choice(("exit", "exit", "commit", "step")), 1, dice.choice((0.1, 3.0))),
-            self._decide(at + 3.0, where, action="close_position"),
+            Happening(at + 3.5, "disk", {"commit_s": dice.choice((0.001, 0.8)), "failure": 0.0, "lasts": 4.0}),
+            self._crash(at + 3.9, dice.choice(("exit", "exit", "exit", "commit", "step")), 1, dice.choice((0.1, 3.0))),
+            self._decide(at + 4.0, where, action="close_position"),
         ]
         human = {**where, "side": side, "kind": "MARKET", "usd": 900}
-        return [*scene, Happening(at + 1.5, "human_trade", human)] if dice.random() < 0.6 else scene
+        return [*scene, Happening(at + 2.5, "human_trade", human)] if dice.random() < 0.7 else scene
 
 
 SCENES = (
     "entry_in_doubt", "entry_in_doubt", "entry_in_doubt", "late_entry", "stuck_entry", "entry_before_its_record",
-    "refused_on_a_full_disk", "reads_fail", "told_to_wait", "exits_in_doubt", "stubborn_refusal", "jump_into_the_stop",
-    "stop_taken_away", "part_taken_off", "stop_moved", "again_after_a_restart", "again_after_a_restart",
-    "clock_is_wrong", "deaf_ear", "both_sides_fire", "close_in_a_crash",
+    "refused_on_a_full_disk", "reads_fail", "reads_fail", "orders_unread_after_a_restart",
+    "orders_unread_after_a_restart", "told_to_wait", "told_to_wait", "exits_in_doubt", "stubborn_refusal",
+    "stubborn_refusal", "stubborn_refusal", "jump_into_the_stop", "stop_taken_away", "part_taken_off", "stop_moved",
+    "again_after_a_restart", "again_after_a_restart", "clock_is_wrong", "clock_is_wrong", "deaf_ear",
+    "both_sides_fire", "close_in_a_crash", "close_in_a_crash", "taken_off_while_the_clock_is_back",
+    "late_fill_after_a_restart", "late_fill_after_a_restart", "history_is_behind",
 )  # fmt: skip
 """Which scenes are drawn, and how often each."""

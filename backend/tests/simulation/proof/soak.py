@@ -23,6 +23,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from proof import coverage
 from proof.disk import scratch_folder
 from proof.performance import judge, judge_seed, shrink, story
+from proof.sameness import differing
 from proof.world import make
 
 CHUNK = 20
@@ -113,7 +114,12 @@ def main(arguments: Sequence[str]) -> int:
         "--replay", type=int, metavar="SEED", help="perform one seed, reduce it if it fails, tell its story"
     )
     parser.add_argument("--keep-whole", action="store_true", help="with --replay: do not reduce")
+    parser.add_argument(
+        "--same", type=int, metavar="SEEDS", help="compare so many seeds' traces in two processes that hash differently"
+    )
     wish = parser.parse_args(arguments)
+    if wish.same is not None:
+        return _compare(range(wish.first, wish.first + wish.same))
     if wish.replay is not None:
         return _replay(wish.replay, reduces=not wish.keep_whole)
     began = time.monotonic()
@@ -212,6 +218,14 @@ def _tell(tally: Tally) -> None:
         print(f"never reached ({len(missing)}): " + ", ".join(missing))
     for seed in sorted({seed for seed, _ in tally.failures})[:20]:
         print(f"look at it: make soak ARGS='--replay {seed}'")
+
+
+def _compare(seeds: range) -> int:
+    different = differing(seeds)
+    for seed in different[:20]:
+        print(f"seed {seed} performs differently in another process")
+    print(f"{len(seeds)} seeds performed in two processes with different hash seeds: {len(different)} differ")
+    return 1 if different else 0
 
 
 def _replay(seed: int, *, reduces: bool) -> int:

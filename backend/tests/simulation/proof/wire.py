@@ -84,10 +84,9 @@ class Wire:
     def fate(self, method: str, path: str, client_order_id: str) -> Fate:
         """Draw what becomes of a request."""
         places = method == "POST" and path.endswith("/order")
-        if places and self.weather.refusing:
-            stubborn = self.weather.refusing.get(client_order_id.rpartition(".")[2][:1])
-            if stubborn is not None:
-                return stubborn
+        kind = client_order_id.rpartition(".")[2][:1] if places else path.rpartition("/")[2]
+        if (places or method == "GET") and kind in self.weather.befalling:
+            return self.weather.befalling[kind]
         draw = self.dice.random()
         for family, chance in self.weather.chances.items():
             draw -= chance
@@ -105,7 +104,8 @@ class Wire:
 
     def heal(self) -> None:
         """Nothing is lost any more, and what is dead is noticed."""
-        self.weather.chances, self.weather.refusing, self.weather.is_cut = {}, {}, False
+        self.weather.chances, self.weather.befalling, self.weather.is_cut = {}, {}, False
+        self.weather.history_lag_s = 0.0
         for socket in self.silent:
             socket.end("the stream broke (heartbeat)")
         self.silent.clear()
@@ -195,6 +195,8 @@ class _Call:
         if fate.done:
             sent.arrived = wire.loop.time()
             reply = wire.exchange.answer(arrival)
+            if wire.weather.history_lag_s and sent.path.endswith("/userTrades"):
+                reply = wire.exchange.without_newest(reply, wire.weather.history_lag_s)
             sent.is_done = reply.status == 200
             sent.status, sent.code = reply.status, _code(reply)
             wire.trace.note("venue", f"{sent.method} {sent.path.rpartition('/')[2]} {sent.client_order_id} -> "

@@ -85,6 +85,7 @@ EMPHASIS: Mapping[str, float] = {
     "funding": 0.2,
     "depth": 0.5,
     "reconcile": 0.4,
+    "history": 0.5,
 }
 """How often each kind of happening is drawn, beside decisions."""
 
@@ -297,6 +298,11 @@ class _Maker:
         details = {"commit_s": dice.choice((0.001, 0.05, 0.8)), "failure": dice.choice((0.0, 0.1, 0.5, 1.0)),
                    "lasts": dice.choice((1.0, 5.0))}  # fmt: skip
         return Happening(at, "disk", details)
+
+    def _history(self, at: float) -> Happening:
+        return Happening(
+            at, "history", {"lag_s": self._dice.choice((1.0, 5.0)), "lasts": self._dice.choice((5.0, 20.0))}
+        )
 
     def _depth(self, at: float) -> Happening:
         return Happening(at, "thin", {"asset": self._asset(), "lasts": self._dice.choice((2.0, 10.0))})

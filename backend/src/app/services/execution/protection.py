@@ -165,16 +165,12 @@ def _ensure_leg(trade: Trade, leg: Leg, moment: Moment, policy: ProtectionPolicy
     if latest.refusal is Refusal.IMMEDIATE_TRIGGER and leg.activation_price is not None:
         # the price that the trailing stop was to wait for is reached: it follows from now on
         return _place(trade, replace(leg, activation_price=None), latest, moment, counts=True)
-    if latest.refusal is Refusal.IMMEDIATE_TRIGGER or _is_far_passed(latest):
+    if latest.refusal is Refusal.IMMEDIATE_TRIGGER:
         # its price is already passed: that is a stop that was hit, or a target that was reached (P1)
         return replace(trade, close_reason=REASON_OF_EXIT[leg.role]), []
+    if _is_far_passed(latest):
+        return replace(trade, close_reason=CloseReason.TAKE_PROFIT), []
     return _try_again(trade, leg, latest, moment, policy)
-
-
-def _is_far_passed(order: Order) -> bool:
-    """Whether a target at a limit was refused for a price that the market has left far behind, on the good side."""
-    too_low_or_high = _SALE_TOO_LOW if order.request.side is Side.SELL else _PURCHASE_TOO_HIGH
-    return order.request.type is OrderType.LIMIT and order.refusal_code == too_low_or_high
 
 
 def _try_again(
@@ -216,6 +212,12 @@ def _try_again(
     return trade, commands + more
 
 
+def _is_far_passed(order: Order) -> bool:
+    """Whether a target at a limit was refused for a price that the market has left far behind, on the good side."""
+    too_low_or_high = _SALE_TOO_LOW if order.request.side is Side.SELL else _PURCHASE_TOO_HIGH
+    return order.request.type is OrderType.LIMIT and order.refusal_code == too_low_or_high
+
+
 def _place(
     trade: Trade, leg: Leg, latest: Order | None, moment: Moment, *, counts: bool
 ) -> tuple[Trade, list[Command]]:
@@ -225,12 +227,20 @@ def _place(
     if latest is not None and is_unresolved and latest.quantity == trade.exposure:
         # same id, same parameters: should the first transmission have arrived, this one is refused as a duplicate
         return send(trade, latest, OrderTrigger.RESUBMIT, moment.now)
-    if latest is not None and latest.state is OrderState.PLANNED:
+    if latest is not None and (latest.state is OrderState.PLANNED or _has_not_left(latest)):
+        # a process that died may have sent it and not recorded that: then the exchange knows the id, and says so (U2)
         key = latest.key
     else:
         key = ClientOrderId(trade.id, leg.role, latest.key.attempt + 1 if latest else 1)
     order = Order(key=key, request=exit_request(trade, leg, key, trade.exposure))
+    if latest is not None and key == latest.key:
+        order = replace(order, transmissions=latest.transmissions)
     return send(trade, order, OrderTrigger.SUBMIT, moment.now)
+
+
+def _has_not_left(order: Order) -> bool:
+    """Whether it was held back by us; what is proven absent was sent, and has no message of ours."""
+    return order.state is OrderState.NOT_PLACED and order.refusal_message is not None
 
 
 def send(trade: Trade, order: Order, trigger: OrderTrigger, now: datetime) -> tuple[Trade, list[Command]]:

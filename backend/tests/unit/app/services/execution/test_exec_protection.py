@@ -292,6 +292,30 @@ def test_a_leg_that_would_trigger_at_once_closes_now(role: OrderRole, reason: Cl
     assert (story.trade.status, story.trade.close_reason) == (TradeStatus.CLOSED, reason)
 
 
+@pytest.mark.parametrize(
+    ("action", "code", "is_reached"), [("buy", -4024, True), ("buy", -4016, False), ("sell", -4016, True)]
+)
+def test_a_target_at_a_limit_that_the_market_has_left_far_behind_is_reached(
+    action: str, code: int, is_reached: bool
+) -> None:
+    """P1, seed 942: the exchange takes no sale far below the mark; one that is too far above it is only refused."""
+    policy = replace(ALERTING, take_profit_type=OrderType.LIMIT)
+    story = Story(trade=submitted(policy, action=action), policy=policy).fill_entry()
+    story.refuse(story.target, Refusal.FILTER, code)
+    assert story.trade.close_reason is (CloseReason.TAKE_PROFIT if is_reached else None)
+
+
+def test_an_exit_that_was_held_back_leaves_under_the_id_it_had() -> None:
+    """C1, seed 3182: the process before may have sent it and died before that was recorded."""
+    story = Story().fill_entry()
+    held_back = story.stop
+    story.never_sent(held_back)
+    story.wait(60)
+    again = story.stop
+    assert again.client_order_id == held_back.client_order_id
+    assert again.transmissions == held_back.transmissions + 1
+
+
 # --- unknown legs -----------------------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,45 @@
+"""Whether a seed performs the same in processes that hash differently: each seed's trace, as a fingerprint."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from proof import coverage
+from proof.disk import scratch_folder
+from proof.performance import judge_seed
+
+_ROOT = Path(__file__).parents[1]
+_LIMIT_PER_SEED_S = 20
+
+
+def fingerprints(seeds: range, hash_seed: int) -> list[str]:
+    """Of each seed, performed in a process of its own whose sets and dictionaries of text hash in their own way."""
+    done = subprocess.run(
+        [sys.executable, "-m", "proof.sameness", str(seeds.start), str(seeds.stop)],
+        cwd=_ROOT, env={**os.environ, "PYTHONHASHSEED": str(hash_seed), "PYTHONPATH": str(_ROOT)},
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True,
+        timeout=60 + _LIMIT_PER_SEED_S * len(seeds),
+    )  # fmt: skip
+    return done.stdout.split()
+
+
+def differing(seeds: range) -> list[int]:
+    """Seeds whose traces are not the same in two processes."""
+    one, other = fingerprints(seeds, 1), fingerprints(seeds, 2)
+    return [seed for seed, first, second in zip(seeds, one, other, strict=True) if first != second]
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Prints a fingerprint for each seed of a range."""
+    coverage.install()
+    with scratch_folder() as folder:
+        for seed in range(*map(int, arguments)):
+            print(judge_seed(seed, Path(folder)).fingerprint)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
