@@ -85,9 +85,8 @@ def sim(
 
     docs/simulated-venue.md shows ccxt and curl on it, and all of this with examples.
     """
-    from aster_sim.server import LimitRules, VenueConfig, load_accounts
-
     from app.core.logging import configure_logging
+    from aster_sim.server import LimitRules, VenueConfig, load_accounts
 
     configure_logging(level="WARNING")
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 from alembic import op
+
 from app.db.types import Flag, Json, Money, UtcDateTime, Whole
 
 revision = "0003"
