@@ -17,6 +17,8 @@ NONCES_KEPT = 100
 DEFAULT_RECV_WINDOW_MS = 5_000
 MAX_RECV_WINDOW_MS = 60_000
 CLOCK_AHEAD_MS = 1_000
+NEVER_MS = 4_102_444_800_000
+"""The year 2100: agents here do not expire by themselves."""
 
 _DOMAIN_TYPE = keccak(b"EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)")
 _MESSAGE_TYPE = keccak(b"Message(string msg)")
@@ -63,6 +65,7 @@ class Agent:
     user: str
     signer: str
     nonces: NonceWindow = field(default_factory=NonceWindow)
+    expires_ms: int = NEVER_MS
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +109,10 @@ class Authenticator:
             agent = self._agents[signer] = Agent(credentials.name, credentials.user.lower(), signer)
             agent.nonces.restore(self._restored.get(signer, ()))
         self._keys[credentials.api_key] = ApiKey(credentials.name, credentials.api_secret.encode())
+
+    def agents_of(self, account: str) -> list[Agent]:
+        """The agents of an account."""
+        return [agent for agent in self._agents.values() if agent.account == account]
 
     def claimed_account(self, params: Mapping[str, str], api_key: str | None) -> str:
         """Whose request this claims to be, unverified; empty for a stranger's."""

@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ from app.domain.errors import AuthRefused, ConfigurationError, ExchangeError, Te
 
 if TYPE_CHECKING:
     from app.core.settings import AccountSettings, Settings
+    from app.domain.reports import PositionReport
     from app.integrations.aster.client import AsterClient
 
 _GIB = 2**30
@@ -25,6 +27,7 @@ _LITTLE_DISK = _GIB
 _NO_DISK = _GIB // 10
 _CLOCK_WARN_S = 1.0
 _CLOCK_FAIL_S = 5.0
+_AGENT_WARN = timedelta(days=14)
 """A decision from further ahead is refused, and an older one ages sooner."""
 
 
@@ -191,7 +194,7 @@ async def _exchange(account_id: str, account: AccountSettings) -> AsyncIterator[
         await client.start()
         yield _ok(check, "reachable")
         yield _clock(account_id, (client.exchange_time() - clock.now()).total_seconds())
-        for finding in await _account(account_id, client):
+        for finding in await _account(account, client):
             yield finding
     except AuthRefused as error:
         fix = "compare user, agent and key, and the network (testnet or live); renew an agent that has expired"
@@ -210,9 +213,11 @@ def _clock(account_id: str, offset_s: float) -> Finding:
     return _warn(check, text, fix) if abs(offset_s) >= _CLOCK_WARN_S else _ok(check, text)
 
 
-async def _account(account_id: str, client: AsterClient) -> list[Finding]:
-    report = await client.account()
+async def _account(account: AccountSettings, client: AsterClient) -> list[Finding]:
+    account_id, report = account.account_id, await client.account()
     found = [_ok(f"key {account_id}", f"taken; {report.available_balance} USD available")]
+    if account.signer is not None:
+        found += await _agent(account_id, account.signer, client)
     if not report.can_trade:
         found.append(_fail(f"permission {account_id}", "the exchange lets this account not trade", "ask the exchange"))
     mode = "hedge" if await client.is_hedge_mode() else "one-way"
@@ -222,6 +227,7 @@ async def _account(account_id: str, client: AsterClient) -> list[Finding]:
         found.append(_warn(f"margin {account_id}", text, "switch to single-asset mode at the exchange"))
     open_ones = [row for row in await client.positions() if not row.is_flat]
     found.append(_ok(f"positions {account_id}", f"{len(open_ones)} open; what we did not open is never touched"))
+    found += _leverage(account, open_ones)
     room_s = client.wait_for_room(1, 0.5)
     if room_s > 0:
         text = f"more than half of the request weight is used up; room in {room_s:.0f} s"
@@ -229,3 +235,49 @@ async def _account(account_id: str, client: AsterClient) -> list[Finding]:
     else:
         found.append(_ok(f"rate limit {account_id}", "less than half of the request weight is used"))
     return found
+
+
+async def _agent(account_id: str, signer: str, client: AsterClient) -> list[Finding]:
+    """What the exchange says of the agent that signs for us."""
+    check = f"agent {account_id}"
+    renew = "approve a new agent at the exchange, then set TES_ASTER_SIGNER and its key"
+    try:
+        agents = await client.agents()
+    except AuthRefused:
+        raise
+    except ExchangeError as error:
+        return [_warn(check, f"the exchange does not tell of its agents: {error}", "look at its API management page")]
+    own = next((agent for agent in agents if agent.address.lower() == signer.lower()), None)
+    if own is None:
+        return [_warn(check, f"{signer} is not among the account's agents", renew)]
+    found = [_expiry(check, own.expires_at, client.exchange_time(), renew)]
+    if not own.can_trade:
+        found.append(_fail(check, "this agent may not trade perpetual futures", "give it that right at the exchange"))
+    if own.can_withdraw:
+        found.append(_warn(check, "this agent may withdraw", "take that right from it at the exchange"))
+    return found
+
+
+def _expiry(check: str, expires_at: datetime, now: datetime, fix: str) -> Finding:
+    text = f"{expires_at:%Y-%m-%d %H:%M} UTC"
+    if expires_at <= now:
+        return _fail(check, f"expired at {text}", fix)
+    if expires_at - now < _AGENT_WARN:
+        return _warn(check, f"expires at {text}", f"before then, {fix}")
+    return _ok(check, f"taken until {text}")
+
+
+def _leverage(account: AccountSettings, held: list[PositionReport]) -> list[Finding]:
+    """What the exchange has set for what is held, against what we would set. The rest is set before each entry."""
+    check, risk = f"leverage {account.account_id}", account.policy.risk
+    found = []
+    for row in held:
+        if row.leverage > risk.maximum_leverage:
+            text = f"{row.symbol} is held at {row.leverage}x, above TES_RISK_MAX_LEVERAGE={risk.maximum_leverage}"
+            found.append(_warn(check, text, "lower it at the exchange, or close the position"))
+        if risk.margin_type is not None and row.margin_type is not risk.margin_type:
+            text = f"{row.symbol} is held {row.margin_type.value}, TES_MARGIN_TYPE={risk.margin_type.value}"
+            found.append(
+                _warn(check, text, "close the position: the exchange changes the margin type of flat ones only")
+            )
+    return found or [_ok(check, f"what is held is within {risk.maximum_leverage}x; before an entry it is set anew")]

@@ -193,6 +193,16 @@ class PositionReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AgentReport:
+    """What the exchange lets a signer of the account do, and until when."""
+
+    address: str
+    expires_at: datetime
+    can_trade: bool
+    can_withdraw: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BalanceReport:
     """One asset's balance, in units of the asset."""
 

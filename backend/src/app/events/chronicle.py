@@ -138,7 +138,5 @@ def _data(event: Event) -> Mapping[str, Any]:
 
 
 def _level(event: Event) -> int:
-    """An alert's own; whoever sets the level to WARNING sees alerts and nothing else."""
-    if event.type is not EventType.ALERT_RAISED:
-        return logging.INFO
-    return logging.CRITICAL if event.data["severity"] == "critical" else logging.WARNING
+    """WARNING for alerts of any severity, which the line names: a level above is kept for faults of the service."""
+    return logging.WARNING if event.type is EventType.ALERT_RAISED else logging.INFO

@@ -140,6 +140,22 @@ def _builders(_call: Call) -> Any:
     return []
 
 
+def _agents(call: Call) -> Any:
+    """Who may sign for the account, and for how long; none of them may withdraw."""
+    return [
+        {
+            "agentAddress": agent.signer,
+            "agentName": agent.account,
+            "ipWhitelist": "",
+            "expired": agent.expires_ms,
+            "canSpotTrade": False,
+            "canPerpTrade": True,
+            "canWithdraw": False,
+        }
+        for agent in call.runtime.auth.agents_of(call.account_name)
+    ]
+
+
 def _noop(_call: Call) -> Any:
     """Authentication has burnt the nonce, which is all that a noop does."""
     return _SUCCESS
@@ -169,6 +185,7 @@ V3_ROUTES: Mapping[tuple[str, str], Route] = {
     ("GET", "/fapi/v3/positionRisk"): _POSITION_RISK,
     ("GET", "/fapi/v3/account"): _ACCOUNT,
     ("GET", "/fapi/v3/accountWithJoinMargin"): _ACCOUNT,
+    ("GET", "/fapi/v3/agent"): Route(_agents, fixed(1), Security.SIGNED),
     ("GET", "/fapi/v3/builder"): Route(_builders, fixed(1), Security.SIGNED),
     ("POST", "/fapi/v3/noop"): Route(_noop, fixed(1), Security.SIGNED, ledgered=True),
 }

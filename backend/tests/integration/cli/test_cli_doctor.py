@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from aster_sim.server import AccountSpec, RunningVenue, VenueConfig, start_venue
-from support.commands import tes
+from support.commands import EXAMPLE, tes
 from support.serving import account_at
 
 
@@ -72,7 +72,7 @@ def at(venue: RunningVenue, **extra: str) -> dict[str, str]:
 
 async def test_an_account_at_an_exchange_is_looked_at(venue: RunningVenue, tmp_path: Path) -> None:
     found = await asyncio.to_thread(lambda: findings(tmp_path, 0, **at(venue)))
-    for check in ("exchange", "clock", "key", "mode", "positions", "rate limit"):
+    for check in ("exchange", "clock", "key", "agent", "mode", "positions", "leverage", "rate limit"):
         assert found[f"{check} default"][0] == "OK", check
     assert found["alerts"][0] == "WARN"
 
@@ -84,6 +84,31 @@ async def test_an_agent_that_the_exchange_refuses_is_found_and_its_key_is_not_sh
     found = await asyncio.to_thread(lambda: findings(tmp_path, 1, **at(venue, TES_ASTER_USER=user)))
     assert found["key default"][0] == "FAIL"
     assert venue.accounts[0].private_key not in repr(found)
+
+
+@pytest.mark.parametrize(
+    ("days", "verdict", "code"), [(-1, "FAIL", 1), (3, "WARN", 0), (60, "OK", 0)], ids=["expired", "soon", "far"]
+)
+async def test_an_agent_that_expires_is_told_in_time(
+    venue: RunningVenue, tmp_path: Path, days: int, verdict: str, code: int
+) -> None:
+    (agent,) = venue._runtime.auth.agents_of("default")
+    agent.expires_ms = venue.venue.state.now_ms() + days * 86_400_000
+    found = await asyncio.to_thread(lambda: findings(tmp_path, code, **at(venue)))
+    assert found["agent default"][0] == verdict
+
+
+async def test_a_position_held_otherwise_than_we_would_is_told(venue: RunningVenue, tmp_path: Path) -> None:
+    opened = await asyncio.to_thread(
+        lambda: tes(tmp_path, "run", "--testnet", "--submit", str(EXAMPLE), "--once", **at(venue))
+    )
+    assert opened.returncode == 0, opened.stderr
+    limits = {"TES_RISK_MAX_LEVERAGE": "2", "TES_MARGIN_TYPE": "ISOLATED"}
+    ended = await asyncio.to_thread(lambda: tes(tmp_path, "doctor", "--json", **at(venue, **limits)))
+    told = [one for one in json.loads(ended.stdout) if one["check"] == "leverage default"]
+    assert [one["verdict"] for one in told] == ["WARN"] * 4
+    assert "above TES_RISK_MAX_LEVERAGE=2" in told[0]["message"]
+    assert "TES_MARGIN_TYPE=ISOLATED" in told[1]["message"]
 
 
 async def test_two_accounts_with_one_agent_are_found(venue: RunningVenue, tmp_path: Path) -> None:

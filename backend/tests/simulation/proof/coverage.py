@@ -15,11 +15,9 @@ from typing import Any
 import structlog
 
 from app.domain import orders, trades
-from app.domain.events import EventType
 from app.domain.ids import OrderRole
 from app.domain.orders import ORDER_TABLE
 from app.domain.trades import ENDED, TRADE_TABLE, TradeStatus
-from app.events.chronicle import NAMES
 from proof.fates import FATES, ORDERS_ONLY
 from proof.trace import Trace
 
@@ -92,7 +90,7 @@ def _hear(_logger: Any, method: str, fields: Any) -> Any:
     if _watched:
         trace = _watched[0]
         trace.reach(f"log:{fields.get('event')}")
-        if method in ("error", "exception", "critical") and fields.get("event") != NAMES[EventType.ALERT_RAISED]:
+        if method in ("error", "exception", "critical"):
             error = fields.pop("exc_info", None)
             told = " ".join(f"{name}={value}" for name, value in fields.items() if name != "event")
             trace.note(f"log {method}", f"{fields.get('event')} {told}" + (f" {_cause()}" if error else ""))

@@ -10,6 +10,7 @@ import msgspec
 from app.domain.errors import OutcomeUnknown, RefusedByExchange, Unavailable
 from app.domain.reports import (
     AccountReport,
+    AgentReport,
     BalanceReport,
     CommissionRate,
     LeverageBracket,
@@ -21,6 +22,7 @@ from app.domain.reports import (
 from app.integrations.aster import endpoints, parse, wire
 from app.integrations.aster.budget import Priority
 from app.integrations.aster.errors import is_no_op
+from app.integrations.aster.exchange_clock import datetime_from_ms
 from app.integrations.aster.forms import form
 from app.integrations.aster.gateway import Gateway, Mutation, answer_of
 
@@ -34,6 +36,7 @@ _decode_account = msgspec.json.Decoder(wire.Account).decode
 _decode_brackets = msgspec.json.Decoder(list[wire.SymbolBrackets]).decode
 _decode_one_bracket = msgspec.json.Decoder(wire.SymbolBrackets).decode
 _decode_commission = msgspec.json.Decoder(wire.CommissionRate).decode
+_decode_agents = msgspec.json.Decoder(list[wire.Agent]).decode
 _decode_listen_key = msgspec.json.Decoder(wire.ListenKey).decode
 
 
@@ -66,6 +69,18 @@ def _commission(body: bytes) -> CommissionRate:
         maker=parse.finite(row.maker_commission_rate),
         taker=parse.finite(row.taker_commission_rate),
     )
+
+
+def _agents(body: bytes) -> list[AgentReport]:
+    return [
+        AgentReport(
+            address=row.agent_address,
+            expires_at=datetime_from_ms(row.expired),
+            can_trade=row.can_perp_trade,
+            can_withdraw=row.can_withdraw,
+        )
+        for row in _decode_agents(body)
+    ]
 
 
 def _read_setting(outcome: Mutation, decode: Callable[[bytes], _T]) -> _T:
@@ -149,6 +164,10 @@ class AccountCalls:
     async def commission_rate(self, symbol: str) -> CommissionRate:
         """Our fees on a symbol; they differ by account and change, so they are never assumed."""
         return await self._gateway.read(endpoints.COMMISSION, _symbol_form(symbol), _commission)
+
+    async def agents(self) -> list[AgentReport]:
+        """Who may sign for the account. v3 only."""
+        return await self._gateway.read(endpoints.AGENTS, "", _agents)
 
     async def open_listen_key(self) -> str:
         """The account's listen key, new or the one that is already active, good for 60 more minutes. A secret."""

@@ -57,6 +57,8 @@ POSITIONS = Endpoint("GET", "positionRisk", weight=5, v1_path="/fapi/v2/position
 ACCOUNT = Endpoint("GET", "accountWithJoinMargin", weight=5, v1_path="/fapi/v4/account")
 ACCOUNT_BEFORE_RENAME = Endpoint("GET", "account", weight=5, v1_path="/fapi/v2/account")
 BRACKETS = Endpoint("GET", "leverageBracket")
+AGENTS = Endpoint("GET", "agent")
+"""Only in v3."""
 COMMISSION = Endpoint("GET", "commissionRate", weight=20)
 
 LISTEN_KEY_OPEN = Endpoint("POST", "listenKey", security=Security.KEY_ONLY_IN_V1)

@@ -102,6 +102,15 @@ class Account(msgspec.Struct, rename="camel"):
     can_trade: bool = True
 
 
+class Agent(msgspec.Struct, rename="camel"):
+    """One row of ``agent``; ``expired`` is when, in milliseconds."""
+
+    agent_address: str
+    expired: int
+    can_perp_trade: bool
+    can_withdraw: bool
+
+
 class PremiumIndex(msgspec.Struct, rename="camel"):
     """``premiumIndex``; the funding fields are empty for symbols that are not trading yet."""
 

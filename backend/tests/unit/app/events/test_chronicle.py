@@ -97,13 +97,13 @@ async def test_no_more_lines_wait_than_there_is_room_for(written: Any, monkeypat
     assert [line["seq"] for line in written] == list(range(1, 26))
 
 
-async def test_an_alert_has_its_severity_as_its_level(written: Any) -> None:
+async def test_an_alert_is_a_warning_that_names_its_severity(written: Any) -> None:
     async with Chronicle(SystemClock(), Record().traceparent) as keeper:
         for seq, severity in enumerate(("warning", "critical"), start=1):
             keeper.take([event(seq, EventType.ALERT_RAISED, severity=severity, code="halted", message="look")])
-    assert [(line["log_level"], line["event"], line["code"]) for line in written] == [
-        ("warning", "alert.raised", "halted"),
-        ("critical", "alert.raised", "halted"),
+    assert [(line["log_level"], line["event"], line["severity"]) for line in written] == [
+        ("warning", "alert.raised", "warning"),
+        ("warning", "alert.raised", "critical"),
     ]
 
 
