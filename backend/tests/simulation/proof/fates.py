@@ -52,6 +52,7 @@ FATES: Mapping[str, tuple[Fate, ...]] = {
         Fate("html", False, 502, body=HTML),
         Fate("cut off", True, 200, body=b'{"orderId": 10'),
     ),
+    "unreadable": (Fate("html in a 200 executed", True, 200, body=HTML),),
     "limited": (
         _error("429", 429, -1003, "Too many requests.", done=False, retry_after="2"),
         _error("429 without a time", 429, -1003, "Too many requests.", done=False),
@@ -69,10 +70,10 @@ FATES: Mapping[str, tuple[Fate, ...]] = {
     "auth": (_error("-2015", 401, -2015, "Invalid API-key, IP, or permissions for action.", done=False),),
 }  # fmt: skip
 """What may happen, by family. Families of mutations that make no sense for a read are skipped there."""
-ORDERS_ONLY = ("refused", "stuck")
+ORDERS_ONLY = ("refused", "stuck", "unreadable")
 BY_NAME: Mapping[str, Fate] = {fate.name: fate for family in FATES.values() for fate in family}
 DONE_AND_UNTOLD = ("reset after", "silence after", "503 executed", "-1007 executed", "-1006 executed",
-                   "-1000 executed", "html executed", "cut off")  # fmt: skip
+                   "-1000 executed", "html executed", "cut off", "html in a 200 executed")  # fmt: skip
 """Fates after which an order is there and its sender does not know."""
 
 

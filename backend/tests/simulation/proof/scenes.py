@@ -78,7 +78,7 @@ class Scenes:
     def _entry_in_doubt(self, at: float, where: dict[str, str]) -> list[Happening]:
         """Nobody tells what became of an entry, and perhaps it is under way for long (U1-U4)."""
         dice = self._dice
-        fate = dice.choice((*DONE_AND_UNTOLD, "silence before", "503 executed", "cut off", "cut off"))
+        fate = dice.choice((*DONE_AND_UNTOLD, "silence before", "503 executed", "html in a 200 executed"))
         scene = [self._befall(at - 0.05, "e", fate, dice.choice((1.5, 4.0))), self._enter(at, where)]
         if dice.random() < 0.8:
             scene.append(self._deaf(at - 0.1, dice.choice((6.0, 15.0))))
