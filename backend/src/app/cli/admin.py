@@ -113,20 +113,36 @@ def alert_test(config: ConfigOption = None, as_json: JsonOption = False) -> None
 
 
 @database.command()
-def upgrade(config: ConfigOption = None) -> None:
+def upgrade(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Create the database, or bring its schema up to date."""
     from app.db.migrate import upgrade as upgrade_database
 
-    settings = common.settings_for_client(config)
-    typer.echo(f"the schema has version {upgrade_database(settings.database_url)}")
+    version = upgrade_database(common.settings_for_client(config).database_url)
+    if as_json:
+        common.print_json({"version": version})
+    else:
+        typer.echo(f"the schema has version {version}")
 
 
 @database.command()
 def backup(
-    file: Annotated[Path, typer.Argument(help="The new file to write.", dir_okay=False)], config: ConfigOption = None
+    file: Annotated[Path, typer.Argument(help="The new file to write.", dir_okay=False)],
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Copy the database while it is in use, and check the copy."""
+    from rich.progress import Progress
+
+    from app.cli import render
     from app.db.backup import backup as back_up_database
 
-    size = back_up_database(common.settings_for_client(config).database_url, file)
-    typer.echo(f"{file}: {size} bytes, checked")
+    database_url, console = common.settings_for_client(config).database_url, render.console(is_error=True)
+    with Progress(console=console, disable=as_json or not console.is_terminal, transient=True) as progress:
+        task = progress.add_task("copied", total=None)
+        size = back_up_database(
+            database_url, file, lambda done, total: progress.update(task, completed=done, total=total)
+        )
+    if as_json:
+        common.print_json({"file": str(file), "bytes": size})
+    else:
+        typer.echo(f"{file}: {size} bytes, checked")

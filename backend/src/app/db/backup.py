@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import apsw
@@ -11,9 +12,17 @@ from app.db.urls import SqliteLocation, parse_database_url
 from app.domain.errors import ConfigurationError, StoreUnavailable
 
 _BUSY_TIMEOUT_MS = 5000
+_PAGES_AT_ONCE = 2_000
+
+OnProgress = Callable[[int, int], None]
+"""Hears how much is copied, and of how much: pages of SQLite, tables of PostgreSQL."""
 
 
-def backup(database_url: str, file: Path) -> int:
+def _in_silence(_done: int, _total: int) -> None:
+    """For whoever does not watch."""
+
+
+def backup(database_url: str, file: Path, on_progress: OnProgress = _in_silence) -> int:
     """Copy the database into a new ``file`` of mode 0600, check the copy, and return its size in bytes.
 
     The copy appears under its name only when it is whole. The service may go on writing meanwhile. A copy of SQLite is
@@ -35,21 +44,25 @@ def backup(database_url: str, file: Path) -> int:
         if not isinstance(location, SqliteLocation):
             from app.db.postgres_backup import dump
 
-            dump(location, partial)
+            dump(location, partial, on_progress)
         elif location.path is not None:
-            _copy(location.path, partial)
+            _copy(location.path, partial, on_progress)
         return partial.rename(file).stat().st_size
     finally:
         partial.unlink(missing_ok=True)
 
 
-def _copy(source_path: Path, target_path: Path) -> None:
+def _copy(source_path: Path, target_path: Path, on_progress: OnProgress) -> None:
     source = open_connection(source_path, busy_timeout_ms=_BUSY_TIMEOUT_MS, is_reader=True)
     try:
         target = apsw.Connection(str(target_path))
         try:
+            # one moment for the whole copy, which would otherwise start over whenever the service writes
+            source.execute("BEGIN; SELECT count(*) FROM sqlite_schema").fetchall()
             with target.backup("main", source, "main") as copying:
-                copying.step()  # in one go: a copy in steps would start over whenever the service writes
+                while not copying.done:
+                    copying.step(_PAGES_AT_ONCE)
+                    on_progress(copying.page_count - copying.remaining, copying.page_count)
             target.pragma("journal_mode", "delete")
             verdict = target.pragma("quick_check")
         finally:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import BinaryIO
@@ -29,8 +30,10 @@ WHERE table_schema = current_schema() AND column_default LIKE 'nextval(%' ORDER 
 """
 
 
-def dump(location: PostgresLocation, file: Path) -> None:
+def dump(location: PostgresLocation, file: Path, on_progress: Callable[[int, int], None]) -> None:
     """Write the whole database, as of one moment, into ``file``, which exists and is private.
+
+    ``on_progress`` hears how many tables are written, and of how many.
 
     Raises:
         ConfigurationError: there are no tables of ours.
@@ -42,7 +45,7 @@ def dump(location: PostgresLocation, file: Path) -> None:
         try:
             with connection.transaction(), file.open("wb") as out:
                 connection.execute("SET LOCAL statement_timeout = 0")
-                _write(connection, location.shown, out)
+                _write(connection, location.shown, out, on_progress)
         except psycopg.Error as error:
             raise StoreUnavailable(explain(location.shown, error.sqlstate, str(error))) from None
         except OSError as error:
@@ -51,7 +54,7 @@ def dump(location: PostgresLocation, file: Path) -> None:
             ) from None
 
 
-def _write(connection: psycopg.Connection, shown: str, out: BinaryIO) -> None:
+def _write(connection: psycopg.Connection, shown: str, out: BinaryIO, on_progress: Callable[[int, int], None]) -> None:
     version = postgres_version(connection)
     if version is None:
         raise ConfigurationError(f"TES_DATABASE_URL: the database {shown} is empty: there is nothing to back up")
@@ -59,7 +62,7 @@ def _write(connection: psycopg.Connection, shown: str, out: BinaryIO) -> None:
     tables = _in_order(connection)
     # the migrations bring rows of their own
     out.write(sql.SQL("TRUNCATE {};\n").format(_names(tables)).as_bytes(connection))
-    for table in tables:
+    for written, table in enumerate(tables, 1):
         name = sql.Identifier(table)
         out.write(sql.SQL("COPY {} FROM stdin;\n").format(name).as_bytes(connection))
         with connection.cursor() as cursor:
@@ -70,6 +73,7 @@ def _write(connection: psycopg.Connection, shown: str, out: BinaryIO) -> None:
         counted = connection.execute(sql.SQL("SELECT count(*) FROM {}").format(name)).fetchone()
         if counted != (copied,):
             raise StoreUnavailable(f"backup of {shown}: the copy of {table} is not whole: try again")
+        on_progress(written, len(tables))
     for table, column in connection.execute(_NUMBERED).fetchall():
         move = "SELECT setval(pg_get_serial_sequence({}, {}), (SELECT coalesce(max({}), 0) + 1 FROM {}), false);\n"
         parts = (sql.Literal(table), sql.Literal(column), sql.Identifier(column), sql.Identifier(table))

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from app.db.migrate import HEAD
 from support.commands import EXAMPLE, background, line_with, tes
 from support.postgres import MIGRATED, PostgresServer
 
@@ -186,6 +187,8 @@ def test_the_database_is_copied_while_the_service_runs(service: Path) -> None:
     ended = tes(service, "db", "backup", "copy.db")
     assert ended.returncode == 0, ended.stderr
     assert (service / "copy.db").stat().st_size > 0
+    told = json.loads(tes(service, "db", "backup", "another.db", "--json").stdout)
+    assert told == {"file": "another.db", "bytes": (service / "another.db").stat().st_size}
     again = tes(service, "db", "backup", "copy.db")
     assert again.returncode == 2
     assert "exists already" in again.stderr
@@ -314,7 +317,7 @@ def test_ready_says_why_a_service_is_not(tmp_path: Path) -> None:
 def test_db_upgrade_creates_the_database(tmp_path: Path) -> None:
     assert tes(tmp_path, "db", "upgrade").returncode == 0
     assert stat.S_IMODE((tmp_path / "data" / "tes.db").stat().st_mode) == 0o600
-    assert tes(tmp_path, "db", "upgrade").returncode == 0
+    assert json.loads(tes(tmp_path, "db", "upgrade", "--json").stdout) == {"version": HEAD}
 
 
 def test_db_commands_work_on_a_server_and_show_no_password(postgres: PostgresServer, tmp_path: Path) -> None:

@@ -51,6 +51,31 @@ async def test_a_backup_of_a_database_in_use_holds_everything_committed(
     await copy.close()
 
 
+async def test_a_backup_of_many_steps_is_of_one_moment_and_tells_how_far_it_is(
+    sqlite: SqliteDatabase, path: Path, tmp_path: Path, make_event: MakeEvent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is written between two steps neither starts the copy over nor gets half into it."""
+    monkeypatch.setattr("app.db.backup._PAGES_AT_ONCE", 5)
+    for _ in range(100):
+        await sqlite.commit(Unit((), (make_event(),)))
+    loop = asyncio.get_running_loop()
+    told: list[tuple[int, int]] = []
+
+    def writing_between(done: int, total: int) -> None:
+        told.append((done, total))
+        asyncio.run_coroutine_threadsafe(sqlite.commit(Unit((), (make_event(),))), loop).result(10)
+
+    await asyncio.to_thread(backup, f"sqlite:///{path}", tmp_path / "copy.db", writing_between)
+    assert len(told) > 3
+    assert told == sorted(told)
+    assert len({total for _, total in told}) == 1
+    assert told[-1][0] == told[-1][1]
+    copy = SqliteDatabase(f"sqlite:///{tmp_path / 'copy.db'}", ThreadExecutor())
+    await copy.start()
+    assert [recorded.seq for recorded in await EventRepository(copy).after(0, 1000)] == list(range(1, 101))
+    await copy.close()
+
+
 async def test_a_backup_never_replaces_a_file(sqlite: SqliteDatabase, path: Path, tmp_path: Path) -> None:
     """Yesterday's backup stays."""
     (tmp_path / "copy.db").write_text("yesterday")
