@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import inspect
 from collections.abc import Awaitable, Callable
@@ -82,6 +83,7 @@ async def _follow_as_lines(client: Connection, work: Callable[[Connection], Awai
             common.print_json(document, is_line=True)
         last = items
         await clock.sleep(FOLLOW_S)
+        _obey_ctrl_c()
 
 
 async def _follow_as_table(client: Connection, work: Callable[[Connection], Awaitable[Any]], view: View) -> None:
@@ -97,12 +99,20 @@ async def _follow_as_table(client: Connection, work: Callable[[Connection], Awai
     with Live(render.live(shown, None), console=render.console(), auto_refresh=False) as live:
         while True:
             await clock.sleep(FOLLOW_S)
+            _obey_ctrl_c()
             trouble = None
             try:
                 shown = view(render, await work(client))
             except Unreachable as error:
                 trouble = str(error)
             live.update(render.live(shown, trouble), refresh=True)
+
+
+def _obey_ctrl_c() -> None:
+    """End when this task was canceled: a request that timed out at that moment may have taken it for its own end."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 def asks(command: Callable[..., None]) -> Callable[..., None]:
