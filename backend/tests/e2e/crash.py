@@ -29,7 +29,6 @@ from books import Books, Row, acted_twice, violations
 from support.serving import LAUNCH, TOKEN, free_port
 
 PRICES = {"BTCUSDT": 96_000.0, "ETHUSDT": 3_400.0, "SOLUSDT": 180.0, "BNBUSDT": 900.0, "XRPUSDT": 2.2}
-PRIVATE_KEY = "0x" + "1f" * 32
 RECOVERED_WITHIN_S = 60.0
 """Generous on purpose: the machine may be busy. What is usual is printed."""
 _START_PATIENCE_S = 60.0
@@ -319,12 +318,14 @@ async def crash_run(folder: Path, seed: int, say: Callable[[str], None]) -> Asyn
     venue_port, port = free_port(), free_port()
     venue_url, url = f"http://127.0.0.1:{venue_port}", f"http://127.0.0.1:{port}"
     accounts = folder / "accounts.json"
-    accounts.write_text(json.dumps([{"name": "default", "balance": "1000000", "private_key": PRIVATE_KEY}]))
+    dice = random.Random(seed)
+    private_key = f"0x{dice.getrandbits(256):064x}"
+    accounts.write_text(json.dumps([{"name": "default", "balance": "1000000", "private_key": private_key}]))
     arguments = ["sim", "--port", str(venue_port), "--seed", str(seed), "--prices", "manual", "--json"]
     arguments += ["--accounts", str(accounts), "--state", str(folder / "venue.journal"), "--rate-limits", "50"]
     from eth_account import Account
 
-    address = Account.from_key(PRIVATE_KEY).address
+    address = Account.from_key(private_key).address
     environment = {
         "TES_VENUE": "testnet",
         "TES_DATABASE_URL": f"sqlite:///{folder / 'tes.db'}",
@@ -334,7 +335,7 @@ async def crash_run(folder: Path, seed: int, say: Callable[[str], None]) -> Asyn
         "TES_ASTER_WS_URL": f"ws://127.0.0.1:{venue_port}",
         "TES_ASTER_USER": address,
         "TES_ASTER_SIGNER": address,
-        "TES_ASTER_PRIVATE_KEY": PRIVATE_KEY,
+        "TES_ASTER_PRIVATE_KEY": private_key,
         "TES_RISK_COOLDOWN_SECONDS": "0",
         "TES_RECONCILE_INTERVAL_SECONDS": "2",
         "TES_LOG_FORMAT": "json",
@@ -343,7 +344,7 @@ async def crash_run(folder: Path, seed: int, say: Callable[[str], None]) -> Asyn
     service = Program("service", ["serve"], environment, folder)
     patience = aiohttp.ClientTimeout(total=10)
     async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {TOKEN}"}, timeout=patience) as http:
-        run = CrashRun(http, venue, service, url, venue_url, random.Random(seed), seed, say)
+        run = CrashRun(http, venue, service, url, venue_url, dice, seed, say)
         try:
             await venue.start()
             async with asyncio.timeout(_START_PATIENCE_S):
