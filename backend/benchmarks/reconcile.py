@@ -40,6 +40,7 @@ LIMIT = 2400
 IDLE_ACCOUNTS, IDLE_TRADES = 20, 5
 PRICE = Decimal(100)
 AT_ONCE = 20
+QUIET_S = 2.0
 
 
 class Meter:
@@ -133,6 +134,14 @@ async def until(condition: Callable[[], Awaitable[bool]]) -> None:
         await asyncio.sleep(0.02)
 
 
+async def until_nothing_is_read(on: Stage) -> None:
+    """Wait out what the opening of so many trades has left to read, a fresh balance for one."""
+    before = -1
+    while before != on.meter.requests:
+        before = on.meter.requests
+        await asyncio.sleep(QUIET_S)
+
+
 async def open_trades(on: Stage, account: str, symbols: Sequence[str]) -> None:
     """One protected position on each symbol."""
     service = on.application.service(account)
@@ -168,6 +177,7 @@ async def measure_runs(trades: int, differences: int) -> list[str]:
             await on.control("POST", "/faults", [{"match": {}, "action": {"type": "drop_events"}, "count": 0}])
             for symbol in closed:
                 await on.control("POST", "/positions", {"account": "one", "symbol": symbol, "do": "close"})
+            await until_nothing_is_read(on)
             requests, weight = on.meter.requests, on.meter.weight
             started_at = perf_counter()
             report = await service.reconcile()
