@@ -11,7 +11,6 @@ from fastapi import FastAPI
 
 from app.api import control, decisions, description, event_description, health, records, stream, webhooks
 from app.api.access import token_book
-from app.api.alert_metrics import AlertCollector
 from app.api.description import DESCRIPTION, TAGS, TITLE
 from app.api.edge import Edge
 from app.api.metrics import Metrics, RequestCounter
@@ -28,7 +27,6 @@ def create_app(application: Application) -> FastAPI:
     """The HTTP and WebSocket face of a running application. Starting and stopping that is the caller's."""
     broadcast = Broadcast(application.dispatcher, application.events, application.clock, stream.event_frame)
     metrics = Metrics(application, lambda: broadcast.readers)
-    metrics.registry.register(AlertCollector(application.deliveries))
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:

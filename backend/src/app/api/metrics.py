@@ -8,24 +8,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-import structlog
 from prometheus_client import CollectorRegistry, Counter, ProcessCollector, disable_created_metrics, generate_latest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.api.alert_metrics import AlertCollector
 from app.api.gauges import Gauges
 from app.api.stopwatch import Stopwatch
-from app.domain.errors import StoreUnavailable
 from app.domain.events import Event, EventType
 from app.domain.trades import CloseReason
-from app.events.dispatcher import SlowSubscriber
 from app.schemas.result import ResultStatus
 from app.services.execution.reconciliation import DifferenceKind
 
 if TYPE_CHECKING:
     from app.bootstrap import Application
-
-_LOG = structlog.get_logger(__name__)
-_RETRY_S = 1.0
 
 
 class Metrics:
@@ -44,6 +39,7 @@ class Metrics:
         self._stopwatch = Stopwatch(self.registry)
         self.registry.register(application.database.meter.seconds)
         self.registry.register(application.database.meter.failures)
+        self.registry.register(AlertCollector(application.deliveries))
         self.registry.register(Gauges(application, readers))
         ProcessCollector(registry=self.registry)
         self._begin_at_zero(application.accounts)
@@ -75,15 +71,9 @@ class Metrics:
         """Count events from now on, until the dispatcher closes."""
         application = self._application
         after = await application.events.last_seq()
-        while not application.dispatcher.is_closed:
-            try:
-                async with application.dispatcher.subscribe(after) as events:
-                    async for recorded in events:
-                        after = recorded.seq
-                        self._count(recorded.event)
-            except (SlowSubscriber, StoreUnavailable) as error:
-                _LOG.warning("metrics.interrupted", reason=str(error))
-                await application.clock.sleep(_RETRY_S)
+        await application.dispatcher.follow(
+            after, application.clock, lambda one: self._count(one.event), name="metrics"
+        )
 
     def _count(self, event: Event) -> None:
         data, account_id = event.data, event.account_id

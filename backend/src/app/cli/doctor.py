@@ -27,8 +27,8 @@ _LITTLE_DISK = _GIB
 _NO_DISK = _GIB // 10
 _CLOCK_WARN_S = 1.0
 _CLOCK_FAIL_S = 5.0
-_AGENT_WARN = timedelta(days=14)
 """A decision from further ahead is refused, and an older one ages sooner."""
+_AGENT_WARN = timedelta(days=14)
 
 
 class Verdict(StrEnum):

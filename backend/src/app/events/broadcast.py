@@ -16,21 +16,16 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Protocol
 
-import structlog
-
-from app.domain.errors import StoreUnavailable
 from app.domain.events import EventType, RecordedEvent
 from app.domain.ports import Clock
 from app.events.dispatcher import QUEUE_LIMIT, EventDispatcher, EventLog, SlowSubscriber
 
-_LOG = structlog.get_logger(__name__)
 _PAGE = 100
 _TURN = 25
 """Readers that are served before the rest of the program has its turn."""
 _BREATH_S = 0.001
 _DELAY_PER_READER_S, _LONGEST_DELAY_S = 0.000_05, 0.025
 _LOOK_AGAIN_S = 0.1
-_RETRY_S = 1.0
 
 
 class Sink(Protocol):
@@ -100,7 +95,7 @@ class Broadcast:
         self._last_seq = after_seq
         delivering = asyncio.create_task(self._deliver())
         try:
-            await self._collect()
+            await self._dispatcher.follow(after_seq, self._clock, self._collect, name="broadcast")
         finally:
             self._is_closed = True
             delivering.cancel()
@@ -134,17 +129,10 @@ class Broadcast:
         if seat.is_too_slow:
             raise SlowSubscriber(seat.position)
 
-    async def _collect(self) -> None:
-        while not self._dispatcher.is_closed:
-            try:
-                async with self._dispatcher.subscribe(self._last_seq) as events:
-                    async for recorded in events:
-                        self._last_seq = recorded.seq
-                        self._ring.append(_Entry(recorded.seq, recorded.event.type, self._encode(recorded)))
-                        self._news.set()
-            except (SlowSubscriber, StoreUnavailable) as error:  # what was missed is read from the log
-                _LOG.warning("broadcast.interrupted", reason=str(error))
-                await self._clock.sleep(_RETRY_S if isinstance(error, StoreUnavailable) else 0)
+    def _collect(self, recorded: RecordedEvent) -> None:
+        self._last_seq = recorded.seq
+        self._ring.append(_Entry(recorded.seq, recorded.event.type, self._encode(recorded)))
+        self._news.set()
 
     async def _deliver(self) -> None:
         """Hand out whenever there is news; look again soon while somebody is behind."""

@@ -8,16 +8,22 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Protocol, Self
 
-from app.domain.errors import TesError
+import structlog
+
+from app.domain.errors import StoreUnavailable, TesError
 from app.domain.events import EventType, RecordedEvent
+from app.domain.ports import Clock
+
+_log = structlog.get_logger(__name__)
 
 QUEUE_LIMIT = 1000
 """Events that may wait for one live follower."""
 REPLAY_PAGE = 500
+_RETRY_S = 1.0
 
 
 class SlowSubscriber(TesError):
@@ -71,6 +77,29 @@ class EventDispatcher:
     def subscribe(self, after_seq: int, types: Iterable[EventType] | None = None) -> Subscription:
         """Follow the events behind ``after_seq``, only those of ``types`` when given."""
         return Subscription(self, self._log, after_seq, frozenset(types) if types else None)
+
+    async def follow(
+        self,
+        after_seq: int,
+        clock: Clock,
+        take: Callable[[RecordedEvent], object],
+        *,
+        name: str,
+        types: Iterable[EventType] | None = None,
+    ) -> None:
+        """Hand each event behind ``after_seq`` to ``take``, until the dispatcher closes; ``name`` is for the log.
+
+        What a follower was too slow for, or could not read for a while, is read again from the log: none is left out.
+        """
+        while not self._is_closed:
+            try:
+                async with self.subscribe(after_seq, types) as events:
+                    async for recorded in events:
+                        after_seq = recorded.seq
+                        take(recorded)
+            except (SlowSubscriber, StoreUnavailable) as error:
+                _log.warning(f"{name}.interrupted", reason=str(error))
+                await clock.sleep(_RETRY_S if isinstance(error, StoreUnavailable) else 0)
 
     def close(self) -> None:
         """End every subscription, after what waits in it."""

@@ -8,18 +8,16 @@ from dataclasses import dataclass
 
 import structlog
 
-from app.domain.errors import StoreUnavailable
 from app.domain.events import Event, EventType
 from app.domain.ports import Clock
 from app.events.alerts.channels import Channel
 from app.events.alerts.delivery import Carrier, Delivery
 from app.events.alerts.digest import Digest
 from app.events.alerts.letters import TEST, notice_of
-from app.events.dispatcher import EventDispatcher, SlowSubscriber
+from app.events.dispatcher import EventDispatcher
 
 FLUSH_S = 5.0
 """How long a stop waits for what the channels were not told yet."""
-_RETRY_S = 1.0
 
 _log = structlog.get_logger(__name__)
 
@@ -57,7 +55,9 @@ class Alerter:
         """Tell of the alerts behind ``after_seq``."""
         tasks = [asyncio.create_task(delivery.run(), name=f"alerts-{delivery.number}") for delivery in self.deliveries]
         try:
-            await self._follow(after_seq)
+            await self._dispatcher.follow(
+                after_seq, self._clock, lambda one: self.tell(one.event), name="alerts", types={EventType.ALERT_RAISED}
+            )
             for delivery in self.deliveries:
                 delivery.close()
             if tasks:
@@ -75,17 +75,6 @@ class Alerter:
         notice = notice_of(event)
         for delivery in self.deliveries:
             delivery.offer(notice)
-
-    async def _follow(self, after_seq: int) -> None:
-        while not self._dispatcher.is_closed:
-            try:
-                async with self._dispatcher.subscribe(after_seq, {EventType.ALERT_RAISED}) as events:
-                    async for recorded in events:
-                        after_seq = recorded.seq
-                        self.tell(recorded.event)
-            except (SlowSubscriber, StoreUnavailable) as error:
-                _log.warning("alerts.interrupted", reason=str(error))
-                await self._clock.sleep(_RETRY_S)
 
 
 async def send_test(channels: Sequence[Channel]) -> list[str | None]:
