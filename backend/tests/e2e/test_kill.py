@@ -7,26 +7,16 @@ import contextlib
 import json
 import signal
 from collections.abc import AsyncIterator, Callable
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 
-from aster_sim.server import AccountSpec, RunningVenue, VenueConfig, start_venue
+from aster_sim.server import RunningVenue
 from support.serving import BTC, BUY, PATIENCE_S, TOKEN, control, free_port, get, is_ready, ledger, service, until
 
 DECISION = {"decision_id": "the-one", **BUY}
-
-
-@pytest.fixture
-async def venue() -> AsyncIterator[RunningVenue]:
-    running = await start_venue(
-        VenueConfig(seed=5, prices="manual", accounts=[AccountSpec("default", Decimal(100_000))])
-    )
-    yield running
-    await running.stop()
 
 
 @pytest.fixture

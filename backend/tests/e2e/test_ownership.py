@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,17 +19,8 @@ import apsw
 import psycopg
 import pytest
 
-from aster_sim.server import AccountSpec, RunningVenue, VenueConfig, start_venue
+from aster_sim.server import RunningVenue
 from support.serving import BTC, BUY, PATIENCE_S, TOKEN, control, free_port, get, is_ready, ledger, service, until
-
-
-@pytest.fixture
-async def venue() -> AsyncIterator[RunningVenue]:
-    running = await start_venue(
-        VenueConfig(seed=5, prices="manual", accounts=[AccountSpec("default", Decimal(100_000))])
-    )
-    yield running
-    await running.stop()
 
 
 @pytest.fixture

@@ -5,32 +5,20 @@ from __future__ import annotations
 import json
 import signal
 import sqlite3
-from collections.abc import AsyncIterator
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import aiohttp
-import pytest
 
 from app.domain.events import EventType
 from app.domain.tracing import trace_id_of
 from app.events.chronicle import NAMES
-from aster_sim.server import AccountSpec, RunningVenue, VenueConfig, start_venue
+from aster_sim.server import RunningVenue
 from support.serving import BTC, BUY, PATIENCE_S, TOKEN, free_port, get, is_ready, service, until
 
 THEIRS = "4bf92f3577b34da6a3ce929d0e0e4736"
 HEADERS = {"traceparent": f"00-{THEIRS}-00f067aa0ba902b7-01"}
 IDS = ("account_id", "asset", "decision_id", "trade_id")
-
-
-@pytest.fixture
-async def venue() -> AsyncIterator[RunningVenue]:
-    running = await start_venue(
-        VenueConfig(seed=5, prices="manual", accounts=[AccountSpec("default", Decimal(100_000))])
-    )
-    yield running
-    await running.stop()
 
 
 def lines_of(folder: Path) -> list[dict[str, Any]]:

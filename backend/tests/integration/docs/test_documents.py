@@ -13,6 +13,7 @@ import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -132,19 +133,24 @@ def test_the_readmes_python_executes_the_example(tmp_path: Path) -> None:
     assert json.loads(ended.stdout)["status"] == "executed"
 
 
-@pytest.mark.parametrize("text", blocks("toml"))
-def test_the_readmes_toml_is_a_configuration(text: str, tmp_path: Path) -> None:
-    assert tomllib.loads(text)
-    (tmp_path / "tes.toml").write_text(text, encoding="utf-8")
+def configured(text: str, folder: Path) -> Any:
+    """What ``tes config`` makes of a TOML file in an empty folder."""
+    (folder / "tes.toml").write_text(text, encoding="utf-8")
     ended = subprocess.run(
         [TES, "config", "--json"],
-        cwd=tmp_path,
+        cwd=folder,
         env={"PATH": os.environ["PATH"]},
         capture_output=True,
         text=True,
         check=True,
     )
-    assert json.loads(ended.stdout)["risk_max_leverage"] == 10
+    return json.loads(ended.stdout)
+
+
+@pytest.mark.parametrize("text", blocks("toml"))
+def test_the_readmes_toml_is_a_configuration(text: str, tmp_path: Path) -> None:
+    assert tomllib.loads(text)
+    assert configured(text, tmp_path)["risk_max_leverage"] == 10
 
 
 def test_the_accounts_toml_is_a_configuration(tmp_path: Path) -> None:
@@ -156,16 +162,7 @@ def test_the_accounts_toml_is_a_configuration(tmp_path: Path) -> None:
     for name in ("default", "swing"):
         (tmp_path / name).write_text("0x" + "11" * 32, encoding="utf-8")
         (tmp_path / name).chmod(0o600)
-    (tmp_path / "tes.toml").write_text(example.replace("/run/secrets/", ""), encoding="utf-8")
-    ended = subprocess.run(
-        [TES, "config", "--json"],
-        cwd=tmp_path,
-        env={"PATH": os.environ["PATH"]},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    shown = json.loads(ended.stdout)
+    shown = configured(example.replace("/run/secrets/", ""), tmp_path)
     assert shown["aster_signer"] == "0x" + "2" * 40
     assert shown["accounts"]["swing"]["risk_max_leverage"] == 5
 
