@@ -6,10 +6,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from graphlib import TopologicalSorter
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import psycopg
 from psycopg import sql
@@ -18,6 +17,9 @@ from app.db.migrate import postgres_version, script
 from app.db.postgres_server import connect, explain
 from app.db.urls import PostgresLocation
 from app.domain.errors import ConfigurationError, StoreUnavailable
+
+if TYPE_CHECKING:
+    from app.db.backup import OnProgress
 
 _TABLES = "SELECT tablename FROM pg_tables WHERE schemaname = current_schema() ORDER BY tablename"
 _REFERENCES = """
@@ -30,7 +32,7 @@ WHERE table_schema = current_schema() AND column_default LIKE 'nextval(%' ORDER 
 """
 
 
-def dump(location: PostgresLocation, file: Path, on_progress: Callable[[int, int], None]) -> None:
+def dump(location: PostgresLocation, file: Path, on_progress: OnProgress) -> None:
     """Write the whole database, as of one moment, into ``file``, which exists and is private.
 
     ``on_progress`` hears how many tables are written, and of how many.
@@ -54,7 +56,7 @@ def dump(location: PostgresLocation, file: Path, on_progress: Callable[[int, int
             ) from None
 
 
-def _write(connection: psycopg.Connection, shown: str, out: BinaryIO, on_progress: Callable[[int, int], None]) -> None:
+def _write(connection: psycopg.Connection, shown: str, out: BinaryIO, on_progress: OnProgress) -> None:
     version = postgres_version(connection)
     if version is None:
         raise ConfigurationError(f"TES_DATABASE_URL: the database {shown} is empty: there is nothing to back up")
