@@ -142,9 +142,10 @@ class UserStream:
         raise SessionEnded(await self._doubts.get())
 
     async def _keep_key_alive(self) -> None:
+        """Renew at once: a key that died before its socket was there would connect all the same, and never tell."""
         while True:
-            await self._clock.sleep(RENEW_EVERY_S)
             await self._renew()
+            await self._clock.sleep(RENEW_EVERY_S)
 
     async def _renew(self) -> None:
         """Renew until it works; a key that the exchange refuses ends the session (scenario W1)."""

@@ -28,7 +28,7 @@ from app.domain.errors import (
 )
 from app.domain.ids import OrderRole
 from app.domain.money import ZERO
-from app.domain.orders import Order, OrderState, OrderTrigger
+from app.domain.orders import Order, OrderTrigger
 from app.domain.reports import NeverSent, Placement
 from app.domain.trades import Trade, TradeError, TradeStatus, TradeTrigger
 from app.services.execution import commands, facts
@@ -37,9 +37,10 @@ from app.services.execution.adjuster import Adjuster
 from app.services.execution.desk_tools import Adjust, DeskTools, Enter, Learn, Message
 from app.services.execution.exits import unrecorded_exits
 from app.services.execution.folding import fold
+from app.services.execution.late_fills import doubtful_entries, look_again
 from app.services.execution.mailbox import Mailbox
 from app.services.execution.planning import EntryPlan, EntryWish, new_trade, position_side_for
-from app.services.execution.protection import Moment
+from app.services.execution.protection import LOOK_FIRST, Moment
 from app.services.execution.risk import Exposure, RiskApproved, RiskRefused, assess, too_old
 from app.services.execution.sending import cancel, stamp_for, transmit
 from app.services.execution.sent_once import SentOnce
@@ -68,6 +69,8 @@ class Desk:
         self._last_activity = last_activity
         self._jobs: dict[tuple[str, ...], asyncio.Task[None]] = {}
         self._wakes: dict[str, datetime] = {}
+        self._resting: set[str] = set()
+        self._looks_until: dict[str, datetime] = {}
         self._teller = Teller(tools.trades, tools.narrator, tools.background, tools.on_change)
         self._room: ExitRoom | None = None
         self.once = SentOnce(tools, self.take, self.trade)
@@ -94,8 +97,9 @@ class Desk:
         )
 
     def adopt(self, trade: Trade) -> None:
-        """Take over a trade from the record at start-up; it rests until :meth:`take_up`."""
+        """Take over a trade from the record at start-up; it rests until :meth:`take_up`, whatever is asked of it."""
         self._active[trade.id] = trade
+        self._resting.add(trade.id)
 
     def take_up(self) -> None:
         """Go on with every trade after replies were lost: what was in flight is unknown, and the exchange is asked.
@@ -103,7 +107,9 @@ class Desk:
         Not before the exchange can be reached: attempts that can't leave this machine would use up the leg's attempts
         and its deadline, and end in an emergency close.
         """
+        self._resting.clear()
         for trade in self._active.values():
+            self._looks_until[trade.id] = self._tools.clock.now() + LOOK_FIRST
             self.start(("check", trade.id), self._check_position(trade, unrecorded_exits(trade)))
             self.learn(trade.id, facts.Restarted(at=self._tools.clock.now()))
 
@@ -149,11 +155,8 @@ class Desk:
     def question_given_up(self) -> None:
         """Ask again for entries given up as never placed: a position that nobody explains may be theirs (U10)."""
         for trade in (*self._active.values(), *self._ended.values()):
-            for entry in trade.entries:
-                is_given_up = entry.state is OrderState.NOT_PLACED and entry.refusal_message is None
-                # or it came alive, and its process died before more of that was recorded
-                if is_given_up or (trade.is_ended and not entry.is_final):
-                    self.start(("late", entry.client_order_id), self._look_again(trade.id, entry))
+            for entry in doubtful_entries(trade):
+                self.start(("late", entry.client_order_id), self._look_again(trade, entry))
 
     # --- the loop ---------------------------------------------------------------------------------------------------
 
@@ -216,7 +219,13 @@ class Desk:
 
     def _advance(self, before: Trade, folded: Trade) -> None:
         tools = self._tools
-        moment = Moment(now=tools.clock.now(), chance=tools.randomness.uniform(0, 1), room=self._room)
+        if before.id in self._resting:
+            if folded is not before:
+                self._keep(folded)
+                self._teller.changed(before, folded)
+            return
+        chance, looks_until = tools.randomness.uniform(0, 1), self._looks_until.get(before.id)
+        moment = Moment(now=tools.clock.now(), chance=chance, room=self._room, looks_until=looks_until)
         try:
             step = decide(folded, moment, tools.policy.protection)
         except IllegalTransition as error:
@@ -379,7 +388,7 @@ class Desk:
             case commands.StopEntries(reason=reason):
                 self._tools.stop_entries(reason)
 
-    def start(self, key: tuple[str, ...], job: Coroutine[None, None, None]) -> None:
+    def start(self, key: tuple[str, ...], job: Coroutine[None, None, object]) -> None:
         """Run ``job`` unless the same one is running."""
         if key in self._jobs:
             job.close()
@@ -420,14 +429,17 @@ class Desk:
         self._jobs.pop(("query", client_order_id), None)
         self.learn(trade.id, fact)
 
-    async def _look_again(self, trade_id: str, entry: Order) -> None:
-        report = await self._until_read(lambda: self._tools.evidence.order(entry))
-        if report is not None:
-            self.learn(trade_id, facts.OrderQueried(at=self._tools.clock.now(), report=report))
+    async def _look_again(self, trade: Trade, entry: Order) -> bool:
+        """Whether an entry that was given up has turned up."""
+        found = await self._until_read(lambda: look_again(self._tools.evidence, trade, entry))
+        for fact in found:
+            self.learn(trade.id, fact)
+        return bool(found)
 
     async def _check_position(self, trade: Trade, maybe_sent: Sequence[str] = ()) -> None:
         tell = functools.partial(self.learn, trade.id)
         learned = await self._until_read(lambda: self._tools.evidence.position_then_orders(trade, maybe_sent, tell))
+        self._looks_until.pop(trade.id, None)
         self._jobs.pop(("check", trade.id), None)
         for fact in learned:
             self.learn(trade.id, fact)
@@ -438,6 +450,10 @@ class Desk:
         self.learn(trade.id, facts.Ticked(at=self._tools.clock.now()))
 
     async def _account(self, trade: Trade) -> None:
+        late = [await self._look_again(trade, entry) for entry in doubtful_entries(trade)]
+        if any(late):  # there is more to account for
+            self._jobs.pop(("account", trade.id), None)
+            return
         fact = await self._until_read(lambda: account_for(self._tools.evidence, trade))
         self._jobs.pop(("account", trade.id), None)
         self.learn(trade.id, fact)

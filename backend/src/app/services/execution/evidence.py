@@ -5,6 +5,7 @@ Nothing here concludes from a failed read, and nothing concludes "never placed" 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -144,10 +145,13 @@ class Evidence:
         """
         quantity = await self.position(trade)
         learned: list[facts.Fact] = []
-        for order_id in maybe_sent:
+
+        async def look_for(order_id: str) -> None:
             report = await self.client.query_order(trade.asset, order_id)
             if report is not None and tell is not None:
                 tell(facts.OrderQueried(at=self.clock.now(), report=report))
+
+        await asyncio.gather(*map(look_for, maybe_sent))  # exits wait for the answers
         for order in trade.orders:
             if order.is_final or order.transmissions == 0:
                 continue

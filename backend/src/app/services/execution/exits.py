@@ -27,7 +27,7 @@ from app.services.execution.commands import (
     Severity,
     WakeAt,
 )
-from app.services.execution.protection import BURST_GRACE_S, REASON_OF_EXIT, Moment, retire, send
+from app.services.execution.protection import BURST_GRACE_S, REASON_OF_EXIT, Moment, has_not_left, retire, send
 from app.services.execution.slices import ExitRoom, next_slice
 
 _FIRST_PAUSE_S = 0.2
@@ -58,15 +58,19 @@ def forced_reason(client_order_id: str | None) -> CloseReason | None:
 def unrecorded_exits(trade: Trade) -> list[str]:
     """Ids of exits that a process may have sent before it died, and of which there is no record (C1).
 
-    They are the next attempts, and closes whose numbers earlier restarts have left out.
+    They are those that were planned, the next attempts, and closes whose numbers earlier restarts have left out.
     """
-    keys = [
-        ClientOrderId(trade.id, leg.role, latest.key.attempt + 1 if (latest := trade.latest(leg.role)) else 1)
-        for leg in trade.legs
-    ]
+    keys = [_next_to_leave(trade, leg.role) for leg in trade.legs]
     most = trade.close_attempts + 1
-    keys += [ClientOrderId(trade.id, OrderRole.CLOSE, number) for number in range(max(1, most - _GAPS), most + 1)]
-    return [str(key) for key in keys if trade.order(str(key)) is None]
+    closes = [ClientOrderId(trade.id, OrderRole.CLOSE, number) for number in range(max(1, most - _GAPS), most + 1)]
+    return [str(key) for key in (*keys, *closes) if (known := trade.order(str(key))) is None or has_not_left(known)]
+
+
+def _next_to_leave(trade: Trade, role: OrderRole) -> ClientOrderId:
+    latest = trade.latest(role)
+    if latest is not None and has_not_left(latest):
+        return latest.key
+    return ClientOrderId(trade.id, role, latest.key.attempt + 1 if latest else 1)
 
 
 def wind_up(trade: Trade, moment: Moment) -> tuple[Trade, list[Command]]:
@@ -77,6 +81,8 @@ def wind_up(trade: Trade, moment: Moment) -> tuple[Trade, list[Command]]:
 
 
 def _flatten(trade: Trade, moment: Moment) -> tuple[Trade, list[Command]]:
+    if moment.looks_until is not None and moment.is_looking:
+        return trade, [WakeAt(moment.looks_until)]
     latest = trade.latest(OrderRole.CLOSE)
     if latest is None:
         return _close(trade, moment, None)

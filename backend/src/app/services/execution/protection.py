@@ -32,6 +32,8 @@ from app.services.execution.commands import (
 )
 from app.services.execution.slices import ExitRoom
 
+LOOK_FIRST = timedelta(seconds=3)
+"""After a restart exits wait no longer than that for what a dead process may have sent; then its ids must do."""
 BURST_GRACE_S = 0.25
 """A trigger burst (EXPIRED, NEW, TRADE) shares a millisecond; wait this long before asking what it meant (P8)."""
 
@@ -50,12 +52,19 @@ REASON_OF_EXIT = {
 class Moment:
     """When a decision is made, and one throw of the dice for its jitter: ``chance`` is in [0, 1).
 
-    ``room`` is what the exchange's book last showed, where somebody had to look (scenario O5).
+    ``room`` is what the exchange's book last showed, where somebody had to look (scenario O5). Until ``looks_until`` no
+    exit is sent: a dead process may have sent the same, which is being looked for (scenario C1).
     """
 
     now: datetime
     chance: float
     room: ExitRoom | None = None
+    looks_until: datetime | None = None
+
+    @property
+    def is_looking(self) -> bool:
+        """Whether what a dead process may have sent is still being looked for."""
+        return self.looks_until is not None and self.now < self.looks_until
 
 
 def exit_request(trade: Trade, leg: Leg, key: ClientOrderId, quantity: Decimal) -> OrderRequest:
@@ -88,6 +97,8 @@ def secure(trade: Trade, moment: Moment, policy: ProtectionPolicy) -> tuple[Trad
     """
     if trade.deadline_at is None and not is_secured(trade):
         trade = replace(trade, deadline_at=moment.now + timedelta(seconds=policy.deadline_s))
+    if moment.looks_until is not None and moment.is_looking and not is_secured(trade):
+        return trade, [WakeAt(moment.looks_until)]
     trade, commands = _drop_unwanted(trade, moment.now)
     for leg in sorted(trade.legs, key=lambda leg: leg.role is OrderRole.TAKE_PROFIT):
         if trade.close_reason is None and not _stands_back(trade, leg):
@@ -227,7 +238,7 @@ def _place(
     if latest is not None and is_unresolved and latest.quantity == trade.exposure:
         # same id, same parameters: should the first transmission have arrived, this one is refused as a duplicate
         return send(trade, latest, OrderTrigger.RESUBMIT, moment.now)
-    if latest is not None and (latest.state is OrderState.PLANNED or _has_not_left(latest)):
+    if latest is not None and has_not_left(latest):
         # a process that died may have sent it and not recorded that: then the exchange knows the id, and says so (U2)
         key = latest.key
     else:
@@ -238,9 +249,10 @@ def _place(
     return send(trade, order, OrderTrigger.SUBMIT, moment.now)
 
 
-def _has_not_left(order: Order) -> bool:
-    """Whether it was held back by us; what is proven absent was sent, and has no message of ours."""
-    return order.state is OrderState.NOT_PLACED and order.refusal_message is not None
+def has_not_left(order: Order) -> bool:
+    """Whether it is planned only, or was held back by us; what is proven absent was sent, and has no such message."""
+    was_held_back = order.state is OrderState.NOT_PLACED and order.refusal_message is not None
+    return was_held_back or order.state is OrderState.PLANNED
 
 
 def send(trade: Trade, order: Order, trigger: OrderTrigger, now: datetime) -> tuple[Trade, list[Command]]:

@@ -8,7 +8,7 @@ long after the process that sent it is gone. Then the trade goes on, and what it
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 
 import structlog
@@ -20,10 +20,12 @@ from app.repositories.trades import TradeRepository
 from app.services.execution import facts
 from app.services.execution.desk import Desk
 from app.services.execution.intake import Intake
+from app.services.execution.late_fills import doubtful_entries
 
 log = structlog.get_logger(__name__)
 
-_MOST_GIVEN_UP = 10
+_MAYBE_GIVEN_UP = frozenset({TradeStatus.FAILED, TradeStatus.CLOSED})
+_MOST_GIVEN_UP = 200
 _LATEST_FILL = timedelta(hours=1)
 """Of a request that is stuck for longer nobody has ever heard again."""
 
@@ -38,8 +40,6 @@ class Recall:
     intake: Intake
     clock: Clock
     desk: Callable[[str], Desk]
-    _searched: set[str] = field(default_factory=set)
-    """Assets whose entries of earlier processes were looked for; those of this one are in memory."""
 
     async def learn(self, desk: Desk, trade_id: str, fact: facts.Fact) -> None:
         """Tell a trade that is only on record of a fact."""
@@ -51,21 +51,25 @@ class Recall:
         desk.revive(trade)
         desk.learn(trade_id, fact)
 
-    async def entries_given_up(self, asset: str) -> None:
-        """Put entries that an earlier process gave up within the hour back in reach of the asset's desk."""
-        if asset in self._searched:
-            return
-        page = await self.trades.page(TradeStatus.FAILED, asset, _MOST_GIVEN_UP)
+    async def at_start(self) -> None:
+        """Hand the desks what is open, and entries that earlier processes gave up within the hour, to be asked for."""
+        for trade in await self.trades.open_trades(self.account_id):
+            await self.decision_of(trade)
+            self.desk(trade.asset).adopt(trade)
+        page = await self.trades.page(_MAYBE_GIVEN_UP, limit=_MOST_GIVEN_UP)
         since = self.clock.now() - _LATEST_FILL
         for trade in page.items:
-            if trade.account_id == self.account_id and trade.created_at > since:
+            is_recent = trade.account_id == self.account_id and trade.created_at > since
+            if is_recent and doubtful_entries(trade):
                 await self.decision_of(trade)
-                self.desk(asset).revive(trade)
-        self._searched.add(asset)
+                self.desk(trade.asset).revive(trade)
 
     async def decision_of(self, trade: Trade) -> None:
-        """Have the trade's decision at hand, so that its result can be corrected."""
-        if self.intake.running(trade.decision_id) is None:
-            stored = await self.decisions.find(trade.decision_id)
-            if stored is not None:
-                self.intake.recall(stored)
+        """Have what may still be wrong of the trade's decisions at hand, so that it can be corrected."""
+        doubtful = {entry.client_order_id for entry in doubtful_entries(trade)}
+        added = [change.decision_id for change in trade.adjustments if change.client_order_id in doubtful]
+        for decision_id in (trade.decision_id, *added):
+            if self.intake.running(decision_id) is None:
+                stored = await self.decisions.find(decision_id)
+                if stored is not None:
+                    self.intake.recall(stored)

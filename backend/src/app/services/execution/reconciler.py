@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
@@ -79,7 +79,6 @@ class Reconciler:
         clock: Clock,
         active_trades: Callable[[], Sequence[Trade]],
         desk: Callable[[str], Desk],
-        recall: Callable[[str], Awaitable[None]],
         external: ExternalPositions,
         hearing: Hearing,
         doubt_stream: Callable[[str], None],
@@ -94,7 +93,6 @@ class Reconciler:
         self._clock = clock
         self._active_trades = active_trades
         self._desk = desk
-        self._recall = recall
         self._external = external
         self._hearing = hearing
         self._doubt_stream = doubt_stream
@@ -328,16 +326,12 @@ class Reconciler:
             case DifferenceKind.ORDER_ORPHANED:
                 action = await self._cancel_orphan(difference)
             case DifferenceKind.POSITION_LARGER:
-                await self._ask_for_given_up(difference.asset)
+                self._desk(difference.asset).question_given_up()
             case DifferenceKind.POSITION_EXTERNAL:
-                await self._ask_for_given_up(difference.asset)
+                # what is ours is never taken for theirs: an entry that was given up may be what holds it (U10)
+                self._desk(difference.asset).question_given_up()
                 action = await self._look_after_external(difference, exchange)
         return replace(difference, action=action)
-
-    async def _ask_for_given_up(self, asset: str) -> None:
-        """What is ours is never taken for theirs: an entry that was given up may be what holds it (scenario U10)."""
-        await self._recall(asset)
-        self._desk(asset).question_given_up()
 
     async def _look_after_external(self, difference: Difference, exchange: ExchangeView) -> str:
         rows: Sequence[PositionReport] = external_positions(self._active_trades(), exchange)
@@ -355,7 +349,7 @@ class Reconciler:
         is_given_up = trade is not None and trade.status is TradeStatus.FAILED
         if is_given_up:
             # its entry was executed after all, and the process that protected it died before it was recorded (U10)
-            await self._ask_for_given_up(difference.asset)
+            self._desk(difference.asset).question_given_up()
         if (trade is None or is_given_up) and is_of_a_trade and self._projection.held(difference.asset):
             # the record has lost the trade (another database?): what protects a position is not taken away
             log.warning("reconcile.orphan_kept", asset=difference.asset, client_order_id=str(key))

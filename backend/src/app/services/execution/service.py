@@ -141,7 +141,6 @@ class ExecutionService:
             clock=clock,
             active_trades=self._active_trades,
             desk=self._desk,
-            recall=self._recall.entries_given_up,
             external=ExternalPositions(
                 policy=policy, client=client, market=self._market, new_id=ids.new, tell=self._tell_alert
             ),
@@ -378,9 +377,7 @@ class ExecutionService:
         self._emergencies.load(await self._trades.emergencies(self.account_id, since))
         await self._troubles.load()
         self._last_activity = await self._trades.last_activity(self.account_id)
-        for trade in await self._trades.open_trades(self.account_id):
-            await self._recall.decision_of(trade)
-            self._desk(trade.asset).adopt(trade)
+        await self._recall.at_start()
         self._background.start(self._run())
 
     async def _run(self) -> None:
@@ -393,6 +390,8 @@ class ExecutionService:
         for run in self._streams.runs:
             self._background.keep_running(run)
         await self._start_up.until_stream_is_up()
+        for desk in tuple(self._desks.values()):
+            desk.question_given_up()  # executed since, and gone again, no position would tell of it
         await self._reconciler.run_first()
         self._background.keep_running(self._reconciler.keep_reconciled)
         self._market.bring_latest_into_play(self._last_activity)

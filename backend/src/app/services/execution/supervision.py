@@ -26,7 +26,7 @@ class Supervisor:
         self._tasks: set[asyncio.Task[None]] = set()
         self._calls: deque[Callable[[], None]] = deque()
 
-    def start(self, work: Awaitable[None]) -> asyncio.Task[None]:
+    def start(self, work: Awaitable[object]) -> asyncio.Task[None]:
         """Run ``work`` once, beside everything else."""
         task = asyncio.ensure_future(self._reported(work))
         self._tasks.add(task)
@@ -76,7 +76,7 @@ class Supervisor:
         while self._calls:
             self._make_one_call()
 
-    async def _reported(self, work: Awaitable[None]) -> None:
+    async def _reported(self, work: Awaitable[object]) -> None:
         try:
             await work
         except Exception as error:  # the supervisor: one task's bug must not take the others down

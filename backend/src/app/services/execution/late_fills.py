@@ -1,0 +1,46 @@
+"""Late fills: an entry that was given up may have been executed after all (scenario U10).
+
+Mostly the stream tells, or a position that nobody explains. Neither does where the process died before it had recorded
+the fill, or where the exits have filled too: then only a question to the exchange finds it.
+"""
+
+from __future__ import annotations
+
+from app.domain.errors import IllegalTransition
+from app.domain.orders import Order, OrderState
+from app.domain.trades import Trade
+from app.services.execution import facts
+from app.services.execution.evidence import Evidence
+from app.services.execution.exits import unrecorded_exits
+from app.services.execution.folding import fold
+
+
+def doubtful_entries(trade: Trade) -> list[Order]:
+    """Entries given up as never placed, and those of an ended trade whose end is not on record."""
+    return [entry for entry in trade.entries if _is_given_up(entry) or (trade.is_ended and not entry.is_final)]
+
+
+def _is_given_up(entry: Order) -> bool:
+    return entry.state is OrderState.NOT_PLACED and entry.refusal_message is None
+
+
+async def look_again(evidence: Evidence, trade: Trade, entry: Order) -> list[facts.Fact]:
+    """What the exchange shows of an entry that was given up; nothing where it does not know it.
+
+    Of a trade that had ended, the position and the exits are read as well, before any is sent: the process that found
+    the fill may have protected it and died before that was on record.
+
+    Raises:
+        ExchangeError: a read failed; that proves nothing, ask again.
+    """
+    report = await evidence.order(entry)
+    if report is None:
+        return []
+    found: list[facts.Fact] = [facts.OrderQueried(at=evidence.clock.now(), report=report)]
+    if trade.is_ended:
+        try:
+            revived = fold(trade, found[0])
+        except IllegalTransition:
+            return found  # the desk tells of the contradiction
+        found += await evidence.position_then_orders(revived, unrecorded_exits(revived), found.append)
+    return found
