@@ -34,6 +34,8 @@ _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 5.0
 _GAPS = 5
 """Of more restarts than that in a row, none has left something that an earlier one did not find."""
+_AHEAD = 2
+"""A process whose disk took nothing left no trace of its restart either, and its ids are further on."""
 _WARN_AFTER = 2
 _ALARM_EVERY = 5
 _BOOK_FRESH = timedelta(seconds=1)
@@ -60,17 +62,19 @@ def unrecorded_exits(trade: Trade) -> list[str]:
 
     They are those that were planned, the next attempts, and closes whose numbers earlier restarts have left out.
     """
-    keys = [_next_to_leave(trade, leg.role) for leg in trade.legs]
+    keys = [key for leg in trade.legs for key in _next_to_leave(trade, leg.role)]
     most = trade.close_attempts + 1
-    closes = [ClientOrderId(trade.id, OrderRole.CLOSE, number) for number in range(max(1, most - _GAPS), most + 1)]
-    return [str(key) for key in (*keys, *closes) if (known := trade.order(str(key))) is None or has_not_left(known)]
+    numbers = range(max(1, most - _GAPS), most + _AHEAD)
+    keys += [ClientOrderId(trade.id, OrderRole.CLOSE, number) for number in numbers]
+    return [str(key) for key in keys if (known := trade.order(str(key))) is None or has_not_left(known)]
 
 
-def _next_to_leave(trade: Trade, role: OrderRole) -> ClientOrderId:
+def _next_to_leave(trade: Trade, role: OrderRole) -> list[ClientOrderId]:
     latest = trade.latest(role)
-    if latest is not None and has_not_left(latest):
-        return latest.key
-    return ClientOrderId(trade.id, role, latest.key.attempt + 1 if latest else 1)
+    first = latest.key.attempt if latest else 1
+    if latest is not None and not has_not_left(latest):
+        first += 1
+    return [ClientOrderId(trade.id, role, number) for number in range(first, first + _AHEAD)]
 
 
 def wind_up(trade: Trade, moment: Moment) -> tuple[Trade, list[Command]]:

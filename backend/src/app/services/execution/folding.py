@@ -232,6 +232,8 @@ def _described(trade: Trade, report: OrderReport, at: datetime, *, is_conclusive
     order = trade.order(report.client_order_id)
     if order is None:
         return trade
+    if order.transmissions == 0:
+        order = replace(order, transmissions=1)  # by a process that died before it could record that
     if order.acknowledged_at is None and report.original_quantity > ZERO:
         # what the exchange booked counts, should an earlier transmission have asked for another quantity
         order = replace(order, request=replace(order.request, quantity=report.original_quantity))

@@ -56,11 +56,7 @@ def decide(trade: Trade, moment: Moment, policy: ProtectionPolicy) -> Step:
         IllegalTransition: the facts contradict each other; a human should look.
     """
     commands: list[Command] = []
-    if trade.exposure > ZERO and trade.status not in (
-        TradeStatus.PROTECTING,
-        TradeStatus.OPEN,
-        TradeStatus.CLOSING,
-    ):
+    if _has_come_in(trade):
         trade, commands = _become_exposed(trade, moment)
     phase = _PHASE[trade.status]
     if phase is _Phase.BEFORE_FILL:
@@ -75,6 +71,13 @@ def decide(trade: Trade, moment: Moment, policy: ProtectionPolicy) -> Step:
         trade, more = wind_up(note_failures(trade, moment.now), moment)
         commands += more
     return Step(trade, tuple(commands))
+
+
+def _has_come_in(trade: Trade) -> bool:
+    """Whether something was bought or sold that the status does not know of yet; its exits may have filled as well."""
+    if trade.status in (TradeStatus.PROTECTING, TradeStatus.OPEN, TradeStatus.CLOSING):
+        return False
+    return (trade.exposure if trade.status is TradeStatus.CLOSED else trade.entered_quantity) > ZERO
 
 
 def is_in_motion(trade: Trade) -> bool:

@@ -148,6 +148,8 @@ class Story:
     fills: dict[int, FillReport] = field(default_factory=dict)
     book: OrderBook | None = DEEP_BOOK
     """What a look at the book shows; None when it can't be read."""
+    looks_until: datetime | None = None
+    """For how long at most a desk would look for what a dead process may have sent."""
     _numbers: count[int] = field(default_factory=lambda: count(1))
 
     # --- driving ----------------------------------------------------------------------------------------------------
@@ -162,7 +164,7 @@ class Story:
 
     def _moment(self) -> Moment:
         room = ExitRoom(instrument=BITCOIN, mark=MARK, book=self.book, at=self.now) if self.book else None
-        return Moment(now=self.now, chance=self.chance, room=room)
+        return Moment(now=self.now, chance=self.chance, room=room, looks_until=self.looks_until)
 
     def _take(self, step: Step) -> tuple[Command, ...]:
         self.trade, self.asked = step.trade, step.commands

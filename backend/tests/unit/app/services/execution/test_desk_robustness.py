@@ -92,7 +92,7 @@ async def bench(
         policy=AccountPolicy(account_id="default", is_paper=True),
         client=SimpleNamespace(place_order=place_order),
         trades=SimpleNamespace(record_progress=ignore, record_events=record_events),
-        evidence=SimpleNamespace(position_then_orders=position_then_orders, order=order),
+        evidence=SimpleNamespace(position_then_orders=position_then_orders, order=order, clock=clock),
         narrator=Narrator(account_id="default", is_paper=True, new_id=lambda: "id", now=clock.now),
         clock=clock,
         randomness=SimpleNamespace(uniform=lambda low, high: high),

@@ -64,7 +64,6 @@ async def reconciled(before: Trade, after: Trade, open_orders: list[OrderReport]
         clock=anything(now=lambda: START, monotonic=lambda: 0.0),
         active_trades=lambda: list(trades),
         desk=lambda _: anything(learn=learn, verify=run.verified.append),
-        recall=anything,
         external=anything(),
         hearing=Hearing(),
         doubt_stream=lambda _: None,

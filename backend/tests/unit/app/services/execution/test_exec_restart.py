@@ -16,6 +16,8 @@ from app.domain.trades import CloseReason, TradeStatus
 from app.services.execution import facts
 from app.services.execution.commands import Account, CheckPosition, Query, Resolve, Send
 from app.services.execution.exits import unrecorded_exits
+from app.services.execution.folding import fold
+from app.services.execution.protection import LOOK_FIRST
 
 X = ExchangeOrderStatus
 STOP, TARGET, CLOSE = OrderRole.STOP_LOSS, OrderRole.TAKE_PROFIT, OrderRole.CLOSE
@@ -128,10 +130,52 @@ def test_a_stop_that_left_and_was_never_recorded_takes_the_place_of_the_older_on
 
 def test_the_next_attempts_are_what_may_have_left_unrecorded() -> None:
     story = Story().protect()
-    assert [name[-2:] for name in unrecorded_exits(story.trade)] == ["s2", "t2", "c1"]
+    assert [name[-2:] for name in unrecorded_exits(story.trade)] == ["s2", "s3", "t2", "t3", "c1", "c2"]
     for _ in range(2):
         story = restart(story)
-    assert [name[-2:] for name in unrecorded_exits(story.trade)] == ["s2", "t2", "c1", "c2", "c3"]
+    assert [name[-2:] for name in unrecorded_exits(story.trade)] == ["s2", "s3", "t2", "t3", "c1", "c2", "c3", "c4"]
+
+
+def test_planned_exits_are_what_may_have_left_unrecorded_first() -> None:
+    """They are on record with the intent; whether they left is not (the simulation's seed 2347)."""
+    assert [name[-2:] for name in unrecorded_exits(Story().trade)] == ["s1", "s2", "t1", "t2", "c1", "c2"]
+
+
+def test_a_close_after_a_restart_waits_for_what_the_dead_process_may_have_sent() -> None:
+    """C1: a second one would take a part of what somebody else holds (the simulation's seeds 354 and 1035)."""
+    story = restart(Story().protect())
+    story.looks_until = story.now + LOOK_FIRST
+    story.ask_close()
+    assert story.trade.latest(OrderRole.CLOSE) is None
+    story.looks_until = None  # what was looked for is known
+    story.wait(0.1)
+    assert story.close.state is OrderState.SUBMITTING
+
+
+def test_exits_after_a_restart_wait_but_not_for_ever() -> None:
+    """P2: when nothing can be read, the exits go out, and their ids must do."""
+    story = restart(Story())
+    story.looks_until = story.now + LOOK_FIRST
+    story.query(story.entry, X.FILLED, WHOLE)
+    assert (story.trade.exposure, story.stop.state) == (WHOLE, OrderState.PLANNED)
+    story.wait(LOOK_FIRST.total_seconds())
+    assert story.stop.state is OrderState.SUBMITTING
+
+
+def test_an_entry_whose_exit_has_filled_too_is_no_entry_that_failed() -> None:
+    """Both happened while no process ran, and both are told at once (the simulation's seed 3920)."""
+    story = restart(Story())
+    stop = facts.OrderQueried(at=story.now, report=story.report(story.stop, X.FILLED, WHOLE))
+    story.trade = fold(story.trade, stop)
+    story.query(story.entry, X.FILLED, WHOLE)
+    assert story.trade.status is TradeStatus.CLOSING
+
+
+def test_a_planned_order_that_the_exchange_has_was_sent() -> None:
+    """Or its fate would not be asked for when the position is gone (the simulation's seed 4111)."""
+    story = restart(Story())
+    story.query(story.stop, X.NEW)
+    assert story.stop.transmissions == 1
 
 
 def test_an_order_of_another_trade_or_an_entry_is_never_taken_in() -> None:
@@ -213,7 +257,9 @@ def test_a_deadline_that_passed_while_nobody_was_there_leaves_one_attempt() -> N
 
 def test_the_one_attempt_after_a_long_outage_is_all_there_is() -> None:
     story = restart(Story().fill_entry(), down_s=3600)
-    story.wait(3.1)
+    story.wait(5.9)
+    assert story.trade.close_reason is None
+    story.wait(0.2)
     assert (story.trade.status, story.trade.close_reason) == (TradeStatus.CLOSING, CloseReason.EMERGENCY)
 
 
