@@ -25,10 +25,8 @@ from app.domain.reports import (
 from app.domain.trades import AdjustmentKind, CloseReason, Trade, TradeError, TradeSide, TradeStatus
 from app.services.execution import facts
 from app.services.execution.adjusting import take_in
-from app.services.execution.protection import LOOK_FIRST
+from app.services.execution.protection import ONE_ATTEMPT
 
-_ONE_ATTEMPT = timedelta(seconds=3)
-"""For how long an answer to a placement is waited for."""
 _SENT_BEFORE_RECORDED = frozenset(
     {OrderRole.CLOSE, OrderRole.STOP_LOSS, OrderRole.TAKE_PROFIT, OrderRole.TRAILING_STOP}
 )
@@ -276,7 +274,7 @@ def _given_a_chance(trade: Trade, at: datetime) -> Trade:
     is_given_up = trade.protection_failed or trade.close_reason is not None
     if trade.status is not TradeStatus.PROTECTING or trade.deadline_at is None or trade.deadline_at > at or is_given_up:
         return trade
-    return replace(trade, deadline_at=at + LOOK_FIRST + _ONE_ATTEMPT)
+    return replace(trade, deadline_at=at + ONE_ATTEMPT)
 
 
 def _is_fate_known(order: Order) -> bool:

@@ -32,6 +32,8 @@ from app.services.execution.commands import (
 )
 from app.services.execution.slices import ExitRoom
 
+ONE_ATTEMPT = timedelta(seconds=3)
+"""For how long an answer to a placement is waited for."""
 LOOK_FIRST = timedelta(seconds=3)
 """After a restart exits wait no longer than that for what a dead process may have sent; then its ids must do."""
 BURST_GRACE_S = 0.25
@@ -98,7 +100,7 @@ def secure(trade: Trade, moment: Moment, policy: ProtectionPolicy) -> tuple[Trad
     if trade.deadline_at is None and not is_secured(trade):
         trade = replace(trade, deadline_at=moment.now + timedelta(seconds=policy.deadline_s))
     if moment.looks_until is not None and moment.is_looking and not is_secured(trade):
-        return trade, [WakeAt(moment.looks_until)]
+        return _while_looking(trade, moment.now, moment.looks_until)
     trade, commands = _drop_unwanted(trade, moment.now)
     for leg in sorted(trade.legs, key=lambda leg: leg.role is OrderRole.TAKE_PROFIT):
         if trade.close_reason is None and not _stands_back(trade, leg):
@@ -118,6 +120,13 @@ def secure(trade: Trade, moment: Moment, policy: ProtectionPolicy) -> tuple[Trad
     if trade.deadline_at is not None and not trade.protection_failed:
         commands.append(WakeAt(trade.deadline_at))
     return trade.after(TradeTrigger.LAID_BARE), commands
+
+
+def _while_looking(trade: Trade, now: datetime, looks_until: datetime) -> tuple[Trade, list[Command]]:
+    """Send nothing yet; a deadline that passes meanwhile leaves time for one attempt."""
+    if trade.deadline_at is not None and now >= trade.deadline_at:
+        trade = replace(trade, deadline_at=looks_until + ONE_ATTEMPT)
+    return trade, [WakeAt(min(looks_until, trade.deadline_at or looks_until))]
 
 
 def _is_overdue(trade: Trade, moment: Moment) -> bool:
@@ -368,9 +377,13 @@ def _fall_back(trade: Trade, leg: Leg, why: str, now: datetime) -> Trade | None:
 
 
 def _is_new_wish(trade: Trade, leg: Leg) -> bool:
-    """Whether a pending adjustment wishes for an exit that the trade never had."""
+    """Whether a pending adjustment wishes for an exit that the trade did well without."""
     is_wished = any(one.is_pending and leg.role in one.roles for one in trade.adjustments)
-    return is_wished and all(realises(order, leg) for order in trade.orders_of(leg.role))
+    return (
+        is_wished
+        and trade.protected_at is not None
+        and all(realises(order, leg) for order in trade.orders_of(leg.role))
+    )
 
 
 def _give_up(

@@ -94,6 +94,17 @@ def test_a_stop_that_was_never_there_and_is_refused_is_given_up_without_closing(
     assert result(story) is AssetStatus.FAILED
 
 
+def test_a_target_that_never_stood_is_not_done_without_because_a_later_wish_for_it_failed() -> None:
+    """Its decision asked for it: told protected, it would be lied to (the simulation's seed 4393)."""
+    story = Story().fill_entry()
+    story.accept(story.stop)
+    story.never_sent(story.target)
+    story.adjust(K.EXITS, legs=(story.moved(TP, "98000"),))
+    story.never_sent(story.target)
+    story.wait(story.policy.deadline_s)
+    assert story.trade.close_reason is CloseReason.EMERGENCY
+
+
 def test_a_moved_stop_that_the_price_has_passed_is_a_stop_that_was_hit() -> None:
     """P1."""
     story = Story().protect()

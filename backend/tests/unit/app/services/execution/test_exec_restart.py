@@ -257,10 +257,22 @@ def test_a_deadline_that_passed_while_nobody_was_there_leaves_one_attempt() -> N
 
 def test_the_one_attempt_after_a_long_outage_is_all_there_is() -> None:
     story = restart(Story().fill_entry(), down_s=3600)
-    story.wait(5.9)
+    story.wait(3.1)
+    assert (story.trade.status, story.trade.close_reason) == (TradeStatus.CLOSING, CloseReason.EMERGENCY)
+
+
+def test_a_deadline_that_would_pass_while_we_look_leaves_time_for_one_attempt() -> None:
+    """The simulation's seed 4393: the exits went out in the moment in which they were given up."""
+    story = restart(Story().fill_entry(), down_s=8)
+    story.looks_until = story.now + LOOK_FIRST
+    story.decide()
+    story.wake()
+    story.wake()
+    assert (story.now, story.trade.close_reason) == (story.looks_until, None)
+    story.wait(2.9)
     assert story.trade.close_reason is None
     story.wait(0.2)
-    assert (story.trade.status, story.trade.close_reason) == (TradeStatus.CLOSING, CloseReason.EMERGENCY)
+    assert story.trade.close_reason is CloseReason.EMERGENCY
 
 
 def test_what_was_given_up_before_the_process_died_gets_no_other_chance() -> None:
