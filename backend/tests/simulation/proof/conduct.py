@@ -24,6 +24,8 @@ _CLOSES = (OrderRole.CLOSE,)
 _EXITS = (*_STOPS, OrderRole.TAKE_PROFIT)
 _HIT = (-2021, -4142)
 _CLOCK = (-1021, -4225)
+_UNTOLD = (-1000, -1006)
+"""What became of the request is open (U1): a first doubt is answered at once, under the same id."""
 _REDUCE_ONLY = -2022
 _HIT_MEMORY_S = 30.0
 _CLOCK_REFUSALS = 10
@@ -155,7 +157,7 @@ def retries_with_patience(run: Run) -> Iterator[str]:
         before, count, refused_at = refused.get(leg, (wish, 0, at))
         if before != wish or row.is_done:
             refused.pop(leg, None)
-        elif is_answer and row.status == 400 and row.code not in _CLOCK:
+        elif is_answer and row.status == 400 and row.code not in (*_CLOCK, *_UNTOLD):
             refused[leg] = (wish, count + 1, at)
         elif not is_answer and count > 1:
             # one refusal less than was seen, which may have been of a resize, and half of it for the jitter

@@ -2,7 +2,8 @@
 
 The bugs are entries of the catalogue of broken rules, applied to a copy of the source by its own runner's bench; what
 other tests prove with assertions, the simulation finds here without knowing what it looks for. A seed that breaks a
-rule on the whole source as well has caught nothing. What a seed once found must break the world that was kept of it.
+rule on the whole source as well has caught nothing. What a seed once found must break the world that was kept of it;
+for a bug that only one seed among thousands meets, that world is all.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import time
 import tomllib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -36,22 +38,40 @@ _LIMIT_S = 900.0
 """When a hunt that hangs in one seed is ended."""
 
 
-def chosen(names: Sequence[str]) -> list[Breakage]:
-    """The bugs of ``mutants.toml``: entries of the catalogue by name, and those written out there.
+@dataclass(frozen=True, slots=True)
+class Bug:
+    """An edit of the source that must be caught; ``is_rare`` where only worlds that were kept meet it."""
+
+    edit: Breakage
+    is_rare: bool = False
+
+    @property
+    def worlds(self) -> list[str]:
+        """The seeds whose kept worlds it broke."""
+        paths = sorted(FOUND_WORLDS.glob("*.json"), key=lambda path: int(path.stem))
+        return [path.stem for path in paths if Found.read(path).put_back_by == self.edit.name]
+
+
+def chosen(names: Sequence[str]) -> list[Bug]:
+    """The bugs of ``mutants.toml``: entries of the catalogue by name, those written out there, and the rare ones.
 
     Raises:
-        CatalogueError: an entry that is not there, or whose edit no longer fits the source.
+        CatalogueError: an entry that is not there, or whose edit no longer fits the source; a rare one without a world.
     """
     document = tomllib.loads((_HERE.parent / "mutants.toml").read_text(encoding="utf-8"))
     known = {entry.name: entry for entry in load()}
-    own = [Breakage(name=name, tests=(), **fields) for name, fields in document.get("bugs", {}).items()]
     unknown = [name for name in document["catalogue"] if name not in known]
     if unknown:
         raise CatalogueError(f"the catalogue of broken rules has no {', '.join(unknown)}")
-    entries = [known[name] for name in document["catalogue"]] + own
-    for entry in entries:
-        entry.applied_to((SOURCE / entry.file).read_text(encoding="utf-8"))
-    return [entry for entry in entries if not names or entry.name in names]
+    bugs = [Bug(known[name]) for name in document["catalogue"]]
+    bugs += [Bug(Breakage(name=name, tests=(), **fields)) for name, fields in document["bugs"].items()]
+    rare = [Bug(Breakage(name=name, tests=(), **fields), is_rare=True) for name, fields in document["rare"].items()]
+    for bug in (*bugs, *rare):
+        bug.edit.applied_to((SOURCE / bug.edit.file).read_text(encoding="utf-8"))
+    untold = [bug.edit.name for bug in rare if not bug.worlds]
+    if untold:
+        raise CatalogueError(f"no world in found/ is broken by {', '.join(untold)}")
+    return [bug for bug in (*bugs, *rare) if not names or bug.edit.name in names]
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -62,42 +82,46 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--jobs", type=int, default=2, help="bugs side by side (default 2)")
     parser.add_argument("--everything", action="store_true", help="the whole catalogue, to see what could be named")
     wish = parser.parse_args(arguments)
-    entries = load() if wish.everything else chosen(wish.names)
+    bugs = [Bug(entry) for entry in load()] if wish.everything else chosen(wish.names)
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="mutants-") as directory:
-        survivors = _hunt_all(entries, Path(directory), wish.jobs, wish.within)
-    caught = len(entries) - len(survivors)
-    print(f"{caught} of {len(entries)} bugs caught within {wish.within} seeds each, in {time.monotonic() - began:.0f} s"
+        survivors = _hunt_all(bugs, Path(directory), wish.jobs, wish.within)
+    rare = sum(bug.is_rare for bug in bugs)
+    print(f"{len(bugs) - len(survivors)} of {len(bugs)} bugs caught, {len(bugs) - rare} of them hunted within "
+          f"{wish.within} seeds each and {rare} in the worlds that once met them, in {time.monotonic() - began:.0f} s"
           + (f"; SURVIVED: {', '.join(survivors)}" if survivors else ""))  # fmt: skip
     return 1 if survivors else 0
 
 
-def _hunt_all(entries: Sequence[Breakage], directory: Path, jobs: int, within: int) -> list[str]:
+def _hunt_all(bugs: Sequence[Bug], directory: Path, jobs: int, within: int) -> list[str]:
     benches: SimpleQueue[Bench] = SimpleQueue()
     for number in range(jobs):
         benches.put(Bench(directory / str(number)))
 
-    def attempt(entry: Breakage) -> str:
+    def attempt(bug: Bug) -> str:
         bench = benches.get()
         try:
-            with bench.broken(entry):
-                return _hunt(bench, entry.name, within)
+            with bench.broken(bug.edit):
+                said = "CAUGHT" if bug.is_rare else _hunt(bench, within)
+                return _perform_kept(bench, bug, said) if said.startswith("CAUGHT") else said
         finally:
             benches.put(bench)
 
     survivors = []
     with ThreadPoolExecutor(jobs) as pool:
-        for entry, said in zip(entries, pool.map(attempt, entries), strict=True):
+        for bug, said in zip(bugs, pool.map(attempt, bugs), strict=True):
+            name = bug.edit.name
             if said.startswith("CAUGHT"):
                 _, seed, what = said.split(" ", 2)
-                print(f"caught after {int(seed):>4} seeds  {entry.name:<40} {what[:110]}", flush=True)
+                how = f"caught in world {seed:>7}" if bug.is_rare else f"caught after {int(seed):>4} seeds"
+                print(f"{how}  {name:<44} {what[:110]}", flush=True)
             else:
-                survivors.append(entry.name)
-                print(f"SURVIVED                 {entry.name:<40} {said[:110]}", flush=True)
+                survivors.append(name)
+                print(f"SURVIVED                 {name:<44} {said[:110]}", flush=True)
     return survivors
 
 
-def _hunt(bench: Bench, name: str, within: int) -> str:
+def _hunt(bench: Bench, within: int) -> str:
     """``CAUGHT <seed> <what>``, or why it was not."""
     ends_at = time.monotonic() + _PATIENCE_S
     first, said = 1, ""
@@ -106,10 +130,16 @@ def _hunt(bench: Bench, name: str, within: int) -> str:
         said = _perform(bench.python, "--first", first, "--seeds", within - first + 1, "--seconds", seconds)
         if said.startswith("CAUGHT") and (seed := int(said.split()[1])) and breaks_by_itself(seed):
             first, said = seed + 1, ""
-    worlds = [path.stem for path in sorted(FOUND_WORLDS.glob("*.json")) if Found.read(path).put_back_by == name]
-    for seed in worlds if said.startswith("CAUGHT") else ():
-        if not _perform(bench.python, "--found", seed).startswith("CAUGHT"):
+    return said
+
+
+def _perform_kept(bench: Bench, bug: Bug, said: str) -> str:
+    """What was said before, or of the kept worlds; or why one of them has not caught the bug."""
+    for seed in bug.worlds:
+        of_world = _perform(bench.python, "--found", seed)
+        if not of_world.startswith("CAUGHT"):
             return f"the world found/{seed}.json, which it once broke, passes"
+        said = of_world if bug.is_rare else said
     return said
 
 

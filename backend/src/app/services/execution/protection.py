@@ -378,12 +378,10 @@ def _fall_back(trade: Trade, leg: Leg, why: str, now: datetime) -> Trade | None:
 
 def _is_new_wish(trade: Trade, leg: Leg) -> bool:
     """Whether a pending adjustment wishes for an exit that the trade did well without."""
+    if trade.protected_at is None:
+        return False  # what it was opened with never stood
     is_wished = any(one.is_pending and leg.role in one.roles for one in trade.adjustments)
-    return (
-        is_wished
-        and trade.protected_at is not None
-        and all(realises(order, leg) for order in trade.orders_of(leg.role))
-    )
+    return is_wished and all(realises(order, leg) for order in trade.orders_of(leg.role))
 
 
 def _give_up(

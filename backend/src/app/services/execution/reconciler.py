@@ -325,12 +325,11 @@ class Reconciler:
                     self._desk(difference.asset).verify(difference.trade_id)
             case DifferenceKind.ORDER_ORPHANED:
                 action = await self._cancel_orphan(difference)
-            case DifferenceKind.POSITION_LARGER:
-                self._desk(difference.asset).question_given_up()
-            case DifferenceKind.POSITION_EXTERNAL:
+            case DifferenceKind.POSITION_LARGER | DifferenceKind.POSITION_EXTERNAL:
                 # what is ours is never taken for theirs: an entry that was given up may be what holds it (U10)
                 self._desk(difference.asset).question_given_up()
-                action = await self._look_after_external(difference, exchange)
+                if difference.kind is DifferenceKind.POSITION_EXTERNAL:
+                    action = await self._look_after_external(difference, exchange)
         return replace(difference, action=action)
 
     async def _look_after_external(self, difference: Difference, exchange: ExchangeView) -> str:
