@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 
 import apsw
@@ -69,6 +71,33 @@ async def test_a_deadline_that_passed_meanwhile_leaves_time_for_one_attempt(stag
     async with stage.application(**deadline) as application:
         assert (await settled(application, trade.id, "open")).close_reason is None
         assert [row["type"] for row in await stage.levers.open_orders(BTC)] == ["STOP_MARKET"]
+
+
+def put_back(database: Path, to: Path) -> None:
+    """Copy a database that nobody has open over another one."""
+    for name in (f"{to.name}-wal", f"{to.name}-shm"):
+        to.with_name(name).unlink(missing_ok=True)
+    shutil.copy(database, to)
+
+
+async def test_a_close_that_the_dead_process_had_sent_is_not_sent_again_into_what_others_hold(
+    stage: Arena, tmp_path: Path
+) -> None:
+    """C1: it left before its record, and somebody asks for it again at once; what is left belongs to a person."""
+    record, kept = tmp_path / "tes.db", tmp_path / "kept.db"
+    async with stage.application() as application:
+        trade_id = (await decide(application.service("default"), buy())).results[0].trade_id
+    put_back(record, kept)
+    async with stage.application() as application:
+        await application.service("default").close_position(BTC)
+    put_back(kept, record)
+    await stage.levers.by_hand(symbol=BTC, side="BUY", quantity="0.015")
+    await stage.levers.fault({"type": "delay_before", "seconds": 0.3}, count=0, method="GET", path="/order")
+    async with stage.application() as application:
+        closed = await application.service("default").close_position(BTC)
+        assert (closed.status, closed.trade_id) == (AssetStatus.CLOSED, trade_id)
+        assert await stage.levers.position(BTC) == Decimal("0.015")
+        assert len(await stage.levers.requests("POST", "/order", type="MARKET", side="SELL")) == 1
 
 
 async def test_a_lost_record_takes_no_stop_away_from_a_position(stage: Arena, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,12 +60,16 @@ def chosen(names: Sequence[str]) -> list[Bug]:
     """
     document = tomllib.loads((_HERE.parent / "mutants.toml").read_text(encoding="utf-8"))
     known = {entry.name: entry for entry in load()}
-    unknown = [name for name in document["catalogue"] if name not in known]
+    unknown = [name for name in (*document["catalogue"], *document["rare_catalogue"]) if name not in known]
     if unknown:
         raise CatalogueError(f"the catalogue of broken rules has no {', '.join(unknown)}")
-    bugs = [Bug(known[name]) for name in document["catalogue"]]
-    bugs += [Bug(Breakage(name=name, tests=(), **fields)) for name, fields in document["bugs"].items()]
-    rare = [Bug(Breakage(name=name, tests=(), **fields), is_rare=True) for name, fields in document["rare"].items()]
+
+    def taken(names: Sequence[str], own: Mapping[str, Mapping[str, str]], *, is_rare: bool = False) -> list[Bug]:
+        edits = [known[name] for name in names] + [Breakage(name=name, tests=(), **own[name]) for name in own]
+        return [Bug(edit, is_rare) for edit in edits]
+
+    bugs = taken(document["catalogue"], document["bugs"])
+    rare = taken(document["rare_catalogue"], document["rare"], is_rare=True)
     for bug in (*bugs, *rare):
         bug.edit.applied_to((SOURCE / bug.edit.file).read_text(encoding="utf-8"))
     untold = [bug.edit.name for bug in rare if not bug.worlds]
