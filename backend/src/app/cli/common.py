@@ -33,6 +33,9 @@ TokenOption = Annotated[str | None, typer.Option("--token", help="API token [TES
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", help="TOML file with settings; tes.toml where present.", dir_okay=False)
 ]
+PaperOption = Annotated[bool, typer.Option("--paper", help="The embedded simulated venue (the default).")]
+TestnetOption = Annotated[bool, typer.Option("--testnet", help="AsterDEX's test network.")]
+LiveOption = Annotated[bool, typer.Option("--live", help="AsterDEX itself, with real money.")]
 LimitOption = Annotated[int, typer.Option("--limit", help="How many at most.", min=1, max=500)]
 AccountOption = Annotated[str | None, typer.Option("--account", help="The account; default, or the only one.")]
 
@@ -43,6 +46,18 @@ class Place:
 
     url: str
     token: str | None = field(repr=False)
+
+
+def chosen_venue(*, paper: bool, testnet: bool, live: bool) -> str | None:
+    """The venue that an option names; None when none does, so that TES_VENUE decides.
+
+    Raises:
+        UsageFailed: two of them are given.
+    """
+    chosen = [name for name, flag in (("paper", paper), ("testnet", testnet), ("live", live)) if flag]
+    if len(chosen) > 1:
+        raise UsageFailed(f"--{chosen[0]} and --{chosen[1]} exclude each other: choose one")
+    return chosen[0] if chosen else None
 
 
 def settings_for_client(config: Path | None) -> Settings:

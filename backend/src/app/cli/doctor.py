@@ -65,12 +65,12 @@ def _fail(check: str, message: str, fix: str) -> Finding:
     return Finding(check, Verdict.FAIL, message, fix)
 
 
-async def examine(config: Path | None) -> list[Finding]:
-    """Look at everything that a service started now with these settings would need."""
+async def examine(config: Path | None, venue: str | None) -> list[Finding]:
+    """Look at everything that a service started now with these settings would need; ``venue`` wins over theirs."""
     from app.core.configuration import load_settings
 
     try:
-        settings = load_settings(os.environ, config=config)
+        settings = load_settings(os.environ, config=config, overrides={"venue": venue})
     except ConfigurationError as error:
         return [_fail("settings", str(error), "correct that setting, then look again: the rest depends on it")]
     found = [_ok("settings", f"venue {settings.venue.value}, {len(settings.account_settings())} account(s)")]
