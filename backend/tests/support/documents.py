@@ -40,3 +40,12 @@ def block(page: str, opening: str) -> str:
     """The text of the one block of a page that begins with ``opening``."""
     (found,) = [one.text for one in blocks(page) if one.text.startswith(opening)]
     return found
+
+
+STOOD_IN_FOR = {
+    "docker": "no engine here: its words are held against compose.yaml and our command line",
+    "systemctl": "no systemd runs here: a function starts and stops what the unit names",
+    "journalctl": "reads the journal of systemd",
+    "make": "would install packages, which this environment has: its targets and recipes are looked at",
+}
+"""Programs that the documents name and tests can't run, each with the reason. Everything else is executed."""
