@@ -10,12 +10,13 @@ import typer
 from app.cli import common
 from app.cli.common import ConfigOption, JsonOption, LiveOption, PaperOption, TestnetOption
 from app.cli.exits import CommandFailed, UsageFailed
+from app.cli.help import HelpfulGroup
 from app.core.tokens import TOKEN_BITS, Scope, read_records, record_of
 
 app = typer.Typer()
-alert = typer.Typer(help="The channels that alerts go to.", no_args_is_help=True)
+alert = typer.Typer(cls=HelpfulGroup, help="The channels that alerts go to.", no_args_is_help=True)
 app.add_typer(alert, name="alert", rich_help_panel="Housekeeping")
-database = typer.Typer(help="Migrations and backup of the database.", no_args_is_help=True)
+database = typer.Typer(cls=HelpfulGroup, help="Migrations and backup of the database.", no_args_is_help=True)
 app.add_typer(database, name="db", rich_help_panel="Housekeeping")
 
 
