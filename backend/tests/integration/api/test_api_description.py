@@ -21,7 +21,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 HERE = Path(__file__).parent
 ST = Path(sys.executable).with_name("st")
 EXAMPLES = int(os.environ.get("TES_SCHEMATHESIS_EXAMPLES", "8"))
-MAX_TIME_S = 20 if EXAMPLES <= 8 else 15 * EXAMPLES
+MAX_TIME_S = 20 if EXAMPLES <= 8 else 10 * EXAMPLES
 """A quick look within a test run; ``make soak`` has the time for all of its examples."""
 
 
