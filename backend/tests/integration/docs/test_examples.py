@@ -105,7 +105,7 @@ def parse(words: list[str]) -> None:
     given, left, _ = command.make_parser(context).parse_args(words)
     assert hasattr(command, "commands") or not left, left
     for parameter in command.params:
-        if given.get(parameter.name) is not None and not parameter.is_eager:
+        if given.get(parameter.name) is not None and parameter.callback is None:  # a callback would act
             parameter.process_value(context, given[parameter.name])
 
 
