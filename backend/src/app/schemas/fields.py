@@ -39,17 +39,18 @@ def iso(value: datetime) -> str:
     return value.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
+_SMALLEST_SHOWN, _LARGEST_SHOWN = 1e-18, 1e18
 _POSITIVE_TEXT = r"^([1-9][0-9]{0,15}(\.[0-9]{1,16})?|0\.0{0,15}[1-9][0-9]{0,2})$"
 
 
 def _described(text: str, **bounds: Any) -> WithJsonSchema:
     """How the API's description shows a number that may come as text: what every JSON Schema validator can check."""
     forms: list[dict[str, Any]] = [
-        {"type": "number", "maximum": float(_LARGEST), **bounds},
+        {"type": "number", "maximum": _LARGEST_SHOWN, **bounds},
         {"type": "string", "pattern": text},
     ]
     if bounds.get("minimum") == 0:
-        forms = [{**forms[0], "minimum": float(_SMALLEST)}, {"enum": [0, "0"]}, forms[1]]
+        forms = [{**forms[0], "minimum": _SMALLEST_SHOWN}, {"enum": [0, "0"]}, forms[1]]
     return WithJsonSchema({"anyOf": forms, "title": "Decimal"}, mode="validation")
 
 
@@ -66,7 +67,7 @@ Number = Annotated[
 NonNegative = Annotated[Number, Field(ge=0), _described(_POSITIVE_TEXT, minimum=0), _SHOWN]
 """A :data:`Number` from zero."""
 
-Positive = Annotated[Number, Field(gt=0), _described(_POSITIVE_TEXT, minimum=float(_SMALLEST)), _SHOWN]
+Positive = Annotated[Number, Field(gt=0), _described(_POSITIVE_TEXT, minimum=_SMALLEST_SHOWN), _SHOWN]
 """A :data:`Number` above zero."""
 
 Percentage = Annotated[
@@ -77,7 +78,7 @@ Percentage = Annotated[
 PositivePercentage = Annotated[
     Number,
     Field(gt=0, le=100),
-    _described(r"^(100|[1-9][0-9]?(\.[0-9]{1,16})?)$", minimum=float(_SMALLEST), maximum=100),
+    _described(r"^(100|[1-9][0-9]?(\.[0-9]{1,16})?)$", minimum=_SMALLEST_SHOWN, maximum=100),
     _SHOWN,
 ]
 """A :data:`Number` above 0, up to 100."""
