@@ -12,21 +12,18 @@ from pathlib import Path
 
 import pytest
 
+from support.documents import blocks
 from support.serving import LAUNCH
-
-ROOT = Path(__file__).parents[3]
-PAGE = ROOT / "docs" / "simulated-venue.md"
-_BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 def script() -> str:
     """The page's blocks as one shell script; only the port is another, since 9100 may be taken here."""
     parts = ["set -eu", "trap 'kill $(jobs -p)' EXIT"]
-    for number, (language, text) in enumerate(_BLOCK.findall(PAGE.read_text(encoding="utf-8"))):
-        if language == "python":
-            parts.append(f"cat > bot{number}.py <<'END_OF_BLOCK'\n{text}END_OF_BLOCK\npython bot{number}.py")
+    for number, one in enumerate(blocks("docs/simulated-venue.md")):
+        if one.language == "python":
+            parts.append(f"cat > bot{number}.py <<'END_OF_BLOCK'\n{one.text}END_OF_BLOCK\npython bot{number}.py")
         else:
-            parts.append(text.replace("tes sim ", "tes sim --port 0 "))
+            parts.append(one.text.replace("tes sim ", "tes sim --port 0 "))
         parts.append(f"echo; echo == block {number} done")
     return "\n".join(parts)
 

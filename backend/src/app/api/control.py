@@ -77,7 +77,10 @@ async def close_position(request: Request, asset: AssetName, account_id: Account
 
 @router.post("/reconcile", dependencies=needs(Scope.TRADE), responses=may_refuse(_FROM_EXCHANGE))
 async def reconcile(request: Request, account_id: Account = None) -> ReconciliationDocument:
-    """Compare the record with the exchange now, repair it, and report each difference."""
+    """Compare the record with the exchange now, repair it, and report each difference.
+
+    It comes after what trading needs of the exchange's rate limit: the answer may take a minute.
+    """
     report = await service_for(application_of(request), account_id).reconcile()
     return ReconciliationDocument.model_validate(report.as_dict())
 

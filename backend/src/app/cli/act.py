@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.cli.asking import Asking, asks, complete_asset
-from app.cli.common import AccountOption, path_part, read_decision
+from app.cli.common import AccountOption, path_part, read_decision, upper
 from app.cli.exits import ServiceRefused, UsageFailed
 
 if TYPE_CHECKING:
@@ -124,7 +124,8 @@ async def _show_steps(client: Connection, after: int, decision_id: str, *, is_qu
 def close(
     asking: Asking,
     asset: Annotated[
-        str | None, typer.Argument(help="The asset, such as BTCUSDT.", autocompletion=complete_asset)
+        str | None,
+        typer.Argument(help="The asset, such as BTCUSDT.", autocompletion=complete_asset, callback=upper),
     ] = None,
     close_all: Annotated[bool, typer.Option("--all", help="Every position that the service opened.")] = False,
     account: AccountOption = None,
@@ -136,8 +137,9 @@ def close(
     document = asking.ask(lambda client: client.post(path, account_id=account))
     results = document["items"] if asset is None else [document]
     asking.show(document, lambda render, _: render.closes(results))
-    if any(not item["success"] for item in results):
-        raise ServiceRefused("not everything was closed")
+    left = [item["asset"] for item in results if not item["success"]]
+    if left:
+        raise ServiceRefused(f"not closed: {', '.join(left)}")
 
 
 @app.command(rich_help_panel=_PANEL)

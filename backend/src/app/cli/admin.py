@@ -8,14 +8,15 @@ from typing import Annotated
 import typer
 
 from app.cli import common
-from app.cli.common import ConfigOption, JsonOption
+from app.cli.common import ConfigOption, JsonOption, LiveOption, PaperOption, TestnetOption
 from app.cli.exits import CommandFailed, UsageFailed
+from app.cli.help import HelpfulGroup
 from app.core.tokens import TOKEN_BITS, Scope, read_records, record_of
 
 app = typer.Typer()
-alert = typer.Typer(help="The channels that alerts go to.", no_args_is_help=True)
+alert = typer.Typer(cls=HelpfulGroup, help="The channels that alerts go to.", no_args_is_help=True)
 app.add_typer(alert, name="alert", rich_help_panel="Housekeeping")
-database = typer.Typer(help="Migrations and backup of the database.", no_args_is_help=True)
+database = typer.Typer(cls=HelpfulGroup, help="Migrations and backup of the database.", no_args_is_help=True)
 app.add_typer(database, name="db", rich_help_panel="Housekeeping")
 
 
@@ -42,15 +43,25 @@ def config(file: ConfigOption = None, as_json: JsonOption = False) -> None:
 
 
 @app.command(rich_help_panel="Housekeeping")
-def doctor(config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Check settings, database, disk, port, alerts, clock, key and account; OK, WARN or FAIL, with the fix."""
+def doctor(
+    paper: PaperOption = False,
+    testnet: TestnetOption = False,
+    live: LiveOption = False,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check settings, database, disk, port, alerts, clock, key and account; OK, WARN or FAIL, with the fix.
+
+    It looks as 'tes serve' with the same options would, and changes nothing. Exit code 1 when something is a FAIL.
+    """
     import asyncio
 
     from app.cli.doctor import Verdict, examine
     from app.core.logging import configure_logging
 
+    venue = common.chosen_venue(paper=paper, testnet=testnet, live=live)
     configure_logging(level="CRITICAL")  # what is wrong is among the findings
-    found = asyncio.run(examine(config))
+    found = asyncio.run(examine(config, venue))
     if as_json:
         common.print_json([one.as_dict() for one in found])
     else:

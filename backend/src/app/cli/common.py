@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -33,6 +34,9 @@ TokenOption = Annotated[str | None, typer.Option("--token", help="API token [TES
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", help="TOML file with settings; tes.toml where present.", dir_okay=False)
 ]
+PaperOption = Annotated[bool, typer.Option("--paper", help="The embedded simulated venue (the default).")]
+TestnetOption = Annotated[bool, typer.Option("--testnet", help="AsterDEX's test network.")]
+LiveOption = Annotated[bool, typer.Option("--live", help="AsterDEX itself, with real money.")]
 LimitOption = Annotated[int, typer.Option("--limit", help="How many at most.", min=1, max=500)]
 AccountOption = Annotated[str | None, typer.Option("--account", help="The account; default, or the only one.")]
 
@@ -45,6 +49,18 @@ class Place:
     token: str | None = field(repr=False)
 
 
+def chosen_venue(*, paper: bool, testnet: bool, live: bool) -> str | None:
+    """The venue that an option names; None when none does, so that TES_VENUE decides.
+
+    Raises:
+        UsageFailed: two of them are given.
+    """
+    chosen = [name for name, flag in (("paper", paper), ("testnet", testnet), ("live", live)) if flag]
+    if len(chosen) > 1:
+        raise UsageFailed(f"--{chosen[0]} and --{chosen[1]} exclude each other: choose one")
+    return chosen[0] if chosen else None
+
+
 def settings_for_client(config: Path | None) -> Settings:
     """The settings of a command that talks to a service: credentials may be missing here."""
     from app.core.configuration import load_settings
@@ -53,12 +69,18 @@ def settings_for_client(config: Path | None) -> Settings:
 
 
 def find_service(url: str | None, token: str | None, config: Path | None) -> Place:
-    """Options, then TES_URL and TES_TOKEN, then the note of the service on this machine, then its settings."""
+    """Options, then TES_URL and TES_TOKEN, then the note of the service on this machine, then its settings.
+
+    Raises:
+        UsageFailed: the address is none.
+    """
     from app.cli.session import read_session, session_path
 
     settings = settings_for_client(config)
     session = read_session(session_path(settings))
     chosen_url = url or settings.url
+    if chosen_url is not None and not re.match(r"https?://[^/]", chosen_url):
+        raise UsageFailed(f"{chosen_url!r} is no address of a service: give one such as http://127.0.0.1:8000")
     if token is None and settings.token is not None:
         token = settings.token.get_secret_value()
     if token is None and settings.api_token is not None:
@@ -97,9 +119,7 @@ async def service(place: Place) -> AsyncIterator[Connection]:
     except NotTheService as error:
         raise ServiceUnreachable(f"{error}: give the right --url") from None
     except Unreachable as error:
-        raise ServiceUnreachable(
-            f"{error}: start it with 'tes serve --paper', or give its address with --url"
-        ) from None
+        raise ServiceUnreachable(f"{error}: start it with 'tes serve', or give its address with --url") from None
 
 
 def ask(place: Place, work: Callable[[Connection], Awaitable[T]]) -> T:
@@ -126,6 +146,11 @@ def read_decision(file: str) -> bytes:
         raise UsageFailed(
             f"{file} can't be read ({error.strerror}): give a JSON file, or - for standard input"
         ) from None
+
+
+def upper(text: str | None) -> str | None:
+    """An asset as the exchange spells it, whatever a person types."""
+    return text if text is None else text.upper()
 
 
 def path_part(text: str) -> str:

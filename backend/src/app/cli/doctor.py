@@ -19,6 +19,7 @@ from app.domain.errors import AuthRefused, ConfigurationError, ExchangeError, Te
 
 if TYPE_CHECKING:
     from app.core.settings import AccountSettings, Settings
+    from app.db.port import Database
     from app.domain.reports import PositionReport
     from app.integrations.aster.client import AsterClient
 
@@ -65,12 +66,12 @@ def _fail(check: str, message: str, fix: str) -> Finding:
     return Finding(check, Verdict.FAIL, message, fix)
 
 
-async def examine(config: Path | None) -> list[Finding]:
-    """Look at everything that a service started now with these settings would need."""
+async def examine(config: Path | None, venue: str | None) -> list[Finding]:
+    """Look at everything that a service started now with these settings would need; ``venue`` wins over theirs."""
     from app.core.configuration import load_settings
 
     try:
-        settings = load_settings(os.environ, config=config)
+        settings = load_settings(os.environ, config=config, overrides={"venue": venue})
     except ConfigurationError as error:
         return [_fail("settings", str(error), "correct that setting, then look again: the rest depends on it")]
     found = [_ok("settings", f"venue {settings.venue.value}, {len(settings.account_settings())} account(s)")]
@@ -117,23 +118,47 @@ async def _database(settings: Settings) -> AsyncIterator[Finding]:
         yield _fail("database", f"schema {version} is newer than this program", "start the newer program")
     else:
         yield _ok("database", f"schema {version}, up to date")
-        yield await _lease(settings)
+        for finding in await _record(settings):
+            yield finding
 
 
-async def _lease(settings: Settings) -> Finding:
-    """Whether another process trades these accounts."""
+async def _record(settings: Settings) -> list[Finding]:
+    """What the database tells: who trades, and where what is open in it was opened."""
     from app.db.executors import ThreadExecutor
     from app.db.opening import make_database
-    from app.repositories.leases import LeaseRepository
 
     database = make_database(settings.database_url, ThreadExecutor())
     try:
         await database.start()
-        leases = await LeaseRepository(database, tuple(settings.account_settings())).look()
+        return [await _lease(settings, database), *await _origin(settings, database)]
     except TesError as error:
-        return _fail("lease", str(error), "look at the database first")
+        return [_fail("lease", str(error), "look at the database first")]
     finally:
         await database.close()
+
+
+async def _origin(settings: Settings, database: Database) -> list[Finding]:
+    """Trades that are open on paper must not be compared with an exchange, nor the other way round."""
+    from app.repositories.events import EventRepository
+    from app.repositories.trades import TradeRepository
+
+    events, trades = EventRepository(database), TradeRepository(database)
+    last = await events.after(await events.last_seq() - 1, 1)
+    if not last or last[0].event.is_paper == settings.is_paper:
+        return []
+    held = [one.asset for account_id in settings.account_settings() for one in await trades.open_trades(account_id)]
+    if not held:
+        return []
+    was, now = ("paper money", "an exchange") if last[0].event.is_paper else ("an exchange", "paper money")
+    text = f"{', '.join(held)} open with {was}: a start with {now} would take that for closed"
+    return [_warn("record", text, "give each venue a database of its own: TES_DATABASE_URL")]
+
+
+async def _lease(settings: Settings, database: Database) -> Finding:
+    """Whether another process trades these accounts."""
+    from app.repositories.leases import LeaseRepository
+
+    leases = await LeaseRepository(database, tuple(settings.account_settings())).look()
     held = next((lease for lease in leases.values() if not lease.is_free), None)
     if held is None:
         return _ok("lease", "nobody trades these accounts now")

@@ -10,6 +10,7 @@ import typer
 
 from app.cli import act, admin, ready, records, serve, sim
 from app.cli.exits import CommandFailed, ExitCode
+from app.cli.help import HelpfulGroup
 from app.cli.replay import command as replay
 from app.domain.errors import ConfigurationError, TesError
 
@@ -17,6 +18,7 @@ _INTERRUPTED = 130
 
 app = typer.Typer(
     name="tes",
+    cls=HelpfulGroup,
     help="Trading Execution Service: turns trading decisions into filled and protected positions on AsterDEX.",
     epilog="Exit codes: 0 done, 1 the service said no, 2 usage or configuration, 3 the service can't be reached.",
     no_args_is_help=True,

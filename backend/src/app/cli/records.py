@@ -20,7 +20,10 @@ _OPEN_TRADES = "pending,entering,protecting,open,closing"
 _OPEN_ORDERS = "SUBMITTING,RESUBMITTING,UNKNOWN,NEW,PARTIALLY_FILLED,CANCELING"
 OpenOption = Annotated[bool, typer.Option("--open", help="Only those that have not ended.")]
 AssetOption = Annotated[
-    str | None, typer.Option("--asset", help="Only this asset, such as BTCUSDT.", autocompletion=complete_asset)
+    str | None,
+    typer.Option(
+        "--asset", help="Only this asset, such as BTCUSDT.", autocompletion=complete_asset, callback=common.upper
+    ),
 ]
 FollowOption = Annotated[
     bool, typer.Option("--follow", "-f", help="Keep the table up to date until Ctrl-C; JSON: a line per change.")
@@ -103,6 +106,8 @@ def events(
             return
         for event in document["items"]:
             show(event)
+        if not document["items"]:
+            typer.echo("no event")
         if document["next_cursor"]:
             typer.echo(f"more: --after {document['next_cursor']}", err=True)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.cli import common
-from app.cli.common import ConfigOption, read_decision
+from app.cli.common import ConfigOption, LiveOption, PaperOption, TestnetOption, read_decision
 from app.cli.exits import CommandFailed, UsageFailed
 from app.cli.process import bind, on_stop_signal, run_in_fast_loop
 from app.cli.session import Session, announced, session_path
@@ -32,9 +32,6 @@ _READY_POLL_S = 0.02
 _FOLLOW_TIMEOUT_S = 60
 _LAST_STEPS_S = 2
 
-PaperOption = Annotated[bool, typer.Option("--paper", help="Trade on the embedded simulated venue (the default).")]
-TestnetOption = Annotated[bool, typer.Option("--testnet", help="Trade on AsterDEX's test network.")]
-LiveOption = Annotated[bool, typer.Option("--live", help="Trade with real money.")]
 HostOption = Annotated[str | None, typer.Option("--host", help="Address to listen on [TES_HOST].")]
 PortOption = Annotated[
     int | None, typer.Option("--port", help="Port to listen on; 0 takes any free one [TES_PORT].", min=0, max=65535)
@@ -97,10 +94,7 @@ def _settings(
     from app.core.configuration import load_settings
     from app.core.logging import configure_logging
 
-    chosen = [name for name, flag in (("paper", paper), ("testnet", testnet), ("live", live)) if flag]
-    if len(chosen) > 1:
-        raise UsageFailed(f"--{chosen[0]} and --{chosen[1]} exclude each other: choose one")
-    venue = chosen[0] if chosen else None
+    venue = common.chosen_venue(paper=paper, testnet=testnet, live=live)
     settings = load_settings(os.environ, config=config, overrides={"venue": venue, "host": host, "port": port})
     is_quiet = is_demonstration and "log_level" not in settings.model_fields_set
     configure_logging(settings.log_format, "WARNING" if is_quiet else settings.log_level)

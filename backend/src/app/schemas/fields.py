@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, Wi
 from app.domain.money import decimal_from_text, plain
 
 _LARGEST_EXPONENT = 18
+_SMALLEST, _LARGEST = Decimal(10) ** -_LARGEST_EXPONENT, Decimal(10) ** _LARGEST_EXPONENT
 
 
 def _exact(value: Any) -> Any:
@@ -21,7 +22,7 @@ def _exact(value: Any) -> Any:
         number = decimal_from_text(value.strip() if isinstance(value, str) else str(value))
     except ValueError as error:
         raise ValueError(str(error)) from None
-    if number and not -_LARGEST_EXPONENT <= number.adjusted() <= _LARGEST_EXPONENT:
+    if number and not _SMALLEST <= number.copy_abs() <= _LARGEST:
         raise ValueError(f"the number is out of range (1e-{_LARGEST_EXPONENT} to 1e{_LARGEST_EXPONENT})")
     if len(number.as_tuple().digits) > 2 * _LARGEST_EXPONENT:
         raise ValueError(f"the number has more than {2 * _LARGEST_EXPONENT} digits")
@@ -38,18 +39,18 @@ def iso(value: datetime) -> str:
     return value.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
-_SMALLEST, _LARGEST = 1e-18, 1e18
+_SMALLEST_SHOWN, _LARGEST_SHOWN = 1e-18, 1e18
 _POSITIVE_TEXT = r"^([1-9][0-9]{0,15}(\.[0-9]{1,16})?|0\.0{0,15}[1-9][0-9]{0,2})$"
 
 
 def _described(text: str, **bounds: Any) -> WithJsonSchema:
     """How the API's description shows a number that may come as text: what every JSON Schema validator can check."""
     forms: list[dict[str, Any]] = [
-        {"type": "number", "maximum": _LARGEST, **bounds},
+        {"type": "number", "maximum": _LARGEST_SHOWN, **bounds},
         {"type": "string", "pattern": text},
     ]
     if bounds.get("minimum") == 0:
-        forms = [{**forms[0], "minimum": _SMALLEST}, {"enum": [0, "0"]}, forms[1]]
+        forms = [{**forms[0], "minimum": _SMALLEST_SHOWN}, {"enum": [0, "0"]}, forms[1]]
     return WithJsonSchema({"anyOf": forms, "title": "Decimal"}, mode="validation")
 
 
@@ -66,7 +67,7 @@ Number = Annotated[
 NonNegative = Annotated[Number, Field(ge=0), _described(_POSITIVE_TEXT, minimum=0), _SHOWN]
 """A :data:`Number` from zero."""
 
-Positive = Annotated[Number, Field(gt=0), _described(_POSITIVE_TEXT, minimum=_SMALLEST), _SHOWN]
+Positive = Annotated[Number, Field(gt=0), _described(_POSITIVE_TEXT, minimum=_SMALLEST_SHOWN), _SHOWN]
 """A :data:`Number` above zero."""
 
 Percentage = Annotated[
@@ -77,7 +78,7 @@ Percentage = Annotated[
 PositivePercentage = Annotated[
     Number,
     Field(gt=0, le=100),
-    _described(r"^(100|[1-9][0-9]?(\.[0-9]{1,16})?)$", minimum=_SMALLEST, maximum=100),
+    _described(r"^(100|[1-9][0-9]?(\.[0-9]{1,16})?)$", minimum=_SMALLEST_SHOWN, maximum=100),
     _SHOWN,
 ]
 """A :data:`Number` above 0, up to 100."""

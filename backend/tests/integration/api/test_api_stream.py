@@ -13,7 +13,7 @@ import pytest_asyncio
 
 from app.domain.events import EventType
 from app.events.dispatcher import QUEUE_LIMIT
-from support.faces import TOKEN, Face, decision, paper_face
+from support.faces import AUTHORIZED, TOKEN, Face, decision, paper_face
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -158,3 +158,24 @@ async def _flood(face: Face, count: int) -> None:
             for _ in range(min(500, count - start))
         ]
         await face.application.trades.record_events(events)
+
+
+async def test_a_reader_that_answers_no_ping_is_dropped_and_one_that_does_stays(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The address of a reader whose machine has died is freed without waiting for TCP to notice."""
+    monkeypatch.setattr("app.api.server.HEARTBEAT_S", 0.5)
+    async with paper_face() as face, aiohttp.ClientSession(headers=AUTHORIZED) as http:
+        dead = await http.ws_connect(f"{face.url}/v1/stream", autoping=False)
+        async with face.follow() as alive:
+            reading = asyncio.create_task(take(alive, 1))  # pings are answered while somebody reads
+            assert (await dead.receive(timeout=10)).type is aiohttp.WSMsgType.PING
+            while (last := await dead.receive(timeout=10)).type is aiohttp.WSMsgType.PING:
+                pass
+            assert last.type in (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.ERROR)
+            async with asyncio.timeout(10):
+                while face.broadcast.readers > 1:
+                    await asyncio.sleep(0.02)
+            assert face.broadcast.readers == 1
+            await face.post("/v1/decisions", decision())
+            assert (await reading)[0]["type"] == "DecisionReceived"

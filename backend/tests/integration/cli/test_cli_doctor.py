@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from aster_sim.server import AccountSpec, RunningVenue, VenueConfig, start_venue
-from support.commands import EXAMPLE, tes
+from support.commands import EXAMPLE, background, line_with, tes
 from support.serving import account_at
 
 
@@ -109,6 +109,18 @@ async def test_a_position_held_otherwise_than_we_would_is_told(venue: RunningVen
     assert [one["verdict"] for one in told] == ["WARN"] * 4
     assert "above TES_RISK_MAX_LEVERAGE=2" in told[0]["message"]
     assert "TES_MARGIN_TYPE=ISOLATED" in told[1]["message"]
+
+
+async def test_what_is_open_on_paper_is_not_taken_to_an_exchange(venue: RunningVenue, tmp_path: Path) -> None:
+    def paper() -> None:
+        with background(tmp_path, "run", "--paper", "--submit", str(EXAMPLE), "--port", "0") as process:
+            line_with(process, "API token")
+
+    await asyncio.to_thread(paper)
+    assert "record" not in await asyncio.to_thread(lambda: findings(tmp_path, 0, TES_PORT="0"))
+    found = await asyncio.to_thread(lambda: findings(tmp_path, 0, **at(venue)))
+    assert found["record"][0] == "WARN"
+    assert {"BTCUSDT", "ETHUSDT"} <= set(found["record"][1].replace(",", " ").split())
 
 
 async def test_two_accounts_with_one_agent_are_found(venue: RunningVenue, tmp_path: Path) -> None:

@@ -141,6 +141,25 @@ def test_a_misspelt_field_exits_1_and_is_named(service: Path) -> None:
     assert "decisions[0].sl_prise" in ended.stderr
 
 
+def test_an_asset_is_known_in_small_letters_too(service: Path) -> None:
+    assert submitted(service, asset="SOLUSDT", sl_price=100, tp_price=900).returncode == 0
+    assert "SOLUSDT" in tes(service, "trades", "--asset", "solusdt").stdout
+    assert tes(service, "close", "solusdt").returncode == 0
+    again = tes(service, "close", "solusdt")
+    assert again.returncode == 1
+    assert "not closed: SOLUSDT" in again.stderr
+
+
+def test_a_log_without_such_events_says_so(service: Path) -> None:
+    assert tes(service, "events", "--after", "999999").stdout == "no event\n"
+
+
+def test_what_is_no_address_is_named(tmp_path: Path) -> None:
+    ended = tes(tmp_path, "trades", "--url", "127.0.0.1:8000")
+    assert ended.returncode == 2
+    assert "'127.0.0.1:8000' is no address of a service: give one such as http://" in ended.stderr
+
+
 def test_tables_and_json_show_the_same_records(service: Path) -> None:
     assert submitted(service).returncode == 0
     for command in ("trades", "orders", "positions", "decisions"):
@@ -210,7 +229,7 @@ def one_sentence(ended: subprocess.CompletedProcess[str], code: int, *words: str
 def test_no_service_exits_3_and_says_how_to_start_one(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    one_sentence(tes(tmp_path, "trades", TES_URL=f"http://127.0.0.1:{port}"), 3, "tes serve --paper", "--url")
+    one_sentence(tes(tmp_path, "trades", TES_URL=f"http://127.0.0.1:{port}"), 3, "'tes serve'", "--url")
 
 
 def test_a_port_in_use_is_told_before_anything_starts(tmp_path: Path) -> None:

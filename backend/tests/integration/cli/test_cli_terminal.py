@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import pty
@@ -11,9 +12,13 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.main import get_command
+from typer.testing import CliRunner
 
+from app.cli.main import app
 from support.commands import EXAMPLE, PATIENCE_S, TES, background, environment, line_with, tes
 
 
@@ -32,6 +37,32 @@ def test_everything_fits_80_columns(trading: Path, command: str) -> None:
     assert shown.returncode == 0, shown.stderr
     assert max(map(len, shown.stdout.splitlines())) <= 80
     assert "…" not in shown.stdout or command == "decisions", "only a decision's own id gives way"
+
+
+HELPED = [
+    *("", "serve", "run", "ready", "sim", "submit", "close", "halt", "resume", "reconcile", "trades", "orders"),
+    *("positions", "decisions", "events", "config", "doctor", "token", "replay", "alert", "alert test", "db"),
+    *("db upgrade", "db backup"),
+]
+
+
+@pytest.mark.parametrize("command", HELPED)
+def test_help_fits_80_columns_fills_its_lines_and_gives_flags_no_value(command: str) -> None:
+    shown = CliRunner().invoke(app, [*command.split(), "--help"], env={"COLUMNS": "80"}).output
+    lines = [line.strip() for line in shown.splitlines()]
+    assert max(map(len, shown.splitlines())) <= 80
+    assert "<bool>" not in shown
+    prose = lines[: next(at for at, line in enumerate(lines) if line.startswith("╭"))]
+    for line, below in itertools.pairwise(prose):
+        assert not below or not line or len(line) + 1 + len(below.split()[0]) > 78, f"{line!r} could hold more"
+
+
+def test_every_command_is_helped() -> None:
+    known: dict[str, Any] = {"": get_command(app)}
+    for name, command in known[""].commands.items():
+        known[name] = command
+        known |= {f"{name} {below}": one for below, one in getattr(command, "commands", {}).items()}
+    assert set(known) == set(HELPED)
 
 
 @contextmanager

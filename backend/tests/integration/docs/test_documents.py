@@ -16,49 +16,27 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
-from app.cli.main import app
 from app.core.configuration import FROM_FILE
 from app.core.settings import Settings
 from app.schemas.decision import parse_decision
 from app.schemas.tradingview import parse_alert
+from support.documents import ROOT, block
 
-ROOT = Path(__file__).parents[4]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
 TES = Path(sys.executable).with_name("tes")
 TOKEN, WEBHOOK_SECRET = "token-of-the-documents", "secret-of-the-documents"
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 
 
-def blocks(language: str) -> list[str]:
-    """The README's code blocks of a language."""
-    found = re.findall(rf"^( *)```{language}\n(.*?)^ *```", README, re.DOTALL | re.MULTILINE)
-    return [text for _, text in found]
-
-
 def test_every_make_target_of_the_readme_and_of_the_contract_exists() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
-    named = set(re.findall(r"\bmake ([a-z]+)", "\n".join(blocks("bash"))))
+    named = set(re.findall(r"\bmake ([a-z]+)", block("README.md", "make run")))
     assert named | {"run", "test", "check", "bench", "soak", "clean"} <= targets
 
 
-def test_every_tes_command_and_option_of_the_readme_exists() -> None:
-    lines = re.findall(r"^ *tes ([^#\n]+)|`tes ([^`]+)`", "\n".join([README, *blocks("bash")]), re.MULTILINE)
-    seen: dict[str, str] = {}
-    for words in ((first or second).split() for first, second in lines):
-        if words[0] not in seen:
-            shown = CliRunner().invoke(app, [words[0], "--help"], env={"COLUMNS": "200"})
-            assert shown.exit_code == 0, words
-            seen[words[0]] = shown.output
-        for option in words[1:]:
-            assert not option.startswith("--") or option in seen[words[0]], words
-    assert {"serve", "submit", "positions", "trades", "events", "close", "config", "sim"} <= set(seen)
-
-
 def test_the_readmes_curl_sends_a_valid_decision() -> None:
-    (command,) = [block for block in blocks("bash") if "curl" in block]
+    command = block("README.md", "curl -s")
     body = re.search(r"-d '(.*)'", command, re.DOTALL)
     assert body is not None
     assert parse_decision(body[1]).decision_id == "first-one"
@@ -85,7 +63,7 @@ def paper(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl on this machine")
 def test_the_readmes_curl_executes_a_decision(paper: str) -> None:
-    (command,) = [block for block in blocks("bash") if "curl" in block]
+    command = block("README.md", "curl -s")
     said = subprocess.run(
         ["bash", "-euc", command.replace("http://127.0.0.1:8000", paper)],
         env={"PATH": os.environ["PATH"], "TOKEN": TOKEN},
@@ -97,25 +75,28 @@ def test_the_readmes_curl_executes_a_decision(paper: str) -> None:
     assert json.loads(said.stdout)["status"] == "executed"
 
 
-@pytest.mark.parametrize("number", [0, 1])
-def test_the_clients_examples_run(paper: str, number: int) -> None:
-    found = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "client.md").read_text(encoding="utf-8"), re.DOTALL)
-    assert len(found) == 2
+@pytest.mark.parametrize(
+    ("code", "printed"),
+    [
+        (block("docs/client.md", "import asyncio\nimport os\n\nfrom app.client.errors"), r"^BTCUSDT: 0\.\d+ at \d+"),
+        (block("docs/client.md", "import asyncio\nimport os\n\nfrom app.client.service"), r"^\d+ TradeProtected "),
+    ],
+    ids=["deciding", "following"],
+)
+def test_the_clients_examples_run(paper: str, code: str, printed: str) -> None:
     said = subprocess.run(
-        [sys.executable, "-c", found[number]],
+        [sys.executable, "-c", code],
         env={"PATH": os.environ["PATH"], "TES_URL": paper, "TES_TOKEN": TOKEN},
         capture_output=True,
         text=True,
         timeout=60,
         check=True,
     )
-    assert re.search((r"^BTCUSDT: 0\.\d+ at \d+", r"^\d+ TradeProtected ")[number], said.stdout), (
-        said.stdout + said.stderr
-    )
+    assert re.search(printed, said.stdout), said.stdout + said.stderr
 
 
 def test_the_readmes_python_executes_the_example(tmp_path: Path) -> None:
-    (code,) = blocks("python")
+    code = block("README.md", "import asyncio")
     (tmp_path / "examples").mkdir()
     example = (ROOT / "examples" / "decision.json").read_bytes()
     (tmp_path / "examples" / "decision.json").write_bytes(example)
@@ -147,16 +128,15 @@ def configured(text: str, folder: Path) -> Any:
     return json.loads(ended.stdout)
 
 
-@pytest.mark.parametrize("text", blocks("toml"))
-def test_the_readmes_toml_is_a_configuration(text: str, tmp_path: Path) -> None:
+def test_the_readmes_toml_is_a_configuration(tmp_path: Path) -> None:
+    text = block("README.md", "[risk]")
     assert tomllib.loads(text)
     assert configured(text, tmp_path)["risk_max_leverage"] == 10
 
 
 def test_the_accounts_toml_is_a_configuration(tmp_path: Path) -> None:
     """As it stands, but for the addresses that it leaves out and the files, which are this test's."""
-    text = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
-    (example,) = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    example = block("docs/configuration.md", "aster_user =")
     digits = iter("1234")
     example = re.sub("0x…", lambda _: "0x" + next(digits) * 40, example)
     for name in ("default", "swing"):
@@ -204,12 +184,10 @@ def test_the_lock_files_name_no_index_and_pin_by_hash() -> None:
 
 def filled_alert(**values: str) -> str:
     """The page's template as TradingView would send it."""
-    text = (ROOT / "docs" / "tradingview.md").read_text(encoding="utf-8")
-    template = re.search(r"```json\n(.*?)```", text, re.DOTALL)
-    assert template is not None
+    template = block("docs/tradingview.md", "{")
     given = {"timenow": "2026-11-22T10:15:00Z", "ticker": "BTCUSDT.P", **values}
     given |= {"strategy.order.action": "buy", "strategy.market_position": "long"}
-    return re.sub(r"\{\{([a-z._]+)\}\}", lambda match: given[match[1]], template[1])
+    return re.sub(r"\{\{([a-z._]+)\}\}", lambda match: given[match[1]], template)
 
 
 def test_the_webhooks_template_is_an_alert() -> None:

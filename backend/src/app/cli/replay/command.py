@@ -35,7 +35,7 @@ _PAGE = 500
 def replay(
     candles: Annotated[
         list[str],
-        typer.Option("--candles", help="CSV of candles, FILE or SYMBOL=FILE; once for each asset."),
+        typer.Option("--candles", metavar="FILE", help="CSV of candles, FILE or SYMBOL=FILE; once for each asset."),
     ],
     exchange_info: Annotated[
         Path | None,

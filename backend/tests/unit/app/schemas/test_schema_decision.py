@@ -58,6 +58,8 @@ def test_the_contracts_example_is_read_exactly() -> None:
         ({"allocation_usd": "NaN"}, ["decisions[0].allocation_usd", "finite"]),
         ({"allocation_usd": "Infinity"}, ["decisions[0].allocation_usd", "finite"]),
         ({"allocation_usd": "1e19"}, ["decisions[0].allocation_usd", "out of range"]),
+        ({"allocation_usd": "1.0000000000000001e18"}, ["decisions[0].allocation_usd", "out of range"]),
+        ({"allocation_usd": "1e999999999999"}, ["decisions[0].allocation_usd", "out of range"]),
         ({"allocation_usd": "1e-19"}, ["decisions[0].allocation_usd", "out of range"]),
         ({"allocation_usd": "1." + "1" * 36}, ["decisions[0].allocation_usd", "digits"]),
         ({"leverage": 0}, ["decisions[0].leverage"]),
