@@ -208,6 +208,8 @@ def _taking_in(trade: Trade, report: OrderReport, at: datetime) -> Trade:
     is_exit = key is not None and key.trade_id == trade.id and key.role in _SENT_BEFORE_RECORDED
     if key is None or not is_exit or trade.order(report.client_order_id) or report.original_type_text not in _TYPES:
         return trade
+    # what a trailing stop follows by is not in a report: it left for the leg as it is wished
+    leg = trade.leg(key.role) if report.original_type_text == OrderType.TRAILING_STOP_MARKET else None
     request = OrderRequest(
         symbol=report.symbol,
         side=report.side,
@@ -215,7 +217,9 @@ def _taking_in(trade: Trade, report: OrderReport, at: datetime) -> Trade:
         client_order_id=report.client_order_id,
         quantity=report.original_quantity,
         price=report.price or None,
-        stop_price=report.stop_price or None,
+        stop_price=None if leg else report.stop_price or None,
+        activation_price=leg.activation_price if leg else None,
+        callback_rate=leg.callback_rate if leg else None,
         position_side=report.position_side,
         reduce_only=report.reduce_only,
     )

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from story import WHOLE, Story
+from story import WHOLE, Story, submitted
 
 from app.domain.errors import Refusal
 from app.domain.ids import OrderRole
@@ -21,6 +21,7 @@ from app.services.execution.protection import LOOK_FIRST
 
 X = ExchangeOrderStatus
 STOP, TARGET, CLOSE = OrderRole.STOP_LOSS, OrderRole.TAKE_PROFIT, OrderRole.CLOSE
+TRAILING = OrderRole.TRAILING_STOP
 
 
 def restart(story: Story, down_s: float = 2) -> Story:
@@ -126,6 +127,24 @@ def test_a_stop_that_left_and_was_never_recorded_takes_the_place_of_the_older_on
     story.stream(sent)
     assert [order.key.attempt for order in story.trade.orders_of(STOP)] == [1, 2]
     assert story.stop.state is OrderState.NEW
+
+
+def test_a_trailing_stop_that_left_and_was_never_recorded_is_the_one_that_was_wished() -> None:
+    """A report does not say what it follows by; another one was placed beside it (the simulation's seed 7619)."""
+    before = Story(trade=submitted(trailing_stop={"callback_rate": 1})).fill_entry()
+    for order in before.sent():
+        before.accept(order)
+    recorded = before.trade
+    before.query(before.latest(TRAILING), X.CANCELED)
+    before.wait(5)
+    sent = before.latest(TRAILING)
+    assert sent.key.attempt == 2
+    story = restart(replace(before, trade=recorded))
+    story.query(story.latest(TRAILING), X.CANCELED)
+    story.query(sent)
+    story.wait(1)
+    assert [order.key.attempt for order in story.trade.orders_of(TRAILING)] == [1, 2]
+    assert story.trade.status is TradeStatus.OPEN
 
 
 def test_the_next_attempts_are_what_may_have_left_unrecorded() -> None:
