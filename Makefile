@@ -44,11 +44,11 @@ docs: $(VENV)/.dev ## write docs/asyncapi.yaml anew from the events' models
 bench: $(VENV)/.dev ## run every benchmark
 	@cd backend && for file in benchmarks/*.py; do echo "== $$file"; ../$(BIN)/python "$$file"; done
 
-soak: $(VENV)/.dev ## a storm, malformed requests, requests by the API's description, every property test with many examples, then simulated worlds; SEEDS=10000 runs only so many worlds
-	@cd backend && test -n "$(SEEDS)" || TES_STORM_TRADES=1000 ../$(BIN)/python -m pytest tests/scenarios -s
-	@cd backend && test -n "$(SEEDS)" || TES_FUZZ_REQUESTS=10000 ../$(BIN)/python -m pytest tests/integration/api/test_api_fuzz.py -s
-	@cd backend && test -n "$(SEEDS)" || TES_SCHEMATHESIS_EXAMPLES=80 ../$(BIN)/python -m pytest tests/integration/api/test_api_description.py -s
-	@cd backend && test -n "$(SEEDS)" || ../$(BIN)/python -m pytest -n 2 -m hypothesis --hypothesis-profile=soak --timeout=3600
+soak: $(VENV)/.dev ## a storm, malformed requests, requests by the API's description, every property test with many examples, then simulated worlds; SEEDS=10000, or ARGS, runs worlds only
+	@cd backend && test -n "$(SEEDS)$(ARGS)" || TES_STORM_TRADES=1000 ../$(BIN)/python -m pytest tests/scenarios -s
+	@cd backend && test -n "$(SEEDS)$(ARGS)" || TES_FUZZ_REQUESTS=10000 ../$(BIN)/python -m pytest tests/integration/api/test_api_fuzz.py -s
+	@cd backend && test -n "$(SEEDS)$(ARGS)" || TES_SCHEMATHESIS_EXAMPLES=80 ../$(BIN)/python -m pytest tests/integration/api/test_api_description.py -s
+	@cd backend && test -n "$(SEEDS)$(ARGS)" || ../$(BIN)/python -m pytest -n 2 -m hypothesis --hypothesis-profile=soak --timeout=3600
 	@cd $(PROOF) && ../../../$(BIN)/python -m proof.soak --seeds $(or $(SEEDS),2000) $(ARGS)
 
 story: $(VENV)/.dev ## tell what happens in one simulated world, reduced if it breaks a rule: make story SEED=7

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from proof import coverage
@@ -13,6 +14,7 @@ from proof.disk import scratch_folder
 from proof.performance import judge_seed
 
 _ROOT = Path(__file__).parents[1]
+_CHUNK = 50
 _LIMIT_PER_SEED_S = 20
 
 
@@ -27,10 +29,16 @@ def fingerprints(seeds: range, hash_seed: int) -> list[str]:
     return done.stdout.split()
 
 
-def differing(seeds: range) -> list[int]:
-    """Seeds whose traces are not the same in two processes."""
-    one, other = fingerprints(seeds, 1), fingerprints(seeds, 2)
-    return [seed for seed, first, second in zip(seeds, one, other, strict=True) if first != second]
+def differing(seeds: range, on_progress: Callable[[int], None] = lambda _: None) -> list[int]:
+    """Seeds whose traces differ between two processes side by side; ``on_progress`` hears how many are compared."""
+    found: list[int] = []
+    with ThreadPoolExecutor(2) as pool:
+        for start in range(0, len(seeds), _CHUNK):
+            chunk = seeds[start : start + _CHUNK]
+            one, other = pool.map(fingerprints, (chunk, chunk), (1, 2))
+            found += [seed for seed, first, second in zip(chunk, one, other, strict=True) if first != second]
+            on_progress(start + len(chunk))
+    return found
 
 
 def main(arguments: Sequence[str]) -> None:

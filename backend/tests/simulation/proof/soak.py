@@ -221,7 +221,9 @@ def _tell(tally: Tally) -> None:
 
 
 def _compare(seeds: range) -> int:
-    different = differing(seeds)
+    with Progress(BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()) as progress:
+        bar = progress.add_task("", total=len(seeds))
+        different = differing(seeds, lambda compared: progress.update(bar, completed=compared))
     for seed in different[:20]:
         print(f"seed {seed} performs differently in another process")
     print(f"{len(seeds)} seeds performed in two processes with different hash seeds: {len(different)} differ")
