@@ -5,19 +5,25 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from datetime import datetime
 
-from sqlalchemy import bindparam, func, select
+from sqlalchemy import bindparam, func, select, update
 
-from app.db.port import Database, Landing, Read, Unit
-from app.db.statements import Query
+from app.db.port import Database, Landing, Read, Unit, Write
+from app.db.statements import Query, Statement
 from app.domain.events import Event
 from app.domain.orders import Order, OrderState
 from app.domain.trades import CloseReason, Trade, TradeStatus
+from app.models.decisions import decisions
 from app.models.trades import trades
 from app.repositories import trade_rows
 from app.repositories.pages import Page, make_page, page_parameters
 from app.repositories.trade_queries import ALL_OPEN, OF_DECISION, ONE_TRADE, orders_page_query, trades_page_queries
 from app.repositories.trade_writes import additions, changes
 
+_TOUCH_DECISION = Statement(
+    update(decisions)
+    .where(decisions.c.account_id == bindparam("account"), decisions.c.decision_id == bindparam("decision"))
+    .values(account_id=decisions.c.account_id)
+)
 _LAST_ACTIVITY = Query(
     select(
         trades.c.asset,
@@ -48,9 +54,12 @@ class TradeRepository:
     def record_intent(self, trade: Trade, events: Sequence[Event]) -> Landing:
         """Record a new trade with everything planned in it; await it before the entry is sent.
 
-        The future raises StoreConflict when the trade is known already, StoreUnavailable when nothing was recorded.
+        The future raises StoreConflict when the trade is known already, or its decision is not: one that the database
+        has just refused leaves no trade behind. It raises StoreUnavailable when nothing was recorded.
         """
-        return self._database.enqueue(Unit(tuple(additions(trade)), tuple(events)))
+        of_decision = {"account": trade.account_id, "decision": trade.decision_id}
+        guard = Write(_TOUCH_DECISION, of_decision, expect_rows=1)
+        return self._database.enqueue(Unit((guard, *additions(trade)), tuple(events)))
 
     def record_progress(self, before: Trade | None, after: Trade, events: Sequence[Event]) -> Landing:
         """Record what differs between two states of a trade; it happened, so it must land. None before: all of it.

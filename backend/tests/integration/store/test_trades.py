@@ -27,6 +27,7 @@ from app.domain.reports import (
     WorkingType,
 )
 from app.domain.trades import CloseReason, Leg, Trade, TradeError, TradeSide, TradeStatus
+from app.repositories.decisions import DecisionRepository
 from app.repositories.events import EventRepository
 from app.repositories.trades import TradeRepository
 
@@ -139,9 +140,15 @@ def lived(before: Trade) -> Trade:
     )
 
 
+async def accept(database: Database) -> None:
+    """The decision that the trades belong to is on record."""
+    await DecisionRepository(database).accept(trade().decision_id, "default", "fingerprint", {}, NOW, ())
+
+
 async def test_an_intent_is_read_back_as_it_was(database: Database, make_event: MakeEvent) -> None:
     """The trade and all its planned orders are one unit with its events."""
     repository = TradeRepository(database)
+    await accept(database)
     await repository.record_intent(trade(), [make_event(EventType.ORDER_PLACED)])
     assert await repository.get("0" * 20) == trade()
     assert await EventRepository(database).last_seq() == 1
@@ -151,6 +158,7 @@ async def test_an_intent_is_read_back_as_it_was(database: Database, make_event: 
 async def test_a_known_trade_is_no_new_intent(database: Database, make_event: MakeEvent) -> None:
     """Nothing of the second one is kept, its event neither."""
     repository = TradeRepository(database)
+    await accept(database)
     await repository.record_intent(trade(), ())
     with pytest.raises(StoreConflict):
         await repository.record_intent(trade(leverage=3), [make_event()])
@@ -158,10 +166,19 @@ async def test_a_known_trade_is_no_new_intent(database: Database, make_event: Ma
     assert await EventRepository(database).last_seq() == 0
 
 
+async def test_an_intent_without_its_decision_is_no_intent(database: Database, make_event: MakeEvent) -> None:
+    """The database has just refused the decision: sent again, it would have two trades (the simulation's seed 8333)."""
+    repository = TradeRepository(database)
+    with pytest.raises(StoreConflict):
+        await repository.record_intent(trade(), [make_event()])
+    assert await repository.get("0" * 20) is None
+    assert await EventRepository(database).last_seq() == 0
+
+
 async def test_every_change_of_a_trade_is_recorded(database: Database) -> None:
     """Changed, new and vanished parts, each field of each."""
     repository = TradeRepository(database)
-    await repository.record_intent(trade(), ())
+    await repository.record_progress(None, trade(), ())
     await repository.record_progress(trade(), lived(trade()), ())
     found = await repository.get("0" * 20)
     assert found == lived(trade())
@@ -180,7 +197,7 @@ async def test_a_fill_is_completed_but_never_counted_twice(database: Database) -
     """The stream's fill gains its fee from REST; a venue that starts anew may give its id to another trade's (W4)."""
     repository = TradeRepository(database)
     first = trade(fills=(fill(7, commission=Decimal(0)),))
-    await repository.record_intent(first, ())
+    await repository.record_progress(None, first, ())
     await repository.record_progress(first, replace(first, fills=(fill(7),)), ())
     found = await repository.get(first.id)
     assert found is not None
@@ -241,8 +258,8 @@ async def test_open_trades_are_those_of_the_account_that_have_not_ended(database
     """What recovery has to look after, whole and oldest first."""
     repository = TradeRepository(database)
     for number, status in enumerate(TradeStatus):
-        await repository.record_intent(trade(f"{number:020}", status=status), ())
-    await repository.record_intent(trade("z" * 20, account_id="second"), ())
+        await repository.record_progress(None, trade(f"{number:020}", status=status), ())
+    await repository.record_progress(None, trade("z" * 20, account_id="second"), ())
     found = await repository.open_trades("default")
     assert [item.status for item in found] == ["pending", "entering", "protecting", "open", "closing"]
     assert found[3] == trade("3".zfill(20), status=TradeStatus.OPEN)
@@ -254,7 +271,7 @@ async def test_pages_filter_and_follow(database: Database) -> None:
     for number in range(6):
         asset = "ETHUSDT" if number % 2 else "BTCUSDT"
         status = TradeStatus.OPEN if number < 4 else TradeStatus.CLOSED
-        await repository.record_intent(trade(f"{number:020}", asset, status=status), ())
+        await repository.record_progress(None, trade(f"{number:020}", asset, status=status), ())
 
     async def ids(**filters: Any) -> list[list[int]]:
         pages, cursor = [], None
@@ -276,8 +293,8 @@ async def test_orders_are_listed_by_when_they_were_recorded(database: Database) 
     """A later attempt of an old trade is newer than a new trade's first."""
     repository = TradeRepository(database)
     old, new = trade("0" * 20), trade("1" * 20, "ETHUSDT")
-    await repository.record_intent(old, ())
-    await repository.record_intent(new, ())
+    await repository.record_progress(None, old, ())
+    await repository.record_progress(None, new, ())
     second = planned(old.id, OrderRole.STOP_LOSS, 2)
     await repository.record_progress(old, old.with_order(replace(second, state=OrderState.NEW)), ())
     first_page = await repository.orders_page(limit=2)
@@ -306,7 +323,7 @@ async def test_last_activity_is_the_later_of_executed_entry_and_exit(database: D
         {"asset": "XRPUSDT", "first_fill_at": at(40), "account_id": "second"},
     ]
     for number, fact in enumerate(facts):
-        await repository.record_intent(trade(f"{number:020}", **fact), ())
+        await repository.record_progress(None, trade(f"{number:020}", **fact), ())
     assert await repository.last_activity("default") == {"BTCUSDT": at(9), "ETHUSDT": at(20)}
 
 
@@ -323,7 +340,7 @@ async def test_records_of_many_trades_land_in_the_order_they_were_given(database
     intents = [trade(f"{number:020}") for number in range(50)]
     landings = []
     for intent in intents:
-        repository.record_intent(intent, ())
+        repository.record_progress(None, intent, ())
         repository.record_progress(intent, entering := replace(intent, status=TradeStatus.ENTERING), ())
         landings.append(repository.record_progress(entering, replace(entering, status=TradeStatus.FAILED), ()))
     await asyncio.gather(*landings)
