@@ -27,7 +27,15 @@ from app.services.execution.commands import (
     Severity,
     WakeAt,
 )
-from app.services.execution.protection import BURST_GRACE_S, REASON_OF_EXIT, Moment, has_not_left, retire, send
+from app.services.execution.protection import (
+    BURST_GRACE_S,
+    REASON_OF_EXIT,
+    Moment,
+    has_not_left,
+    has_stop,
+    retire,
+    send,
+)
 from app.services.execution.slices import ExitRoom, next_slice
 
 _FIRST_PAUSE_S = 0.2
@@ -85,8 +93,8 @@ def wind_up(trade: Trade, moment: Moment) -> tuple[Trade, list[Command]]:
 
 
 def _flatten(trade: Trade, moment: Moment) -> tuple[Trade, list[Command]]:
-    if moment.looks_until is not None and moment.is_looking:
-        return trade, [WakeAt(moment.looks_until)]
+    if moment.looks_until is not None and (moment.is_looking or has_stop(trade)):
+        return trade, [WakeAt(moment.looks_until)] if moment.is_looking else []
     latest = trade.latest(OrderRole.CLOSE)
     if latest is None:
         return _close(trade, moment, None)
@@ -181,14 +189,30 @@ def _free_own_exits(trade: Trade, moment: Moment) -> tuple[Trade, list[Command]]
     return trade, commands
 
 
-def _clean_up(trade: Trade, moment: Moment) -> tuple[Trade, list[Command]]:
-    """Flat: take the siblings off the book, learn the fate of what is unknown, then account."""
+def tidy(trade: Trade, moment: Moment) -> tuple[Trade, list[Command]]:
+    """Take what turns up of ours after the end off the book, and book what it executed (scenarios C1, U10)."""
+    trade, commands = _retire_exits(trade, moment)
+    if not commands and not trade.is_every_fill_known:
+        return trade, [Account()]
+    return trade, commands
+
+
+def _retire_exits(trade: Trade, moment: Moment) -> tuple[Trade, list[Command]]:
     commands: list[Command] = []
     for order in trade.orders:
         if order.role.is_exit:
             trade, more = retire(trade, order, moment.now)
             commands += more
-        elif order.state is OrderState.UNKNOWN:
+    return trade, commands
+
+
+def _clean_up(trade: Trade, moment: Moment) -> tuple[Trade, list[Command]]:
+    """Flat: take the siblings off the book, learn the fate of what is unknown, then account."""
+    trade, commands = _retire_exits(trade, moment)
+    for order in trade.orders:
+        if order.role.is_exit:
+            continue
+        if order.state is OrderState.UNKNOWN:
             commands.append(Resolve(order.client_order_id))
         elif not order.is_final and order.state not in IN_FLIGHT:
             commands.append(Query(order.client_order_id, BURST_GRACE_S))

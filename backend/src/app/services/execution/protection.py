@@ -54,8 +54,9 @@ REASON_OF_EXIT = {
 class Moment:
     """When a decision is made, and one throw of the dice for its jitter: ``chance`` is in [0, 1).
 
-    ``room`` is what the exchange's book last showed, where somebody had to look (scenario O5). Until ``looks_until`` no
-    exit is sent: a dead process may have sent the same, which is being looked for (scenario C1).
+    ``room`` is what the exchange's book last showed, where somebody had to look (scenario O5). As long as there is a
+    ``looks_until``, exits that a dead process may have sent are being looked for, and nothing that could be the same is
+    sent (scenario C1): until then by no means, and after it only where there is no stop.
     """
 
     now: datetime
@@ -136,6 +137,12 @@ def _is_overdue(trade: Trade, moment: Moment) -> bool:
 def is_secured(trade: Trade) -> bool:
     """Whether the exchange shows, for each requested exit, exactly one order and it covers the exposure."""
     return all(_covering(trade, leg) is not None for leg in trade.legs)
+
+
+def has_stop(trade: Trade) -> bool:
+    """Whether the exchange shows a stop that covers the exposure."""
+    stops = (leg for leg in trade.legs if leg.role is not OrderRole.TAKE_PROFIT)
+    return any(_covering(trade, leg) is not None for leg in stops)
 
 
 def realises(order: Order, leg: Leg) -> bool:

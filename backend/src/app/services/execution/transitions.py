@@ -15,7 +15,7 @@ from app.domain.policy import ProtectionPolicy
 from app.domain.trades import Trade, TradeStatus, TradeTrigger
 from app.services.execution.adjusting import adjust, conclude, note_failures
 from app.services.execution.commands import Account, Alert, Command, Query, Resolve, Severity
-from app.services.execution.exits import wind_up
+from app.services.execution.exits import tidy, wind_up
 from app.services.execution.outcomes import error_of
 from app.services.execution.protection import BURST_GRACE_S, Moment, is_secured, secure
 
@@ -70,6 +70,8 @@ def decide(trade: Trade, moment: Moment, policy: ProtectionPolicy) -> Step:
     if phase is _Phase.LEAVING:
         trade, more = wind_up(note_failures(trade, moment.now), moment)
         commands += more
+    elif trade.status is TradeStatus.CLOSED:
+        trade, commands = tidy(trade, moment)
     return Step(trade, tuple(commands))
 
 
