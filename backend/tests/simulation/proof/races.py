@@ -56,6 +56,15 @@ class Races(Scenes):
         lost = Happening(at + dice.choice((-0.5, 0.02, 0.1)), "lose_database", {"lasts": dice.choice((1.5, 3.0, 6.0))})
         return [self._enter(at, where), lost, self._later(at, where)]
 
+    def _outage(self, at: float, where: dict[str, str]) -> list[Happening]:
+        """Nobody can write until about the moment when the lease runs out: who is the first to write then?"""
+        dice = self._dice
+        lasts = dice.choice((1.9, 2.2, 2.5, 2.8))
+        disk = {"commit_s": dice.choice((0.001, 0.05)), "failure": 1.0, "lasts": lasts}
+        looks = [Happening(at + lasts + wait, "reconcile", {"account": where["account"]}) for wait in (0.2, 0.5, 0.8)]
+        close = Happening(at + lasts + 0.6, "close", dict(where))
+        return [self._enter(at - 2.0, where), Happening(at, "disk", disk), *looks, close, self._later(at, where)]
+
     def _power_cut(self, at: float, where: dict[str, str]) -> list[Happening]:
         """Both die, and both start at the very same moment, before or after the lease ran out."""
         dice = self._dice
@@ -63,5 +72,8 @@ class Races(Scenes):
         return [self._enter(at, where), cut, self._later(at, where)]
 
 
-RACES = ("frozen_owner", "frozen_owner", "frozen_owner", "dead_owner", "owner_without_database", "power_cut")
+RACES = (
+    "frozen_owner", "frozen_owner", "frozen_owner", "dead_owner", "owner_without_database", "outage", "outage",
+    "power_cut",
+)  # fmt: skip
 """Which races are drawn, and how often each."""
