@@ -134,10 +134,13 @@ def hit_stops_close(run: Run) -> Iterator[str]:
 def asks_the_time(run: Run) -> Iterator[str]:
     """A refused clock is not used again and again: the exchange is asked for the time (L2)."""
     in_a_row: dict[int, int] = {}
-    for _, is_answer, row in _moments(run):
+    asked: dict[int, float] = {}
+    for at, is_answer, row in _moments(run):
         if not is_answer and row.path.endswith("/time"):
             in_a_row[row.process] = 0
-        elif is_answer and row.code in _CLOCK and not row.fate:
+            asked[row.process] = at
+        elif is_answer and row.code in _CLOCK and not row.fate and row.at >= asked.get(row.process, 0.0):
+            # what had left by then could not know better
             in_a_row[row.process] = in_a_row.get(row.process, 0) + 1
             if in_a_row[row.process] == _CLOCK_REFUSALS:
                 yield f"{_CLOCK_REFUSALS} requests in a row were refused for their time, and it was not asked for"

@@ -78,6 +78,8 @@ class Doings:
         process = self._stage.keeper.process
         if process is not None:
             process.has_no_database = True
+            if process.trades:
+                self._stage.trace.reach("ownership:owner without database")
 
             def find() -> None:
                 process.has_no_database = False

@@ -102,6 +102,8 @@ class Keeper:
             loop = self._host.loop
             self._alive[process.number][1].frozen.append((loop.time(), float("inf")))
             self._host.trace.note("freeze", f"process {process.number} for {seconds:.2f} s")
+            if process.trades:
+                self._host.trace.reach("ownership:owner frozen")
             process.freeze()
             loop.call_later(seconds, self._thaw, process, context=loop.outside)
 
@@ -156,10 +158,19 @@ class Keeper:
                     if all(service is not None and service.readiness().is_ready for service in services):
                         life.ready_at = loop.time()
                         self._host.trace.note("ready", f"process {process.number}")
+                        if self._took_over(life):
+                            self._host.trace.reach("ownership:takeover")
                 if process.has_lost and life.ended is None:
                     life.ended = loop.time()
                     self._host.trace.reach("ownership:lost")
                     loop.call_later(_STOPPED_AFTER_LOSS_S, process.ask_to_stop, context=loop.outside)
+
+    def _took_over(self, life: Life) -> bool:
+        """Whether it was there already when the one that traded ended, or is there beside it."""
+        return any(
+            other is not life and other.ready_at is not None and (other.ended is None or other.ended > life.began)
+            for other in self.lives
+        )
 
     def _on_death(self, process: Process) -> None:
         """Note in the middle of what it died."""
