@@ -59,6 +59,30 @@ def test_timers_of_one_moment_run_in_the_seeds_order() -> None:
     assert len({tuple(order(seed)) for seed in range(5)}) > 1
 
 
+def test_who_is_frozen_does_nothing_until_it_is_thawed_and_then_everything() -> None:
+    loop = VirtualLoop(random.Random(1))
+    owner, done = Owner(), []
+    context = loop.outside.copy()
+    context.run(OWNER.set, owner)
+
+    async def work() -> None:
+        for _ in range(3):
+            await asyncio.sleep(1)
+            done.append(loop.time())
+
+    async def freeze() -> None:
+        task = loop.create_task(work(), context=context)
+        await asyncio.sleep(1.5)
+        owner.freeze()
+        await asyncio.sleep(10)
+        assert done == [1.0]
+        owner.thaw()
+        await task
+
+    loop.run(freeze())
+    assert done == [1.0, 11.5, 12.5]
+
+
 def test_the_dead_do_nothing_more_not_even_tidying_up() -> None:
     loop = VirtualLoop(random.Random(1))
     owner, done = Owner(), []

@@ -7,7 +7,9 @@ runs out or is given back. Three things keep two processes apart:
 - every request to the exchange asks :meth:`Ownership.may_send` right before it leaves, and that ends some time before
   the lease does, so that who could not renew it, or was frozen, sends nothing;
 - an outage of the database, which keeps everybody from renewing and from taking over, ends neither exits (C2) nor the
-  lease: who stands by gives the owner time to renew it when the database is back.
+  lease: who stands by gives the owner time to renew it when the database is back. The owner can't know by its failed
+  commits when that is, so it reads meanwhile whether the lease is still its own, and who takes over a lease that ran
+  out leaves it the time for that before anything is sent.
 """
 
 from __future__ import annotations
@@ -34,6 +36,10 @@ LOOK_S = 0.1
 """How often who stands by looks at the lease."""
 PATIENCE_S = 2.0
 """How long after an outage who stands by leaves the lease to its owner; longer than the longest pause between tries."""
+SETTLE_S = 0.3
+"""Between taking over a lease that ran out and the first request: who had it may be in an outage, and looks by then."""
+_FRESH_S = 0.25
+"""How long in an outage what the owner has read of its lease is believed; shorter than :data:`SETTLE_S`."""
 _RETRY_S = 0.25
 
 
@@ -66,6 +72,8 @@ class Ownership:
         self._gave_up: str | None = None
         self._holder: str | None = None
         self._troubled_at: float | None = None
+        self._looked = -_FRESH_S
+        self._looking: asyncio.Task[None] | None = None
 
     # --- what others ask --------------------------------------------------------------------------------------------
 
@@ -93,8 +101,9 @@ class Ownership:
             return False
         if self._unconfirmed_s() < LEASE_S - MARGIN_S:
             return True
-        is_awake = not self._was_frozen and self._clock.monotonic() - self._ticked < LEASE_S - MARGIN_S
-        return is_awake and self._health().is_everyones
+        now = self._clock.monotonic()
+        is_awake = not self._was_frozen and now - self._ticked < LEASE_S - MARGIN_S
+        return is_awake and self._health().is_everyones and now - self._looked < _FRESH_S
 
     def _unconfirmed_s(self) -> float:
         """Seconds since the lease was last known to be ours, by the clock that says more: one may stand still."""
@@ -125,6 +134,8 @@ class Ownership:
         self._confirmed, self._ticked = asked, asked[0]
         self._epochs = epochs
         log.info("ownership.taken", accounts=sorted(epochs), epochs=dict(epochs))
+        if ran_out:
+            await self._clock.sleep(SETTLE_S)
         return True
 
     async def stand_by(self) -> None:
@@ -161,6 +172,8 @@ class Ownership:
                 await self._clock.sleep(RENEW_S if is_renewed else _RETRY_S)
         finally:
             watching.cancel()
+            if self._looking is not None:
+                self._looking.cancel()
 
     async def _watch(self) -> None:
         """Notice when this process did not run for a while: an outage told before says nothing about now."""
@@ -169,7 +182,24 @@ class Ownership:
             if now - self._ticked > LEASE_S - MARGIN_S:
                 self._was_frozen = True
             self._ticked = now
+            if self._health().is_everyones and (self._looking is None or self._looking.done()):
+                self._looking = asyncio.create_task(self._look_while_nobody_writes())
             await self._clock.sleep(_RETRY_S)
+
+    async def _look_while_nobody_writes(self) -> None:
+        """Read again and again whether the lease is still ours, until the outage is over by our own commits' word."""
+        while self._lost is None and self._epochs is not None and self._health().is_everyones:
+            asked = self._clock.monotonic()
+            try:
+                seen = await self._leases.look()
+            except StoreUnavailable:
+                self._looked = self._clock.monotonic()  # who can't read it either has not taken it
+            else:
+                if any(account not in seen or seen[account].epoch != mine for account, mine in self._epochs.items()):
+                    self._lose(f"another process has taken over {', '.join(self._epochs)} after an outage")
+                    return
+                self._looked = asked
+            await self._clock.sleep(LOOK_S)
 
     async def _renew(self) -> bool:
         asked = self._now()

@@ -1,8 +1,9 @@
 """The proof: the real service on the venue's core in one process, on virtual time, under seeded chaos.
 
 Read in this order: ``loop`` (time and order), ``exchange`` (the venue without its socket), ``wire`` (the network),
-``disk`` (the database without fsync), ``process`` (the service, and how it dies), ``world`` (what a seed makes),
-``stage`` (a world performed), ``rules`` (what must hold), ``soak`` (thousands of them).
+``disk`` (the database without fsync), ``process`` (the service, and how it dies), ``keeper`` (what starts it again, and
+a second one beside it), ``world`` (what a seed makes), ``stage`` (a world performed), ``rules`` (what must hold),
+``soak`` (thousands of them).
 """
 
 from __future__ import annotations

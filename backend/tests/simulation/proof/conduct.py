@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 
 from ledger import ON_THE_BOOK
@@ -111,7 +112,8 @@ def _died_unrecorded(arrivals: Mapping[str, Sent], resting: str, placed: str) ->
     first, second = parse_client_order_id(resting), parse_client_order_id(placed)
     if first is None or second is None or resting not in arrivals or placed not in arrivals:
         return False
-    return arrivals[resting].process < arrivals[placed].process and second.attempt < first.attempt
+    before, after = arrivals[resting], arrivals[placed]
+    return before.process != after.process and before.at < after.at and second.attempt < first.attempt
 
 
 def hit_stops_close(run: Run) -> Iterator[str]:
@@ -132,10 +134,13 @@ def hit_stops_close(run: Run) -> Iterator[str]:
 def asks_the_time(run: Run) -> Iterator[str]:
     """A refused clock is not used again and again: the exchange is asked for the time (L2)."""
     in_a_row: dict[int, int] = {}
-    for _, is_answer, row in _moments(run):
+    asked: dict[int, float] = {}
+    for at, is_answer, row in _moments(run):
         if not is_answer and row.path.endswith("/time"):
             in_a_row[row.process] = 0
-        elif is_answer and row.code in _CLOCK and not row.fate:
+            asked[row.process] = at
+        elif is_answer and row.code in _CLOCK and not row.fate and row.at >= asked.get(row.process, 0.0):
+            # what had left by then could not know better
             in_a_row[row.process] = in_a_row.get(row.process, 0) + 1
             if in_a_row[row.process] == _CLOCK_REFUSALS:
                 yield f"{_CLOCK_REFUSALS} requests in a row were refused for their time, and it was not asked for"
@@ -190,7 +195,7 @@ def _settled_since(trade: Trade, at: float, run: Run, account: str) -> float:
     told = {
         row.client_order_id: row.answered for row in run.sent
         if row.method == "POST" and row.status == 200 and row.answered is not None
-        and (lives[row.process].ended or run.virtual_s) > row.answered + _SURE_S
+        and lives[row.process].acts(row.answered, row.answered + _SURE_S)
     }  # fmt: skip
     doubted = {row.client_order_id for row in run.sent if row.method == "DELETE"}
     resting = {
@@ -283,6 +288,19 @@ def covers_exactly(run: Run) -> Iterator[str]:
                 if found != [trade.exposure]:
                     on_book = ", ".join(map(str, found)) or "nothing"
                     yield f"trade {trade.id} holds {trade.exposure} {trade.asset}, its {leg.role.value}: {on_book}"
+
+
+def one_hand(run: Run) -> Iterator[str]:
+    """Once a process has asked the exchange for anything, those before it ask for nothing more, reads included (C4)."""
+    first: dict[int, float] = {}
+    last: dict[int, float] = {}
+    for row in run.sent:
+        first.setdefault(row.process, row.at)
+        last[row.process] = row.at
+    order = sorted(first, key=lambda process: first[process])
+    for before, after in pairwise(order):
+        if last[before] > first[after]:
+            yield f"process {before} sent something at {last[before]:.3f} s, process {after} at {first[after]:.3f} s"
 
 
 def hears(run: Run) -> Iterator[str]:

@@ -49,6 +49,7 @@ SCENARIOS: Mapping[str, tuple[str, ...]] = {
     "C1": ("crash:trade *",),
     "C2": ("world:disk",),
     "C3": ("crash:recovering",),
+    "C4": ("ownership:takeover",),
     "C5": ("result:*",),
     "C7": ("result:rejected:decision_expired", "result:rejected:*age*", "result:rejected:*stale*"),
     "C8": ("world:stop",),
@@ -118,6 +119,7 @@ def universe() -> list[str]:
         *names,
         "crash:recovering",
         "crash:fuse step",
+        *(f"ownership:{what}" for what in ("takeover", "owner frozen", "owner without database", "lost")),
         *(f"crash:fuse {what}" for what in ("mutation", "commit", "entry", "exit")),
     ]
 

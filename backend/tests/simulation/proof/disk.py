@@ -18,6 +18,8 @@ from app.db.executors import Round
 from app.db.grouped import GroupNotCommitted
 from app.db.migrate import upgrade
 from app.db.sqlite import SqliteDatabase
+from app.db.statements import CompiledQuery, SqlValue
+from app.domain.errors import StoreUnavailable
 from app.domain.ports import Clock
 from proof.loop import VirtualLoop
 from proof.trace import Trace
@@ -26,6 +28,7 @@ _T = TypeVar("_T")
 _IN_MEMORY = Path("/dev/shm")
 _READ_S = 0.0005
 _LINGER_S = 0.005
+_NO_WAY = "no way to the database"
 
 
 def scratch_folder() -> tempfile.TemporaryDirectory[str]:
@@ -73,10 +76,11 @@ class Disk:
 class DiskDatabase(SqliteDatabase):
     """The service's own database on such a disk, which can be dropped as a killed process drops it."""
 
-    def __init__(self, disk: Disk, clock: Clock, on_commit: Callable[[], None]) -> None:
+    def __init__(self, disk: Disk, clock: Clock, on_commit: Callable[[], None], is_reached: Callable[[], bool]) -> None:
         super().__init__(disk.url, VirtualExecutor(disk), clock=clock, busy_timeout_ms=0)
         self._disk = disk
         self._on_commit = on_commit
+        self._is_reached = is_reached
 
     def drop(self) -> None:
         """Let go of the file without a last word: what is committed stays, everything else is lost."""
@@ -87,6 +91,7 @@ class DiskDatabase(SqliteDatabase):
         self._reader = self._writer = None
 
     def _commit(self, jobs: Sequence[Job], guard: Operation | None) -> Sequence[Outcome]:
+        self._reach()
         self._disk.may_fail()
         outcomes = super()._commit(jobs, guard)
         self._disk.trace.note("commit", str(len(jobs)))
@@ -94,8 +99,22 @@ class DiskDatabase(SqliteDatabase):
         return outcomes
 
     def _probe(self, guard: Operation | None) -> None:
+        self._reach()
         self._disk.may_fail()
         super()._probe(guard)
+
+    def _read(
+        self, queries: Sequence[CompiledQuery], bound: Sequence[tuple[SqlValue, ...]]
+    ) -> list[list[tuple[SqlValue, ...]]]:
+        if not self._is_reached():
+            raise StoreUnavailable(_NO_WAY)
+        return super()._read(queries, bound)
+
+    def _reach(self) -> None:
+        """Raise what a server raises that this process alone can't reach."""
+        if not self._is_reached():
+            self._disk.trace.note("commit failed", _NO_WAY)
+            raise GroupNotCommitted(_NO_WAY)
 
 
 class VirtualExecutor:

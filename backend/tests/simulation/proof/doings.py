@@ -42,39 +42,61 @@ class Doings:
         self._stage.engine.order(self._stage.loop.time(), **details)
 
     def close(self, account: str, asset: str) -> None:
-        service = self._stage.service(account)
+        service = self._stage.keeper.service(account)
         if service is not None:
-            self._stage.spawn(service.close_position(asset))
+            self._stage.keeper.spawn(service.close_position(asset))
 
     def reconcile(self, account: str) -> None:
-        service = self._stage.service(account)
+        service = self._stage.keeper.service(account)
         if service is not None:
-            self._stage.spawn(service.reconcile())
+            self._stage.keeper.spawn(service.reconcile())
 
     def halt(self, account: str, flatten: bool, lasts: float) -> None:
-        service = self._stage.service(account)
+        service = self._stage.keeper.service(account)
         if service is None:
             return
-        self._stage.spawn(service.halt("the operator wants a break", flatten=flatten))
+        self._stage.keeper.spawn(service.halt("the operator wants a break", flatten=flatten))
 
         def resume() -> None:
-            later = self._stage.service(account)
+            later = self._stage.keeper.service(account)
             if later is not None:
-                self._stage.spawn(later.resume())
+                self._stage.keeper.spawn(later.resume())
 
         self._later(lasts, resume)
 
     def stop(self, pause: float) -> None:
-        if self._stage.process is not None:
-            self._stage.pause_s = pause
-            self._stage.process.ask_to_stop()
+        if self._stage.keeper.process is not None:
+            self._stage.keeper.pause_s = pause
+            self._stage.keeper.process.ask_to_stop()
+
+    def freeze(self, lasts: float) -> None:
+        """The process that trades stands still, and does not know it."""
+        self._stage.keeper.freeze(lasts)
+
+    def lose_database(self, lasts: float) -> None:
+        """The process that trades finds no way to the database, which is there for all others."""
+        process = self._stage.keeper.process
+        if process is not None:
+            process.has_no_database = True
+            if process.trades:
+                self._stage.trace.reach("ownership:owner without database")
+
+            def find() -> None:
+                process.has_no_database = False
+
+            self._later(lasts, find)
+
+    def power_cut(self, pause: float) -> None:
+        """All processes die at once, and are started again at one moment."""
+        self._stage.keeper.pause_s = pause
+        self._stage.keeper.kill_all()
 
     def crash(self, fuses: list[tuple[str, int]], pauses: list[float]) -> None:
         chain = [(Fuse(what, count), pause) for (what, count), pause in zip(fuses, pauses, strict=True)]
-        (first, self._stage.pause_s), rest = chain[0], chain[1:]
-        self._stage.fuses += rest
-        if self._stage.process is not None and not self._stage.process.is_dead:
-            self._stage.process.light(first)
+        (first, self._stage.keeper.pause_s), rest = chain[0], chain[1:]
+        self._stage.keeper.fuses += rest
+        if self._stage.keeper.process is not None and not self._stage.keeper.process.is_dead:
+            self._stage.keeper.process.light(first)
 
     def weather(self, chances: dict[str, float], lasts: float) -> None:
         weather = self._stage.wire.weather

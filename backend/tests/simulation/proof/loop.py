@@ -46,6 +46,30 @@ class Owner:
         self.steps = 0
         self.dies_at_step = 0
         """Die after that many steps; 0 is never."""
+        self._ice: list[asyncio.Handle] | None = None
+        self._loop: VirtualLoop | None = None
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether it stands still."""
+        return self._ice is not None
+
+    def freeze(self) -> None:
+        """Run nothing from now on, and keep all of it."""
+        if self._ice is None:
+            self._ice = []
+
+    def thaw(self) -> None:
+        """Go on, with everything that has come up meanwhile."""
+        kept, self._ice = self._ice, None
+        if kept and self._loop is not None:
+            self._loop._ready.extend(kept)
+
+    def keep(self, handle: asyncio.Handle, loop: VirtualLoop) -> None:
+        """Keep what can't run now."""
+        assert self._ice is not None
+        self._ice.append(handle)
+        self._loop = loop
 
     def die(self) -> None:
         """Stop here."""
@@ -196,6 +220,8 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         owner = handle._context.get(OWNER)  # type: ignore[attr-defined]
         if owner is None:
             handle._run()
+        elif owner.is_frozen and not owner.is_dead:
+            owner.keep(handle, self)
         elif not owner.is_dead:
             owner.steps += 1
             handle._run()

@@ -54,6 +54,8 @@ class Process(Owner):
         self.number = number
         self.application: Application | None = None
         self.has_stopped = False
+        self.has_no_database = False
+        """Whether it, and nobody else, finds no way to the database."""
         self._host = host
         self._settings = settings
         self._randomness = SeededRandomness(dice)
@@ -72,9 +74,19 @@ class Process(Owner):
 
     def service(self, account: str) -> ExecutionService | None:
         """The account's service, once it has started."""
-        if self.is_dead or self.has_stopped or self.application is None:
+        if self.is_dead or self.has_stopped or self.application is None or self.has_lost:
             return None
         return self.application.services.get(account)
+
+    @property
+    def has_lost(self) -> bool:
+        """Whether another process has taken the accounts over."""
+        return self.application is not None and self.application.ownership.is_lost
+
+    @property
+    def trades(self) -> bool:
+        """Whether it is the one that serves accounts."""
+        return self.application is not None and bool(self.application.services) and not self.has_lost
 
     def run(self, work: Coroutine[Any, Any, Any]) -> asyncio.Future[Any]:
         """Do something inside the process; the future never ends if the process dies first."""
@@ -140,7 +152,9 @@ class Process(Owner):
             self.ended.set_result(None)
 
     def _database(self, _url: str) -> DiskDatabase:
-        database = DiskDatabase(self._host.disk, self._host.clock, lambda: self._burn("commit"))
+        database = DiskDatabase(
+            self._host.disk, self._host.clock, lambda: self._burn("commit"), lambda: not self.has_no_database
+        )
         self._databases.append(database)
         return database
 

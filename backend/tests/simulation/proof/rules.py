@@ -19,6 +19,7 @@ from app.schemas.result import AssetStatus, ExecutionResult
 from app.services.execution.reconciliation import DifferenceKind
 from proof import conduct
 from proof.fates import FATES
+from proof.keeper import downtimes
 from proof.seams import EPOCH_US
 from proof.stage import LIMIT_S, Run
 
@@ -30,6 +31,7 @@ _ROUGH_FOR_GOOD = ("host_clock", "key_dies")
 _CLEAR_FATES = frozenset(fate.name for family in ("refused", "stuck") for fate in FATES[family])
 """What leaves no doubt once something was executed: the stream tells of a stuck order as of any other."""
 _EXPECTED_IN_THE_LOG = ("desk.not_recorded", "trading.alert")
+_EXPECTED_OF_TWO = ("store.ownership_lost", "ownership.lost", "trading.not_begun error=no way to the database")
 _KNOWING_S = 2.0
 _KNOWING_IN_ROUGH_WEATHER_S = 25.0
 """Between a fill and the service's knowing of it: answers and frames get lost, and a lost read takes ten seconds."""
@@ -100,7 +102,7 @@ def never_bare(run: Run) -> Iterator[str]:
     patience_s = float(run.world.settings["TES_PROTECTION_DEADLINE_SECONDS"]) + 10 * run.world.latency_s
     if run.world.settings.get("TES_PROTECTION_ON_FAILURE") == "alert":
         patience_s += 60.0
-    excuses = list(run.excuses) + _downtimes(run)
+    excuses = list(run.excuses) + downtimes(run.lives, run.virtual_s)
     items = [item for ordered in run.ordered for item in ordered.decision.decisions]
     # which exits are wished changes with an adjustment, and only the record knows when
     adjusted = {item.asset for item in items if item.action in (Action.ADJUST_POSITION, Action.ADJUST_ORDERS)}
@@ -125,15 +127,6 @@ def _knowing_s(start: float, end: float, run: Run) -> float:
         if is_rough and happening.at < end and start < happening.at + lasts + _KNOWING_IN_ROUGH_WEATHER_S:
             return _KNOWING_IN_ROUGH_WEATHER_S
     return _KNOWING_S
-
-
-def _downtimes(run: Run) -> list[tuple[float, float]]:
-    """When no process could act: from one's end until the next was ready, or gone too."""
-    spans, since = [], 0.0
-    for life in run.lives:
-        spans.append((since, (life.ready_at or life.ended or run.virtual_s) + 1.0))
-        since = life.ended if life.ended is not None else run.virtual_s
-    return spans
 
 
 def _overlap(start: float, end: float, spans: list[tuple[float, float]]) -> float:
@@ -451,8 +444,9 @@ def sound(run: Run) -> Iterator[str]:
             "contradiction",
         ):
             yield f"alert: {row.event.data.get('message')}"
+    expected = (*_EXPECTED_IN_THE_LOG, *_EXPECTED_OF_TWO) if run.world.stands_by else _EXPECTED_IN_THE_LOG
     for at, kind, text in run.trace.lines:
-        if kind in ("log exception", "log critical") and not text.startswith(_EXPECTED_IN_THE_LOG):
+        if kind in ("log exception", "log critical") and not text.startswith(expected):
             yield f"at {at:.3f} s: {text}"
     for account, report in run.reports.items():
         for difference in report.differences:
@@ -479,6 +473,7 @@ RULES: Mapping[str, Rule] = {
     "successor first": conduct.successor_first,
     "covers exactly": conduct.covers_exactly,
     "keeps what is protected": conduct.keeps_what_is_protected,
+    "one hand": conduct.one_hand,
     "hears": conduct.hears,
 }
 

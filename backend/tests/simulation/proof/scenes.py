@@ -24,6 +24,9 @@ class Scenes:
         storm_s: when everything heals.
     """
 
+    names = "s"
+    """How the names of their decisions begin."""
+
     def __init__(self, dice: random.Random, accounts: tuple[str, ...], assets: tuple[str, ...], storm_s: float) -> None:
         self._dice = dice
         self._accounts = accounts
@@ -50,7 +53,12 @@ class Scenes:
     def _decide(self, at: float, where: Mapping[str, str], **item: Any) -> Happening:
         self._numbers += 1
         wish = {"asset": where["asset"], **item}
-        details = {"account": where["account"], "decision_id": f"s{self._numbers}", "items": [wish], "repeats": 1}
+        details = {
+            "account": where["account"],
+            "decision_id": f"{self.names}{self._numbers}",
+            "items": [wish],
+            "repeats": 1,
+        }
         return Happening(at, "decide", details)
 
     def _enter(self, at: float, where: Mapping[str, str], **changes: Any) -> Happening:

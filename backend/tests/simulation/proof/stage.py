@@ -26,8 +26,9 @@ from proof.disk import Disk
 from proof.doings import Doings
 from proof.engine import Died, Engine, Ordered, inside
 from proof.exchange import CHAIN_ID, Exchange, dice_for
+from proof.keeper import Keeper, Life
 from proof.loop import VirtualLoop
-from proof.process import Fuse, Host, Process
+from proof.process import Host, Process
 from proof.seams import HostClock
 from proof.trace import Trace
 from proof.wire import Sent, Wire
@@ -43,16 +44,6 @@ _LAST_LOOKS = 4
 _MINUTE_S = 60.0
 _BETWEEN_LOOKS_S = 4.0
 _MANY_ORDERS = 200
-
-
-@dataclass(slots=True)
-class Life:
-    """One process: from start to end; ``ready_at`` when it first could act."""
-
-    number: int
-    began: float
-    ended: float | None = None
-    ready_at: float | None = None
 
 
 @dataclass(slots=True)
@@ -89,13 +80,8 @@ class Stage:
         self.loop = VirtualLoop(dice_for(seed, "loop"), unrest=world.unrest, limit_s=LIMIT_S)
         self.trace = Trace(self.loop)
         self._folder = folder
-        self._lives: list[Life] = []
-        self.process: Process | None = None
-        self.fuses: list[tuple[Fuse, float]] = []
-        self.pause_s = 0.0
         self.excuses: list[tuple[float, float]] = []
         self._doings = Doings(self)
-        self._numbers = 0
 
     def perform(self) -> Run:
         """Do it, from the first price to the last look."""
@@ -104,9 +90,7 @@ class Stage:
         try:
             return self.loop.run(self._perform())
         finally:
-            if self.process is not None:
-                self.process.die()
-                self.process = None
+            self.keeper.kill_all()
             watch(None)
             self.loop.close()
             gc.enable()
@@ -128,13 +112,18 @@ class Stage:
         self.clock.skew_s = world.skew_s
         self.disk = Disk(self.loop, self._folder, dice_for(world.seed, "disk"), self.trace)
         self.host = Host(self.loop, self.clock, self.wire, self.disk, self.trace)
-        self.engine = Engine(self.exchange, self.trace, lambda: self.process)
-        self._settings = self._load_settings()
+        self.keeper = Keeper(self.host, self._load_settings(), world.seed, world.accounts)
+        self.engine = Engine(self.exchange, self.trace, lambda: self.keeper.process)
         background = [
             asyncio.create_task(work)
-            for work in (self.exchange.live(), self.exchange.send_late_frames(), self._keep_alive(), self._watch())
+            for work in (
+                self.exchange.live(),
+                self.exchange.send_late_frames(),
+                *(self.keeper.keep_alive() for _ in range(2 if world.stands_by else 1)),
+                self.keeper.watch(),
+            )
         ]
-        run = Run(world, self.trace, {}, self.wire.sent, self._lives, self.engine.ordered, excuses=self.excuses)
+        run = Run(world, self.trace, {}, self.wire.sent, self.keeper.lives, self.engine.ordered, excuses=self.excuses)
         await self._storm()
         self._heal()
         await asyncio.sleep(LONGEST_READ_S)
@@ -167,14 +156,12 @@ class Stage:
         self.exchange.faults.clear()
         self.exchange.pardon()
         self.disk.commit_s, self.disk.failure = 0.001, 0.0
-        self.fuses.clear()
+        self.keeper.heal()
         self._doings.heal()
-        if self.process is not None:
-            self.process.fuse, self.process.dies_at_step = None, 0
-            for account in self.world.accounts:
-                service = self.process.service(account)
-                if service is not None and service.halted is not None:
-                    self.spawn(service.resume())
+        for account in self.world.accounts:
+            service = self.keeper.service(account)
+            if service is not None and service.halted is not None:
+                self.keeper.spawn(service.resume())
 
     async def _come_to_rest(self, run: Run, when: str) -> None:
         deadline = self.loop.time() + REST_WITHIN_S + 3 * self.world.nonce_window_s
@@ -188,7 +175,7 @@ class Stage:
 
     def _unrest(self) -> str:
         """What is not at rest, in words; empty when all is."""
-        process = self.process
+        process = self.keeper.process
         if process is None or process.application is None:
             return "the service does not run"
         if self.engine.is_waiting:
@@ -209,7 +196,7 @@ class Stage:
         return ""
 
     async def _close_everything(self, run: Run) -> None:
-        process = self.process
+        process = self.keeper.process
         if process is None:
             return
         for account in self.world.accounts:
@@ -219,7 +206,7 @@ class Stage:
 
     async def _last_look(self, run: Run) -> None:
         self.exchange.stand_still()
-        process = self.process
+        process = self.keeper.process
         if process is None or process.application is None:
             run.troubles.append("the service did not survive")
             return
@@ -267,67 +254,7 @@ class Stage:
             run.trades[account] = list(found.values())
         run.events = await application.events.after(0, 100_000)
 
-    # --- processes --------------------------------------------------------------------------------------------------
-
-    async def _keep_alive(self) -> None:
-        """Whatever runs the service starts it again when it is gone."""
-        while True:
-            self._numbers += 1
-            fuse = None
-            if self._numbers > 1 and self.fuses:
-                fuse, self.pause_s = self.fuses.pop(0)
-            life = Life(self._numbers, self.loop.time())
-            self._lives.append(life)
-            self.process = Process(
-                self.host, self._settings, self._numbers, dice_for(self.world.seed, f"p{self._numbers}"), fuse
-            )
-            self.process.on_death = self._on_death
-            await asyncio.wait([self.process.ended])
-            life.ended = self.loop.time()
-            self.process = None
-            await asyncio.sleep(self.pause_s)
-
-    def _on_death(self, process: Process) -> None:
-        """Note in the middle of what it died."""
-        reach = self.trace.reach
-        reach(f"crash:fuse {process.fuse.what if process.fuse else 'end'}")
-        if process.fuse is None:
-            return
-        if self._lives[-1].ready_at is None:
-            reach("crash:recovering")
-        for account in self.world.accounts:
-            service = process.application.services.get(account) if process.application is not None else None
-            for trade in service._active_trades() if service is not None else ():
-                reach(f"crash:trade {trade.status.value}")
-                for order in trade.orders:
-                    reach(f"crash:{order.role.value} {order.state.value}".lower())
-
-    async def _watch(self) -> None:
-        """Note when a process became able to act."""
-        while True:
-            await asyncio.sleep(0.05)
-            process = self.process
-            if process is not None and self._lives[-1].ready_at is None:
-                services = [process.service(account) for account in self.world.accounts]
-                if all(service is not None and service.readiness().is_ready for service in services):
-                    self._lives[-1].ready_at = self.loop.time()
-                    self.trace.note("ready", f"process {process.number}")
-
-    def spawn(self, work: Any) -> None:
-        """Do something inside the process and care for nothing."""
-        if self.process is None:
-            work.close()
-            return
-
-        async def quietly() -> None:
-            with contextlib.suppress(TesError, TimeoutError):
-                await work
-
-        self.process.run(quietly())
-
-    def service(self, account: str) -> Any:
-        """An account's service, when a process is there that serves it."""
-        return self.process.service(account) if self.process is not None else None
+    # --- settings ---------------------------------------------------------------------------------------------------
 
     def _load_settings(self) -> Settings:
         world = self.world

@@ -14,6 +14,7 @@ from typing import Any
 
 from aster_sim.clock import seeded
 from proof.happenings import Happening
+from proof.races import Races
 from proof.scenes import Scenes
 
 ASSETS = ("BTCUSDT", "ETHUSDT", "SOLUSDT", "DOGEUSDT")
@@ -45,6 +46,8 @@ class World:
     ending: str
     """``hold`` or ``close``: what the engine does with what is open after the storm."""
     happenings: tuple[Happening, ...]
+    stands_by: bool = False
+    """Whether a second process stands by."""
 
     def with_happenings(self, happenings: tuple[Happening, ...]) -> World:
         """The same world in which other things happen."""
@@ -123,6 +126,8 @@ class _Maker:
         scenes = Scenes(seeded(self._seed, "scenes"), self.accounts, self.assets, self._storm_s)
         happenings += scenes.draw()
         window_s = scenes.window_s or window_s
+        races = Races(seeded(self._seed, "standby"), self.accounts, self.assets, self._storm_s)
+        happenings += races.draw()
         return World(
             seed=self._seed,
             accounts=self.accounts,
@@ -141,6 +146,7 @@ class _Maker:
             unrest=dice.choice((0.0, 0.0, 0.02, 0.2)),
             storm_s=self._storm_s,
             ending=dice.choice(("hold", "close")),
+            stands_by=races.stands_by,
             happenings=tuple(sorted(happenings, key=lambda happening: happening.at)),
         )
 

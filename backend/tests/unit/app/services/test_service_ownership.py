@@ -15,7 +15,7 @@ from app.domain.events import Event, EventType
 from app.integrations.aster.owned_transport import OwnedTransport
 from app.integrations.aster.transport import Response, TransportNotSent
 from app.repositories.leases import LEASE_S, Lease, Owner
-from app.services.ownership import MARGIN_S, PATIENCE_S, RENEW_S, Ownership
+from app.services.ownership import MARGIN_S, PATIENCE_S, RENEW_S, SETTLE_S, Ownership
 
 START = datetime(2026, 11, 22, tzinfo=UTC)
 US, THEM = Owner("us", "here", 1), Owner("them", "there", 2)
@@ -69,6 +69,7 @@ class Leases:
         self.epoch = 0
         self.expires_s = 0.0
         self.error: Exception | None = None
+        self.takes_writes = True
         self.is_silent = False
         self.told: list[Event] = []
         self.guarded = False
@@ -100,6 +101,8 @@ class Leases:
 
     async def renew(self, epochs: Mapping[str, int]) -> None:
         await self._answer()
+        if not self.takes_writes:
+            raise StoreUnavailable("the disk is full")
         if (self.owner, self.epoch) != (US, epochs["a"]):
             raise StoreConflict("a write touched 0 rows")
         self.expires_s = self._clock.elapsed_s + LEASE_S
@@ -205,6 +208,45 @@ async def test_a_database_that_says_no_to_everybody_lets_exits_go_on(world: Worl
     await world.clock.run(RENEW_S + 0.5)
     assert world.ownership.may_send()
     assert world.leases.expires_s > world.clock.elapsed_s
+
+
+async def test_in_an_outage_the_owner_reads_that_it_was_replaced(world: World) -> None:
+    """Writes came back for the other process first; until our next try to renew, only a read can tell."""
+    await world.keep()
+    world.leases.takes_writes = False
+    world.health = Health(is_healthy=False, reason="the disk is full", is_everyones=True)
+    for _ in range(20):
+        await world.clock.run(0.5)
+        assert world.ownership.may_send()
+    world.leases.held_by(THEM, epoch=world.leases.epoch + 1)
+    sent_until = world.clock.elapsed_s + SETTLE_S
+    while world.ownership.may_send() and world.clock.elapsed_s < sent_until:
+        await world.clock.run(0.01)
+    assert world.clock.elapsed_s < sent_until
+    assert world.ownership.is_lost
+
+
+async def test_in_an_outage_a_lease_that_nobody_has_read_for_a_while_ends_sending(world: World) -> None:
+    """An answer that hangs may be older than a takeover."""
+    await world.keep()
+    world.leases.takes_writes = False
+    world.health = Health(is_healthy=False, reason="the disk is full", is_everyones=True)
+    await world.clock.run(5)
+    assert world.ownership.may_send()
+    world.leases.is_silent = True
+    await world.clock.run(SETTLE_S)
+    assert not world.ownership.may_send()
+
+
+async def test_who_takes_over_a_lease_that_ran_out_leaves_its_owner_time_to_read_that(world: World) -> None:
+    world.leases.held_by(THEM)
+    waiting = await world.stand_by()
+    await world.clock.run(LEASE_S + 0.05)
+    assert world.leases.owner == US
+    await world.clock.run(SETTLE_S - 0.1)
+    assert not waiting.done()
+    await world.clock.run(0.15)
+    assert waiting.done()
 
 
 async def test_trouble_that_may_be_ours_alone_ends_sending(world: World) -> None:
