@@ -16,7 +16,11 @@ from aster_sim.server import RunningVenue
 from support.commands import tes
 from support.serving import BTC, BUY, TOKEN, account_at, control, free_port, get, is_ready, ledger, service, until
 
-PAPER = {"TES_VENUE": "paper", "TES_PAPER_PRICES": "manual"}
+PAPER = {
+    "TES_VENUE": "paper",
+    "TES_PAPER_SEED": "5",
+    **dict.fromkeys(("TES_ASTER_REST_URL", "TES_ASTER_WS_URL", "TES_ASTER_CHAIN_ID"), ""),
+}
 LIVE = {"TES_VENUE": "live"}
 
 
@@ -115,17 +119,19 @@ async def test_who_stands_by_for_another_venue_does_not_take_over_what_was_opene
         except aiohttp.ClientError:
             return False
 
-    async with serving(http, venue, database_url, tmp_path, **LIVE) as (url, process):
-        async with service(venue, database_url, tmp_path / "other", port, **PAPER):
-            await until(lambda: reasons("standing by"), "the other to stand by")
-            await buy(http, url)
-            process.kill()
-            await process.wait()
-            await until(lambda: reasons("1 open trade(s) (BTCUSDT) of the exchange at"), "the other to give up")
-            async with http.get(f"{other}/v1/trades") as response:
-                assert [one["status"] for one in (await response.json())["items"]] == ["open"]
-            async with serving(http, venue, database_url, tmp_path, **LIVE) as (url, _):
-                assert [one["status"] for one in (await record(http, url))[0]] == ["open"]
+    async with (
+        serving(http, venue, database_url, tmp_path, **LIVE) as (url, process),
+        service(venue, database_url, tmp_path / "other", port, **PAPER),
+    ):
+        await until(lambda: reasons("standing by"), "the other to stand by")
+        await buy(http, url)
+        process.kill()
+        await process.wait()
+        await until(lambda: reasons("1 open trade(s) (BTCUSDT) of the exchange at"), "the other to give up")
+        async with http.get(f"{other}/v1/trades") as response:
+            assert [one["status"] for one in (await response.json())["items"]] == ["open"]
+        async with serving(http, venue, database_url, tmp_path, **LIVE) as (url, _):
+            assert [one["status"] for one in (await record(http, url))[0]] == ["open"]
 
 
 async def test_a_killed_process_starts_again_where_it_was(
