@@ -43,6 +43,7 @@ from app.repositories.events import EventRepository
 from app.repositories.flags import FlagRepository
 from app.repositories.leases import Lease, LeaseRepository, Owner
 from app.repositories.trades import TradeRepository
+from app.services.binding import VenueBinding
 from app.services.execution.commands import Alert, Severity
 from app.services.execution.narration import Narrator
 from app.services.execution.projection import Readiness
@@ -138,7 +139,11 @@ class Outside:
 
 @asynccontextmanager
 async def running(
-    settings: Settings, *, is_ephemeral: bool = False, outside: Outside | None = None
+    settings: Settings,
+    *,
+    is_ephemeral: bool = False,
+    outside: Outside | None = None,
+    binding: VenueBinding | None = None,
 ) -> AsyncIterator[Application]:
     """Start everything that ``settings`` ask for; stop it at the end.
 
@@ -148,9 +153,11 @@ async def running(
         settings: the configuration.
         is_ephemeral: keep nothing: a temporary database, and in paper mode a venue that forgets.
         outside: time, chance, disk and network; the machine's own unless given.
+        binding: refuses a database with something open at another venue, as ``tes serve`` and ``tes run`` do. Without
+            it, whoever calls keeps the databases of venues apart.
 
     Raises:
-        ConfigurationError: a setting can't work.
+        ConfigurationError: a setting can't work, or the database is another venue's.
         StoreUnavailable: the database can't be opened.
     """
     outside = outside or Outside()
@@ -160,11 +167,13 @@ async def running(
     events = EventRepository(database)
     dispatcher = EventDispatcher(events)
     ids = IdSource(clock, randomness)
-    core = _Core(settings, accounts, database, outside, ids, is_ephemeral=is_ephemeral)
+    core = _Core(settings, accounts, database, outside, ids, binding, is_ephemeral=is_ephemeral)
     async with AsyncExitStack() as stack:
         chronicle = await stack.enter_async_context(Chronicle(clock, core.decisions.traceparent))
         stack.push_async_callback(database.close)
         await database.start()
+        if binding is not None:
+            await binding.check(database)
         database.follow(dispatcher.publish)
         database.follow(chronicle.take)
         alerter = await stack.enter_async_context(_alerting(settings, events, dispatcher, clock))
@@ -203,6 +212,7 @@ class _Core:
         database: Database,
         outside: Outside,
         ids: IdSource,
+        binding: VenueBinding | None,
         *,
         is_ephemeral: bool,
     ) -> None:
@@ -213,6 +223,7 @@ class _Core:
         self.clock = outside.clock
         self.randomness = outside.randomness
         self.ids = ids
+        self.binding = binding
         self.is_ephemeral = is_ephemeral
         self.decisions = DecisionRepository(database)
         self.trades = TradeRepository(database)
@@ -276,10 +287,12 @@ class _TradingFloor:
         """Keep the lease and begin to trade; the lease is renewed from the first moment, for opening takes its time.
 
         Raises:
-            ConfigurationError: a setting can't work.
+            ConfigurationError: a setting can't work, or the database is another venue's by now.
             StoreUnavailable: the record can't be read.
         """
         self._tasks.append(asyncio.create_task(self._keep()))
+        if self._core.binding is not None:
+            await self._core.binding.bind(self._core.database)
         await self._open()
         watch = OutageWatch(self._core.clock, lambda: self._core.database.health, self._tell, self._record)
         self._tasks.append(asyncio.create_task(watch.run()))

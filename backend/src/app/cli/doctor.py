@@ -138,20 +138,10 @@ async def _record(settings: Settings) -> list[Finding]:
 
 
 async def _origin(settings: Settings, database: Database) -> list[Finding]:
-    """Trades that are open on paper must not be compared with an exchange, nor the other way round."""
-    from app.repositories.events import EventRepository
-    from app.repositories.trades import TradeRepository
+    """What is open at another venue: the service will not start."""
+    from app.services.binding import VenueBinding
 
-    events, trades = EventRepository(database), TradeRepository(database)
-    last = await events.after(await events.last_seq() - 1, 1)
-    if not last or last[0].event.is_paper == settings.is_paper:
-        return []
-    held = [one.asset for account_id in settings.account_settings() for one in await trades.open_trades(account_id)]
-    if not held:
-        return []
-    was, now = ("paper money", "an exchange") if last[0].event.is_paper else ("an exchange", "paper money")
-    text = f"{', '.join(held)} open with {was}: a start with {now} would take that for closed"
-    return [_warn("record", text, "give each venue a database of its own: TES_DATABASE_URL")]
+    return [_fail("record", str(one), one.ways_out) for one in await VenueBinding(settings).foreign(database)]
 
 
 async def _lease(settings: Settings, database: Database) -> Finding:

@@ -138,11 +138,12 @@ async def _serve(settings: Settings, listening: socket.socket, sample: bytes | N
     from app.api.server import make_server
     from app.bootstrap import running
     from app.core.collector import spare_what_stays
+    from app.services.binding import VenueBinding
 
     stopper = _Stopper(asyncio.current_task())
     with on_stop_signal(stopper):
         try:
-            async with running(settings) as application:
+            async with running(settings, binding=VenueBinding(settings)) as application:
                 server = make_server(application)
                 stopper.server = server
                 spare_what_stays()

@@ -11,6 +11,9 @@ from app.db.port import Database
 from app.db.statements import Query
 from app.domain.events import EventType, RecordedEvent
 
+_IS_PAPER = Query(
+    select(events.c.is_paper).where(events.c.decision_id == bindparam("decision")).order_by(events.c.seq).limit(1)
+)
 _LAST_SEQ = Query(select(counters.c.value).where(counters.c.name == EVENT_COUNTER))
 
 
@@ -33,6 +36,17 @@ class EventRepository:
         """The newest event's ``seq``; 0 when there is none."""
         rows = await self._database.fetch(_LAST_SEQ, {})
         return int(rows[0]["value"])
+
+    async def is_paper(self, decision_id: str) -> bool | None:
+        """Whether a decision came while orders went to the paper venue; None when no event tells.
+
+        It reads the log from the beginning to there.
+
+        Raises:
+            StoreUnavailable: the database did not answer.
+        """
+        rows = await self._database.fetch(_IS_PAPER, {"decision": decision_id})
+        return bool(rows[0]["is_paper"]) if rows else None
 
 
 @lru_cache(maxsize=64)

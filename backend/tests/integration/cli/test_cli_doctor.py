@@ -118,9 +118,9 @@ async def test_what_is_open_on_paper_is_not_taken_to_an_exchange(venue: RunningV
 
     await asyncio.to_thread(paper)
     assert "record" not in await asyncio.to_thread(lambda: findings(tmp_path, 0, TES_PORT="0"))
-    found = await asyncio.to_thread(lambda: findings(tmp_path, 0, **at(venue)))
-    assert found["record"][0] == "WARN"
-    assert {"BTCUSDT", "ETHUSDT"} <= set(found["record"][1].replace(",", " ").split())
+    found = await asyncio.to_thread(lambda: findings(tmp_path, 1, **at(venue)))
+    assert found["record"][0] == "FAIL"
+    assert "2 open trade(s) (BTCUSDT, ETHUSDT) of the paper venue" in found["record"][1]
 
 
 async def test_two_accounts_with_one_agent_are_found(venue: RunningVenue, tmp_path: Path) -> None:
