@@ -18,7 +18,7 @@ from app.core.configuration import load_settings
 from app.events.broadcast import Broadcast
 from support.secret_watch import all_said_by
 
-TOKEN = "the-right-token"
+TOKEN = "the-right-token-of-the-tests"
 AUTHORIZED = {"Authorization": f"Bearer {TOKEN}"}
 
 

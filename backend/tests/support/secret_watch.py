@@ -7,7 +7,7 @@ that is found fails the run; the report names what kind it is, which test gave i
 secret.
 
 Not looked at are the text of a failed test, which fails the run anyway and quotes the test's own source, what
-``tes sim`` says, and what is there to hold a secret: see ``_INPUT`` and ``_TOLD``.
+``tes sim`` says, and what is there to hold a secret: see ``_INPUT``, ``_TOLD`` and :meth:`Watch.except_file`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import tomllib
 from asyncio.subprocess import SubprocessStreamProtocol
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -29,6 +30,7 @@ import aiohttp
 import pytest
 from pydantic import SecretStr
 
+from app.core import configuration
 from app.core.configuration import DEFAULT_FILE, PREFIX, SECRETS
 from app.integrations.aster.auth import V1Credentials, V3Credentials
 from aster_sim.credentials import AccountCredentials
@@ -42,8 +44,10 @@ _FILE = "_file"
 _ENOUGH_HEARD = 1 << 20
 _OVERLAP = 4096
 _OUTPUT_KEY = "secrets found"
-_INPUT = frozenset({str(DEFAULT_FILE)})
-"""Files that an operator writes secrets into, beside those that a ``…_FILE`` setting names."""
+_INPUT = ".toml"
+"""What the name of a configuration file ends with: an operator writes secrets into it, and the service writes none."""
+_NEW_ACCOUNT = "/sim/accounts"
+"""Where the simulated exchange makes an account, and answers with its keys."""
 _NOTE = ".service.json"
 """How the name of a running service's note to the command line ends."""
 _TOLD = re.compile(rb"(?m)(?:^API token +|#token=|^token +|\"token\": *\")([0-9a-f]{48})\b")
@@ -60,7 +64,7 @@ class Watch:
         """The test that runs, without its parameters."""
         self.base: Path | None = None
         """The folder of all temporary files."""
-        self._inputs: set[Path] = set()
+        self._excepted: set[Path] = set()
         self._heard: defaultdict[str, bytearray] = defaultdict(bytearray)
 
     # --- what is secret
@@ -97,7 +101,7 @@ class Watch:
             if name.startswith(PREFIX):
                 setting = name.removeprefix(PREFIX).lower()
                 if setting.endswith(_FILE):
-                    self._inputs.add((folder / value).resolve())
+                    self.except_file(folder / value)
                     value = _text(folder / value)
                 self.give_setting(setting.removesuffix(_FILE), value.strip())
         try:
@@ -113,6 +117,22 @@ class Watch:
     def _add(self, name: str, secret: str) -> None:
         if len(secret) >= SHORTEST_SECRET and len(set(secret.lower())) >= LEAST_VARIETY:
             self.secrets.add(name, secret)
+
+    # --- where it may be
+
+    def except_file(self, path: Path) -> None:
+        """Don't look into a file that is there to hold a secret."""
+        self._excepted.add(path.resolve())
+
+    def except_files_of_the_exchange(self, command: Sequence[Any], folder: Path, output: Any) -> None:
+        """Don't look into what ``tes sim`` reads its keys from and tells them in."""
+        words = [str(word) for word in command]
+        if "sim" in words:
+            for option, value in pairwise(words):
+                if option == "--accounts":
+                    self.except_file(folder / value)
+            if isinstance(getattr(output, "name", None), str):
+                self.except_file(Path(output.name))
 
     # --- where it must not be
 
@@ -152,7 +172,7 @@ class Watch:
         for path, place in files.items():
             if path in notes:
                 self._find(place, notes[path])
-            elif path.name not in _INPUT and path not in self._inputs:
+            elif path.suffix != _INPUT and path not in self._excepted:
                 self._tell(place, self.secrets.found_in_file(path))
 
     def _without_told(self, place: str, content: bytes | bytearray) -> bytes:
@@ -184,6 +204,7 @@ def _text(path: Path) -> str:
 
 def _note_what_is_given(patch: pytest.MonkeyPatch) -> None:
     note_string, note_command = SecretStr.__init__, subprocess.Popen.__init__
+    read_secret = configuration.read_secret
 
     def string(self: SecretStr, secret_value: str) -> None:
         note_string(self, secret_value)
@@ -193,9 +214,14 @@ def _note_what_is_given(patch: pytest.MonkeyPatch) -> None:
             WATCH.give("a setting", secret_value)
 
     def command(self: Any, args: Any, *rest: Any, **named: Any) -> None:
-        environment = named.get("env")
-        WATCH.give_environment(os.environ if environment is None else environment, Path(named.get("cwd") or "."))
+        environment, folder = named.get("env"), Path(named.get("cwd") or ".")
+        WATCH.give_environment(os.environ if environment is None else environment, folder)
+        WATCH.except_files_of_the_exchange(_words(args), folder, named.get("stdout"))
         note_command(self, args, *rest, **named)
+
+    def read(path: Path, label: str) -> tuple[str, list[str]]:
+        WATCH.except_file(path)
+        return read_secret(path, label)
 
     def credentials(kind: type) -> None:
         made = kind.__init__
@@ -209,6 +235,7 @@ def _note_what_is_given(patch: pytest.MonkeyPatch) -> None:
 
     patch.setattr(SecretStr, "__init__", string)
     patch.setattr(subprocess.Popen, "__init__", command)
+    patch.setattr(configuration, "read_secret", read)
     for kind in (AccountCredentials, V3Credentials, V1Credentials):
         credentials(kind)
 
@@ -221,17 +248,18 @@ def _hear_what_is_said(patch: pytest.MonkeyPatch) -> None:
     def communicated(self: Any, *args: Any, **named: Any) -> Any:
         said = communicate(self, *args, **named)
         for stream, content in zip(("stdout", "stderr"), said, strict=True):
-            WATCH.hear_output(_words(self), stream, content)
+            WATCH.hear_output(_words(self.args), stream, content)
         return said
 
     def pipe_data_received(self: Any, fd: int, data: bytes) -> None:
         process = self._transport.get_extra_info("subprocess")
-        WATCH.hear_output(_words(process), {1: "stdout", 2: "stderr"}[fd], data)
+        WATCH.hear_output(_words(process.args), {1: "stdout", 2: "stderr"}[fd], data)
         piped(self, fd, data)
 
     async def answered(self: aiohttp.ClientResponse) -> bytes:
         body = await read(self)
-        WATCH.hear(f"the answer to {self.method} {self.url.path}", repr(self.headers).encode() + body)
+        if self.url.path != _NEW_ACCOUNT:
+            WATCH.hear(f"the answer to {self.method} {self.url.path}", repr(self.headers).encode() + body)
         return body
 
     async def received(self: aiohttp.ClientWebSocketResponse, *args: Any, **named: Any) -> aiohttp.WSMessage:
@@ -281,8 +309,8 @@ def all_said_by(application: Any) -> Any:
     return heard
 
 
-def _words(process: subprocess.Popen[Any]) -> Sequence[Any]:
-    return [process.args] if isinstance(process.args, str | bytes | os.PathLike) else process.args
+def _words(arguments: Any) -> Sequence[Any]:
+    return [arguments] if isinstance(arguments, str | bytes | os.PathLike) else arguments
 
 
 # --- hooks, of a session; with pytest-xdist, of the controller's and of each worker's

@@ -13,7 +13,7 @@ from support.secrecy import leaks
 Run = Callable[[str], pytest.RunResult]
 TESTS = Path(__file__).parents[3]
 ASKING = """
-import asyncio, base64, contextlib, logging, os, secrets, socket, subprocess, sys, tempfile, urllib.request
+import asyncio, base64, contextlib, json, logging, os, secrets, socket, subprocess, sys, tempfile, urllib.request
 from decimal import Decimal
 from pathlib import Path
 
@@ -22,6 +22,7 @@ import uvicorn
 from aiohttp import web
 from pydantic import SecretStr
 
+from app.core.configuration import load_settings
 from app.integrations.aster.auth import V1Credentials
 from aster_sim.credentials import AccountCredentials
 from support.commands import line_with
@@ -223,6 +224,16 @@ def test_what_is_given_and_kept(tmp_path):
     (tmp_path / "key").write_text(secret)
     (tmp_path / "service.log").write_text(secret[:-3] + "...")
     subprocess.run(["true"], cwd=tmp_path, env=environment("TES_API_TOKEN_FILE", "key"), check=True)
+    (tmp_path / "token").write_text(given())
+    load_settings({"TES_API_TOKEN_FILE": str(tmp_path / "token")})
+
+
+def test_what_the_exchange_tells(tmp_path):
+    keys = json.dumps([{"private_key": given()}])
+    (tmp_path / "accounts.json").write_text(keys)
+    subprocess.run(["echo", "sim", "--accounts", "accounts.json", keys], cwd=tmp_path, capture_output=True, check=True)
+    with (tmp_path / "venue.log").open("w") as log:
+        subprocess.run(["echo", "sim", keys], stdout=log, check=True)
 
 
 def test_what_is_told_to_the_operator(tmp_path):
@@ -272,5 +283,5 @@ def test_a_run_with_a_leak_fails_and_names_the_place(run: Run) -> None:
 def test_a_clean_run_passes(run: Run) -> None:
     result = run(CLEAN)
     assert result.ret == pytest.ExitCode.OK
-    result.assert_outcomes(passed=3)
+    result.assert_outcomes(passed=4)
     assert "secrets where" not in result.stdout.str()
