@@ -141,7 +141,7 @@ class Watch:
         heard = self._heard[place]
         heard += content.encode(errors="surrogateescape") if isinstance(content, str) else content
         if len(heard) > _ENOUGH_HEARD:
-            self._find(place, heard)
+            self._search(place, heard)
             del heard[:-_OVERLAP]
 
     def hear_output(self, command: Sequence[Any], stream: str, content: str | bytes | None) -> None:
@@ -153,27 +153,25 @@ class Watch:
 
     def look(self) -> None:
         """Look for secrets in all that was heard since the last time."""
-        for place, content in self._heard.items():
-            place = f"{place} in {self.test}"
-            self._find(place, self._without_told(place, content) if place.startswith("stdout") else content)
-        self._heard.clear()
+        heard, self._heard = self._heard, defaultdict(bytearray)  # threads of a test may still say something
+        for place, content in heard.items():
+            self._search(place, content)
 
     def look_below(self, folder: Path, named: str = "") -> None:
         """Look for secrets in every file of a folder."""
-        found = [Path(at, name) for at, _, names in os.walk(folder) for name in names]
-        files = {
-            path: named + path.relative_to(folder).as_posix()
-            for path in found
-            if path.is_file() and not path.is_symlink()
-        }
-        notes = {
-            path: self._without_told(files[path], path.read_bytes()) for path in files if path.name.endswith(_NOTE)
-        }
+        files = {path: named + path.relative_to(folder).as_posix() for path in _files(folder)}
+        notes = {path: path.read_bytes() for path in files if path.name.endswith(_NOTE)}
+        for path, content in notes.items():
+            notes[path] = self._without_told(files[path], content)  # all of them, before any other file is read
         for path, place in files.items():
             if path in notes:
                 self._find(place, notes[path])
             elif path.suffix != _INPUT and path not in self._excepted:
                 self._tell(place, self.secrets.found_in_file(path))
+
+    def _search(self, source: str, content: bytes | bytearray) -> None:
+        place = f"{source} in {self.test}"
+        self._find(place, self._without_told(place, content) if source.startswith("stdout") else content)
 
     def _without_told(self, place: str, content: bytes | bytearray) -> bytes:
         for token in _TOLD.findall(content):
@@ -190,6 +188,15 @@ class Watch:
 
 
 WATCH = Watch()
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    for at, _, names in os.walk(folder):
+        for path in (Path(at, name) for name in names):
+            if path.is_file() and not path.is_symlink():
+                if not os.access(path, os.R_OK):
+                    path.chmod(0o600)  # a test saw what happens when nobody may read it
+                yield path
 
 
 def _text(path: Path) -> str:

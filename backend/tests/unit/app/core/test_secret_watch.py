@@ -26,7 +26,7 @@ from app.core.configuration import load_settings
 from app.integrations.aster.auth import V1Credentials
 from aster_sim.credentials import AccountCredentials
 from support.commands import line_with
-from support.secret_watch import all_said_by
+from support.secret_watch import WATCH, all_said_by
 
 GIVEN = Path(__file__).with_name("given")
 SAY = "import os, sys; print(os.environ['TES_API_TOKEN'], file=getattr(sys, sys.argv[1]))"
@@ -60,6 +60,7 @@ async def server(secret):
 
     application = web.Application()
     application.add_routes([web.get("/v1/status", answer), web.get("/v1/stream", stream)])
+    application.add_routes([web.post("/sim/accounts", answer)])
     runner = web.AppRunner(application)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -191,6 +192,17 @@ def test_killed(tmp_path):
     (tmp_path / "crash").write_text(made)
 
 
+def test_much():
+    secret = given()
+    for said in ("." * (1 << 20), secret[:9], secret[9:]):  # what comes in between is looked at and let go
+        WATCH.hear("a lot", said)
+
+
+def test_locked_file(tmp_path):
+    (tmp_path / "locked").write_text(given())
+    (tmp_path / "locked").chmod(0)
+
+
 def test_place(tmp_path):
     secret = given()
     (tmp_path / secret).write_text(secret)
@@ -215,6 +227,8 @@ PLACES = {
     "test_alert_channel": "captured stdout call",
     "test_alert_channel_of_a_command": "captured stdout call",
     "test_made_token": "test_made_token0/after",
+    "test_much": "a lot",
+    "test_locked_file": "test_locked_file0/locked",
     "test_place": "in a name of a place",
 }
 CLEAN = """
@@ -226,6 +240,12 @@ def test_what_is_given_and_kept(tmp_path):
     subprocess.run(["true"], cwd=tmp_path, env=environment("TES_API_TOKEN_FILE", "key"), check=True)
     (tmp_path / "token").write_text(given())
     load_settings({"TES_API_TOKEN_FILE": str(tmp_path / "token")})
+
+
+async def test_what_the_exchange_answers():
+    async with server(given()) as port, aiohttp.ClientSession() as http:
+        async with http.post(f"http://127.0.0.1:{port}/sim/accounts") as response:
+            await response.read()
 
 
 def test_what_the_exchange_tells(tmp_path):
@@ -244,7 +264,7 @@ def test_what_is_told_to_the_operator(tmp_path):
 
 
 def test_what_chance_finds():
-    print(SecretStr("k" * 40).get_secret_value(), SecretStr("hidden").get_secret_value())
+    print(SecretStr("k" * 40).get_secret_value(), SecretStr("hidden-words").get_secret_value())
 """
 
 
@@ -283,5 +303,5 @@ def test_a_run_with_a_leak_fails_and_names_the_place(run: Run) -> None:
 def test_a_clean_run_passes(run: Run) -> None:
     result = run(CLEAN)
     assert result.ret == pytest.ExitCode.OK
-    result.assert_outcomes(passed=4)
+    result.assert_outcomes(passed=5)
     assert "secrets where" not in result.stdout.str()
