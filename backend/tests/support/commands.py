@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from support.secret_watch import WATCH
+
 TES = str(Path(sys.executable).with_name("tes"))
 EXAMPLE = Path(__file__).parents[3] / "examples" / "decision.json"
 PATIENCE_S = 40
@@ -63,6 +65,7 @@ def line_with(process: subprocess.Popen[str], text: str) -> str:
     """The next line of output that contains ``text``."""
     assert process.stdout is not None
     for line in process.stdout:
+        WATCH.hear_output(process.args, "stdout", line)
         if text in line:
             return line
     assert process.stderr is not None

@@ -16,8 +16,9 @@ from app.api.server import make_server
 from app.bootstrap import Application, running
 from app.core.configuration import load_settings
 from app.events.broadcast import Broadcast
+from support.secret_watch import all_said_by
 
-TOKEN = "the-right-token"
+TOKEN = "the-right-token-of-the-tests"
 AUTHORIZED = {"Authorization": f"Bearer {TOKEN}"}
 
 
@@ -78,11 +79,12 @@ async def serving(application: Application, *, send_buffer: int | None = None) -
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
         listening.setblocking(False)
         server = make_server(application)
+        state, server.config.app = server.config.app.state, all_said_by(server.config.app)
         task = asyncio.create_task(server.serve(sockets=[listening]))
         async with aiohttp.ClientSession() as http:
             try:
                 url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-                yield Face(application, url, http, server.config.app.state.broadcast)
+                yield Face(application, url, http, state.broadcast)
             finally:
                 server.should_exit = True
                 await task

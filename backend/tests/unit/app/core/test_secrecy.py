@@ -5,11 +5,12 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable
+from pathlib import Path
 from urllib.parse import quote, quote_plus
 
 import pytest
 
-from support.secrecy import leaks
+from support.secrecy import SHORTEST_SECRET, Secrets, leaks
 
 KEY = "0x" + bytes(range(17, 49)).hex()
 PHRASE = 'pa ss/word+"7"-and-more'
@@ -48,3 +49,27 @@ def test_the_bytes_of_a_key_are_found(coding: str) -> None:
 def test_nothing_is_found_where_there_is_nothing() -> None:
     content = json.dumps({"hash": "ab" * 32, "text": "a phrase and more"}).encode()
     assert leaks({"a log": content}, {"key": KEY, "phrase": PHRASE}) == []
+
+
+def test_the_shortest_secret_is_found_wherever_it_begins_and_among_thousands() -> None:
+    named = {f"number {number}": f"{number * 7**15:0{SHORTEST_SECRET}x}" for number in range(1, 2000)}
+    wanted = Secrets(named)
+    for before in range(17):
+        content = b"." * before + named["number 1234"].encode() + b" "
+        assert wanted.found_in(content) == ["number 1234"], before
+
+
+def test_a_secret_that_chance_would_find_is_refused_without_showing_it() -> None:
+    with pytest.raises(ValueError, match="the token has less than 16 characters") as refused:
+        Secrets({"the token": "fifteen-letters"})
+    assert "fifteen-letters" not in str(refused.value)
+
+
+def test_a_large_file_is_searched_without_a_gap(tmp_path: Path) -> None:
+    file = tmp_path / "log"
+    wanted = Secrets({"key": KEY})
+    for before in (0, 4 * 1024 * 1024 - 33, 4 * 1024 * 1024, 8 * 1024 * 1024 - len(KEY) + 1):
+        file.write_bytes(b"." * before + KEY.encode() + b"." * 100)
+        assert wanted.found_in_file(file) == ["key"], before
+    file.write_bytes(b"." * 4 * 1024 * 1024)
+    assert wanted.found_in_file(file) == []

@@ -22,7 +22,7 @@ PUBLIC_KEY_OF_THE_DOCS = "0x4fd0a42218f3eae43a6ce26d22544e986139a01e5b34a62db537
 SIGNER = "0x21cF8Ae13Bb72632562c6Fff438652Ba1a151bb0"
 USER = "0x63DD5aCC6b1aa0f563956C0e534DD30B6dcF7C4e"
 V3 = V3Credentials(user=USER, private_key=PUBLIC_KEY_OF_THE_DOCS, chain_id=714)
-V1 = V1Credentials(api_key="key-of-the-test", api_secret="secret-of-the-test")
+V1 = V1Credentials(api_key="the-key-of-the-test", api_secret="secret-of-the-test")
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 NOON_MS = int(NOON.timestamp() * 1000)
 
