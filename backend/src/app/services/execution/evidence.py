@@ -140,19 +140,18 @@ class Evidence:
         Args:
             trade: as it was before the first read.
             maybe_sent: ids of orders that a dead process may have sent without a record of it; absence proves nothing.
-            tell: hears of those of them that are found, in one go and at once: should a later read fail, everything is
-                read anew, and meanwhile a close of which nobody knew would be sent a second time.
+            tell: hears of each of these that is found at once: should a later read fail, everything is read anew, and
+                meanwhile a close of which nobody knew would be sent a second time.
         """
         quantity = await self.position(trade)
         learned: list[facts.Fact] = []
-        looks = (self.client.query_order(trade.asset, order_id) for order_id in maybe_sent)
-        found = await asyncio.gather(*looks, return_exceptions=True)  # exits wait for the answers
-        for report in found:
-            if isinstance(report, OrderReport) and tell is not None:
+
+        async def look_for(order_id: str) -> None:
+            report = await self.client.query_order(trade.asset, order_id)
+            if report is not None and tell is not None:
                 tell(facts.OrderQueried(at=self.clock.now(), report=report))
-        for failure in found:
-            if isinstance(failure, BaseException):
-                raise failure
+
+        await asyncio.gather(*map(look_for, maybe_sent))  # exits wait for the answers
         for order in trade.orders:
             if order.is_final or order.transmissions == 0:
                 continue

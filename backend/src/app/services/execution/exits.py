@@ -40,7 +40,7 @@ from app.services.execution.slices import ExitRoom, next_slice
 
 _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 5.0
-_GAPS = 5
+_GAPS = 20
 """Of more restarts than that in a row, none has left something that an earlier one did not find."""
 _AHEAD = 2
 """A process whose disk took nothing left no trace of its restart either, and its ids are further on."""
