@@ -155,6 +155,14 @@ def test_the_next_attempts_are_what_may_have_left_unrecorded() -> None:
     assert [name[-2:] for name in unrecorded_exits(story.trade)] == ["s2", "s3", "t2", "t3", "c1", "c2", "c3", "c4"]
 
 
+def test_what_many_restarts_ago_may_have_left_is_still_looked_for() -> None:
+    """Their looks may never have come to an end (the simulation's seed 1804)."""
+    story = Story().protect()
+    for _ in range(8):
+        story = restart(story)
+    assert str(replace(story.entry.key, role=CLOSE, attempt=1)) in unrecorded_exits(story.trade)
+
+
 def test_planned_exits_are_what_may_have_left_unrecorded_first() -> None:
     """They are on record with the intent; whether they left is not (the simulation's seed 2347)."""
     assert [name[-2:] for name in unrecorded_exits(Story().trade)] == ["s1", "s2", "t1", "t2", "c1", "c2"]
@@ -168,6 +176,17 @@ def test_a_close_after_a_restart_waits_for_what_the_dead_process_may_have_sent()
     assert story.trade.latest(OrderRole.CLOSE) is None
     story.looks_until = None  # what was looked for is known
     story.wait(0.1)
+    assert story.close.state is OrderState.SUBMITTING
+
+
+def test_a_close_that_may_have_been_sent_waits_as_long_as_a_stop_stands() -> None:
+    """C1: orders could not be read for long, and a second close took what somebody else held (seed 8612)."""
+    story = restart(Story().protect())
+    story.looks_until = story.now + LOOK_FIRST
+    story.ask_close()
+    story.wait(60)
+    assert story.trade.latest(CLOSE) is None
+    story.query(story.stop, X.CANCELED)
     assert story.close.state is OrderState.SUBMITTING
 
 
@@ -188,6 +207,36 @@ def test_an_entry_whose_exit_has_filled_too_is_no_entry_that_failed() -> None:
     story.trade = fold(story.trade, stop)
     story.query(story.entry, X.FILLED, WHOLE)
     assert story.trade.status is TradeStatus.CLOSING
+
+
+def closed_at_its_target() -> Story:
+    story = Story().protect()
+    story.stream(story.target, X.FILLED, WHOLE, WHOLE, is_triggered=True)
+    story.clean()
+    story.account()
+    assert story.trade.status is TradeStatus.CLOSED
+    return story
+
+
+def test_an_exit_that_turns_up_after_the_end_is_taken_off_the_book() -> None:
+    """One of a dead process, found a moment after its sibling's fill (the simulation's seed 8547)."""
+    story = closed_at_its_target()
+    late = replace(story.stop, key=replace(story.stop.key, attempt=2))
+    late = replace(late, request=replace(late.request, client_order_id=str(late.key)))
+    story.query(late)
+    assert story.canceled == [late.client_order_id]
+
+
+def test_what_an_exit_that_turns_up_after_the_end_has_executed_is_booked() -> None:
+    """It took what somebody else held, and the record says so (the simulation's seed 8836)."""
+    story = closed_at_its_target()
+    late = replace(story.stop, key=replace(story.stop.key, attempt=2))
+    late = replace(late, request=replace(late.request, client_order_id=str(late.key)))
+    story.query(late, X.FILLED, WHOLE)
+    assert story.all(Account) == [Account()]
+    story.account()
+    assert story.trade.is_every_fill_known
+    assert (story.trade.status, story.asked) == (TradeStatus.CLOSED, ())
 
 
 def test_a_planned_order_that_the_exchange_has_was_sent() -> None:
