@@ -92,7 +92,10 @@ def received(decision_id: str, *, is_paper: bool, number: int = 1) -> Event:
 
 async def open_one(database: Database, number: int = 1, account_id: str = "default", *events: Event) -> Trade:
     made = trade(number, account_id)
-    await TradeRepository(database).record_intent(made, events)
+    decisions = DecisionRepository(database)
+    await decisions.accept(made.decision_id, account_id, "hash", {}, NOW, events)
+    await TradeRepository(database).record_intent(made, ())
+    await decisions.complete(account_id, made.decision_id, ResultStatus.EXECUTED, {}, NOW, ())
     return made
 
 
