@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from decimal import Decimal
 from pathlib import Path
@@ -194,6 +195,17 @@ async def test_an_entry_on_the_other_side_flips(stage: Arena, action: str, hedge
         again = await one(service, entry(action))
         assert again.error is not None
         assert again.error.code == "cooldown_active"
+
+
+async def test_of_two_flips_at_once_one_is_carried_out_and_the_other_is_answered(stage: Arena) -> None:
+    """The second one took the place of the first, which was never answered (found by the simulation)."""
+    async with stage.application(TES_RISK_ON_EXISTING_POSITION="flip", TES_RISK_COOLDOWN_SECONDS="0") as application:
+        service = application.service("default")
+        await one(service, entry("buy"))
+        results = await asyncio.wait_for(asyncio.gather(*(one(service, entry("sell")) for _ in range(3))), 20)
+        assert sorted(result.status.value for result in results) == ["protected", "rejected", "rejected"]
+        assert {result.error.code.value for result in results if result.error} == {"position_exists"}
+        assert await stage.levers.position(BTC) == Decimal("-0.010")
 
 
 @MODES

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -176,3 +177,34 @@ async def test_a_stop_that_vanishes_is_restored_while_nothing_can_be_recorded(tr
             await until_true(is_restored)
         trade = await settled(application, opened.results[0].trade_id, "open")
         assert len([order for order in trade.orders if order.role == "stop_loss"]) == 2
+
+
+@pytest.mark.parametrize("wish", [buy(), sell(BTC, tp_price=93000, sl_price=98000)], ids=["add", "flip"])
+async def test_a_decision_whose_record_was_refused_is_carried_out_once_when_it_is_sent_again(
+    tmp_path: Path, wish: dict[str, Any]
+) -> None:
+    """What it was to change in a trade was taken in, held back, and recorded later; the same wish now counts anew."""
+    trouble = read_only(tmp_path / "tes.db")
+    on_existing = "flip" if wish["action"] == "sell" else "add"
+    async with (
+        arena(tmp_path / "tes.db") as stage,
+        stage.application(TES_RISK_ON_EXISTING_POSITION=on_existing) as application,
+    ):
+        service = application.service("default")
+        opened = await decide(service, buy())
+        trouble.begin(application)
+        try:
+            with pytest.raises(DecisionRefused) as refused:
+                await decide(service, wish, decision_id="again")
+        finally:
+            trouble.end()
+        assert refused.value.code == "not_ready"
+        await until(lambda: service.readiness().is_ready)
+        (result,) = (await decide(service, wish, decision_id="again")).results
+        assert (result.status, result.error) == (AssetStatus.PROTECTED, None)
+        assert await stage.levers.position(BTC) == {"add": Decimal("0.020"), "flip": Decimal("-0.010")}[on_existing]
+        before = await settled(application, opened.results[0].trade_id, "open" if on_existing == "add" else "closed")
+        (adjustment,) = before.adjustments
+        assert (adjustment.decision_id, adjustment.error) == ("again", None)
+        entries = [order.state.value for order in before.orders if order.role == "entry"]
+        assert entries[1:] == {"add": ["NOT_PLACED", "FILLED"], "flip": []}[on_existing]

@@ -5,6 +5,7 @@ A good end does not show them: a stream heals in milliseconds what was believed 
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from itertools import pairwise
@@ -13,7 +14,7 @@ from typing import Any
 from ledger import ON_THE_BOOK
 
 from app.domain.ids import OrderRole, parse_client_order_id
-from app.domain.trades import CloseReason, Trade
+from app.domain.trades import AdjustmentKind, CloseReason, Trade
 from app.schemas.decision import AssetDecision
 from app.schemas.result import AssetResult, AssetStatus
 from proof.seams import EPOCH_US
@@ -42,6 +43,7 @@ def claims_nothing_untold(run: Run) -> Iterator[str]:
         return  # the exchange's own window moved with its clock
     arrivals = arrivals_of(run)
     executed = {row["clientOrderId"]: Decimal(row["executedQty"]) for row in _orders(run)}
+    entries = entries_of(run)
     items = {
         (ordered.decision_id, item.asset): item
         for ordered in run.ordered if not ordered.conflicts
@@ -54,17 +56,30 @@ def claims_nothing_untold(run: Run) -> Iterator[str]:
                 if item is not None and row.action.is_entry and not ordered.conflicts and row.trade_id:
                     where = f"{at:.3f} s: decision {ordered.decision_id} {row.asset}"
                     dropped = _dropped(run, row.trade_id)
-                    yield from (f"{where} {what}" for what in _false(row, item, at, arrivals, executed, dropped))
+                    yield from (f"{where} {what}" for what in _false(row, item, at, arrivals, dropped))
+                    if row.status in (AssetStatus.FAILED, AssetStatus.REJECTED):
+                        names = entries[ordered.decision_id, row.asset]
+                        yield from (f"{where} was told {row.status.value}, and {executed[name]} was executed at "
+                                    f"{arrivals[name].arrived:.3f} s" for name in names
+                                    # the fence is no proof (design: UNKNOWN)
+                                    if executed.get(name) and arrivals[name].fate != "stuck")  # fmt: skip
+
+
+def entries_of(run: Run) -> defaultdict[tuple[str, str], list[str]]:
+    """By decision and asset, the orders that were to open a position for it, or to add to one: by the record."""
+    found: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
+    for trades in run.trades.values():
+        for trade in trades:
+            found[trade.decision_id, trade.asset].append(trade.entry.client_order_id)
+            for one in trade.adjustments:
+                if one.kind is AdjustmentKind.ADD and one.client_order_id is not None:
+                    found[one.decision_id, trade.asset].append(one.client_order_id)
+    return found
 
 
 def _false(
-    row: AssetResult, item: AssetDecision, at: float, arrivals: Mapping[str, Sent], executed: Mapping[str, Decimal],
-    dropped: frozenset[OrderRole],
-) -> Iterator[str]:  # fmt: skip
-    entry = f"tes.{row.trade_id}.e1"
-    is_denied = row.status in (AssetStatus.FAILED, AssetStatus.REJECTED)
-    if is_denied and executed.get(entry) and arrivals[entry].fate != "stuck":  # the fence is no proof (design: UNKNOWN)
-        yield f"was told {row.status.value}, and {executed[entry]} was executed at {arrivals[entry].arrived:.3f} s"
+    row: AssetResult, item: AssetDecision, at: float, arrivals: Mapping[str, Sent], dropped: frozenset[OrderRole]
+) -> Iterator[str]:
     if row.status is AssetStatus.PROTECTED:
         wished = [("s", OrderRole.STOP_LOSS, item.sl_price), ("t", OrderRole.TAKE_PROFIT, item.tp_price)]
         for letter, role, price in wished:

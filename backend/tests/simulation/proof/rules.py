@@ -13,7 +13,7 @@ from ledger import ON_THE_BOOK, Ledger
 
 from app.domain.events import EventType
 from app.domain.ids import ClientOrderId, OrderRole, parse_client_order_id
-from app.domain.trades import Trade
+from app.domain.trades import AdjustmentKind, Trade
 from app.schemas.decision import Action
 from app.schemas.result import AssetStatus, ExecutionResult
 from app.services.execution.reconciliation import DifferenceKind
@@ -65,24 +65,22 @@ def _ledger(run: Run, account: str) -> Ledger:
 
 def one_entry(run: Run) -> Iterator[str]:
     """At most one entry for each decision, on the book and on the wire."""
-    increases = Counter(
-        item.asset
-        for ordered in run.ordered
-        for item in ordered.decision.decisions
-        if item.action is Action.ADJUST_POSITION
-    )
     for account, trades in run.trades.items():
-        asset_of = {trade.id: trade.asset for trade in trades}
-        on_book: Counter[str] = Counter()
+        known = {trade.id for trade in trades}
+        decision_of = {trade.entry.client_order_id: (trade.decision_id, trade.asset) for trade in trades}
+        for trade in trades:
+            decision_of |= {str(one.client_order_id): (one.decision_id, trade.asset) for one in trade.adjustments}
+        on_book: Counter[tuple[str, str]] = Counter()
         for row in _ledger(run, account).orders:
-            key = parse_client_order_id(row["clientOrderId"])
-            if key is not None and key.trade_id not in asset_of:
-                yield f"order {row['clientOrderId']} belongs to no trade on record"
+            name = row["clientOrderId"]
+            key = parse_client_order_id(name)
+            if key is not None and key.trade_id not in known:
+                yield f"order {name} belongs to no trade on record"
             elif key is not None and key.role is OrderRole.ENTRY:
-                on_book[key.trade_id] += 1
-        for name, count in on_book.items():
-            if count > 1 + increases[asset_of[name]]:
-                yield f"trade {name} has {count} entries on the book"
+                if name not in decision_of:
+                    yield f"entry {name} is on the book, and of no decision on record"
+                on_book[decision_of.get(name, (name, ""))] += 1
+        yield from (f"decision {name} has {count} entries on the book" for name, count in on_book.items() if count > 1)
         entered = Counter((trade.decision_id, trade.asset) for trade in trades)
         yield from (f"decision {name} has {count} trades" for name, count in entered.items() if count > 1)
     sent: Counter[str] = Counter()
@@ -109,7 +107,8 @@ def never_bare(run: Run) -> Iterator[str]:
     for account, trades in run.trades.items():
         ledger = _ledger(run, account)
         for trade in trades:
-            if trade.asset not in adjusted and any(leg.role in _STOPS for leg in trade.legs):
+            is_added_to = any(one.kind is AdjustmentKind.ADD for one in trade.adjustments)
+            if trade.asset not in adjusted and not is_added_to and any(leg.role in _STOPS for leg in trade.legs):
                 for start, end in _bare_spans(ledger, trade, run):
                     length = (end - start) - _overlap(start, end, excuses)
                     if length > patience_s + _knowing_s(start, end, run):
@@ -223,9 +222,14 @@ def within_limits(run: Run) -> Iterator[str]:
                 factor = most if run.world.settings["TES_RISK_ALLOCATION_BASIS"] == "margin" else 1
                 if notional > item.allocation_usd * factor:
                     yield f"entry {trade.id} is worth {notional:.2f}, allocated were {item.allocation_usd}"
-            if trade.entry.client_order_id not in stuck:
+            added = [
+                orders.get(str(one.client_order_id)) for one in trade.adjustments if one.kind is AdjustmentKind.ADD
+            ]
+            for entry in (order, *added):
                 # what the exchange takes beyond its own window nobody can count with: it was given up, and is revived
-                entries.setdefault(trade.asset, []).append((order["time"] / 1000, bool(Decimal(order["executedQty"]))))
+                if entry is not None and entry["clientOrderId"] not in stuck:
+                    seen = (entry["time"] / 1000, bool(Decimal(entry["executedQty"])))
+                    entries.setdefault(trade.asset, []).append(seen)
         yield from _too_soon(run, account, entries)
 
 
@@ -365,11 +369,12 @@ def told_the_truth(run: Run) -> Iterator[str]:
     executed: dict[str, Decimal] = {}
     for account in run.trades:
         executed |= {row["clientOrderId"]: Decimal(row["executedQty"]) for row in _ledger(run, account).orders}
+    entries = conduct.entries_of(run)
     for row in run.decisions:
         if row.completed_at is None or row.result is None:
             yield f"decision {row.decision_id} has no final result"
             continue
-        yield from _untrue(row.result, executed)
+        yield from _untrue(row.result, entries, executed)
     twins = {ordered.decision_id for ordered in run.ordered if ordered.conflicts}
     for ordered in run.ordered:
         if "decision_conflict" in ordered.refused and ordered.decision_id not in twins:
@@ -387,13 +392,16 @@ def told_the_truth(run: Run) -> Iterator[str]:
             yield from _retold(ordered.final, record.result)
 
 
-def _untrue(result: ExecutionResult, executed: Mapping[str, Decimal]) -> Iterator[str]:
+def _untrue(
+    result: ExecutionResult, entries: Mapping[tuple[str, str], list[str]], executed: Mapping[str, Decimal]
+) -> Iterator[str]:
     nothing = (AssetStatus.FAILED, AssetStatus.REJECTED)
     something = (AssetStatus.PROTECTED, AssetStatus.FILLED, AssetStatus.EMERGENCY_CLOSED, AssetStatus.UNPROTECTED)
     for row in result.results:
         if not row.action.is_entry:
             continue
-        filled = executed.get(f"tes.{row.trade_id}.e1", Decimal(0))
+        names = entries.get((result.decision_id, row.asset), [])
+        filled = sum((executed.get(name, Decimal(0)) for name in names), start=Decimal(0))
         where = f"decision {result.decision_id} {row.asset}"
         if row.status is AssetStatus.PENDING:
             yield f"{where} is pending for ever"

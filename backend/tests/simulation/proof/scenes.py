@@ -64,8 +64,8 @@ class Scenes:
     def _enter(self, at: float, where: Mapping[str, str], **changes: Any) -> Happening:
         dice = self._dice
         action = dice.choice(("buy", "sell"))
-        wish = {"allocation_usd": dice.choice((200, 800)), "leverage": 3, "sl_bps": 150, "tp_bps": 200} | changes
-        return self._decide(at, where, action=action, **wish)
+        wish = {"action": action, "leverage": 3, "sl_bps": 150, "tp_bps": 200}
+        return self._decide(at, where, **(wish | {"allocation_usd": dice.choice((200, 800))} | changes))
 
     def _weather(self, at: float, lasts: float, **chances: float) -> Happening:
         return Happening(at, "weather", {"chances": chances, "lasts": lasts})
@@ -110,6 +110,20 @@ class Scenes:
         full = {"commit_s": self._dice.choice((0.05, 0.8)), "failure": 1.0, "lasts": 3.0}
         refused = self._enter(at, where, sl_bps=-100)
         return [Happening(at - 0.05, "disk", full), refused, self._enter(at + 5.0, where)]
+
+    def _sent_again_on_a_full_disk(self, at: float, where: dict[str, str]) -> list[Happening]:
+        """What a decision changes in a trade is taken in, its own record is not, and it is sent again (C2, C5)."""
+        dice = self._dice
+        way = dice.choice(("add", "flip"))
+        self.settings |= {"TES_RISK_ON_EXISTING_POSITION": way, "TES_RISK_COOLDOWN_SECONDS": "1"}
+        action = dice.choice(("buy", "sell"))
+        other = action if way == "add" else {"buy": "sell", "sell": "buy"}[action]
+        full = {"commit_s": dice.choice((0.001, 0.05)), "failure": 1.0, "lasts": dice.choice((0.1, 0.4))}
+        return [
+            self._enter(at, where, action=action, sl_bps=300, tp_bps=300),
+            Happening(at + 3.98, "disk", full),
+            self._enter(at + 4.0, where, action=other, sl_bps=300, tp_bps=300),
+        ]
 
     def _reads_fail(self, at: float, where: dict[str, str]) -> list[Happening]:
         """A position does not close while it can't be read: that is not flat (U4)."""
@@ -293,6 +307,6 @@ SCENES = (
     "stubborn_refusal", "stubborn_refusal", "jump_into_the_stop", "stop_taken_away", "part_taken_off", "stop_moved",
     "again_after_a_restart", "again_after_a_restart", "clock_is_wrong", "clock_is_wrong", "deaf_ear",
     "both_sides_fire", "close_in_a_crash", "close_in_a_crash", "taken_off_while_the_clock_is_back",
-    "late_fill_after_a_restart", "late_fill_after_a_restart", "history_is_behind",
+    "late_fill_after_a_restart", "late_fill_after_a_restart", "history_is_behind", "sent_again_on_a_full_disk",
 )  # fmt: skip
 """Which scenes are drawn, and how often each."""

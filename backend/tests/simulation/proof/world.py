@@ -134,7 +134,7 @@ class _Maker:
             assets=self.assets,
             schemes={name: "v3" if dice.random() < 0.6 else "v1" for name in self.accounts},
             hedged=tuple(name for name in self.accounts if dice.random() < 0.12),
-            settings=self._settings(window_s) | scenes.settings,
+            settings=self._settings(window_s) | self._on_existing() | scenes.settings,
             balance=dice.choice((1_000, 10_000, 100_000)),
             nonce_window_s=window_s,
             depth=dice.choice(("1", "1", "1", "0.05", "0.005")),
@@ -176,6 +176,11 @@ class _Maker:
         if dice.random() < 0.15:
             settings["TES_PROTECTION_ON_FAILURE"] = "alert"
         return settings
+
+    def _on_existing(self) -> dict[str, str]:
+        """What an entry does to a position that is there; with dice of its own, so that the rest stays as it is."""
+        way = seeded(self._seed, "on existing").choice(("reject", "reject", "reject", "reject", "add", "flip"))
+        return {} if way == "reject" else {"TES_RISK_ON_EXISTING_POSITION": way}
 
     # --- what the engine and its operator do ------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ follows when it is gone.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ from app.services.execution import facts
 from app.services.execution.adjusting import next_key, reduction
 from app.services.execution.adjustment_risk import assess_adjustment
 from app.services.execution.desk_tools import Adjust, DeskTools, Enter
-from app.services.execution.planning import AdjustmentPlan, adjustment_kind, entry_order
+from app.services.execution.planning import AdjustmentPlan, EntryWish, adjustment_kind, entry_order
 from app.services.execution.risk import AdjustmentApproved, Exposure, RiskApproved, RiskRefused
 from app.services.execution.sending import stamp_for
 
@@ -47,6 +48,10 @@ class Adjuster:
     def keeps_free_for_another(self, decision_id: str) -> bool:
         """Whether the asset was made free for the entry of another decision, which is about to follow."""
         return self._awaited not in (None, decision_id)
+
+    def flips(self, trade_id: str) -> bool:
+        """Whether a trade is about to be closed for an entry the other way, which then has its place."""
+        return trade_id in self._flips
 
     def adjust(self, message: Adjust, exposure: Exposure) -> None:
         """Assess a change, and carry it out."""
@@ -84,20 +89,31 @@ class Adjuster:
             asked_at=self._tools.clock.now(),
             reference_price=plan.reference_price,
         )
+        if not self._take(plan.wish, closes.id, adjustment, None):
+            return
         self._flips[closes.id] = message
-        self._desk.take(closes.id, facts.AdjustmentAsked(at=adjustment.asked_at, adjustment=adjustment))
         self._desk.start(("adjust", plan.wish.decision_id), self._close(closes.id, adjustment, message))
 
     def resumes_flip(self, message: Enter) -> bool:
         """Whether the entry belongs to a flip that a dead process began; it then goes on."""
-        decision_id = message.wish.decision_id
+        wish = message.wish
+        own = (wish.decision_id, wish.received_at, AdjustmentKind.FLIP)
         for trade in self._desk.active:
             for known in trade.adjustments:
-                if (known.decision_id, known.kind) == (decision_id, AdjustmentKind.FLIP):
+                if (known.decision_id, known.received_at, known.kind) == own and not self.flips(trade.id):
                     self._flips[trade.id] = message
-                    self._desk.start(("adjust", decision_id), self._close(trade.id, known, message))
+                    self._desk.start(("adjust", wish.decision_id), self._close(trade.id, known, message))
                     return True
         return False
+
+    def after_its_close(self, message: Enter, ended: Iterable[Trade]) -> Enter:
+        """The entry, naming the trade that a dead process had begun to close for it, where that has ended by now."""
+        wish = message.wish
+        own = (wish.decision_id, wish.received_at, AdjustmentKind.FLIP, None)
+        for trade in ended:
+            if own in {(one.decision_id, one.received_at, one.kind, one.error) for one in trade.adjustments}:
+                return replace(message, wish=replace(wish, flipped=trade.id))
+        return message
 
     def on_ended(self, trade: Trade) -> None:
         """A trade is over: the entry that waited for it follows."""
@@ -135,7 +151,8 @@ class Adjuster:
             legs=plan.legs,
             drops=plan.drops,
         )
-        self._desk.take(plan.trade.id, facts.AdjustmentAsked(at=now, adjustment=adjustment, order=order))
+        if not self._take(plan.wish, plan.trade.id, adjustment, order):
+            return
         # the jobs begin behind the record of what was just taken in
         if order is not None:
             job = self._send(approved, adjustment, order, message)
@@ -144,6 +161,20 @@ class Adjuster:
         else:
             return
         self._desk.start(("adjust", adjustment.decision_id), job)
+
+    def _take(self, wish: EntryWish, trade_id: str, adjustment: Adjustment, order: Order | None) -> bool:
+        """Make an intent part of its trade, or refuse it: what is none of a trade's orders must not be sent.
+
+        While a decision's first attempt is being settled, whose record was refused, there is no second one.
+        """
+        self._desk.take(trade_id, facts.AdjustmentAsked(at=adjustment.asked_at, adjustment=adjustment, order=order))
+        trade = self._desk.trade(trade_id)
+        own = (adjustment.decision_id, adjustment.asked_at)
+        if trade is not None and own in {(known.decision_id, known.asked_at) for known in trade.adjustments}:
+            return True
+        text = f"an earlier attempt at decision {wish.decision_id} is still being settled, so nothing was sent"
+        self._tools.on_refused(wish, RiskRefused(code=ErrorCode.NOT_READY, message=text))
+        return False
 
     def _order(self, plan: AdjustmentPlan) -> Order | None:
         """The order that changes the size, on its way; None where exits are all that changes, or everything goes."""

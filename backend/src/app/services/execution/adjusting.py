@@ -25,12 +25,27 @@ _ENDED_EMPTY = frozenset({OrderState.CANCELED, OrderState.EXPIRED})
 
 
 def take_in(trade: Trade, adjustment: Adjustment, order: Order | None) -> Trade:
-    """The trade with a new adjustment and the order that it sends; a decision adjusts a trade once."""
-    if any(known.decision_id == adjustment.decision_id for known in trade.adjustments):
+    """The trade with a new adjustment and the order that it sends; a decision adjusts a trade once.
+
+    One that was held back, since its decision could not be recorded, gives way to that of the same decision sent again.
+    """
+    known = next((one for one in trade.adjustments if one.decision_id == adjustment.decision_id), None)
+    if known is not None and not _was_held_back(trade, known):
         return trade
     if order is not None:
         trade = trade.with_order(order)
     return replace(trade.with_adjustment(adjustment), is_accounted=False)
+
+
+def _was_held_back(trade: Trade, adjustment: Adjustment) -> bool:
+    """Whether it has ended without anything having been sent for it."""
+    order = order_of(trade, adjustment)
+    return (
+        adjustment.error is not None
+        and not adjustment.is_pending
+        and adjustment.sent_at is None
+        and (order is None or order.state is OrderState.NOT_PLACED)
+    )
 
 
 def reduction(trade: Trade, key: ClientOrderId, quantity: Decimal) -> Order:

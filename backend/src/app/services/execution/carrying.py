@@ -66,12 +66,12 @@ class DecisionRunner:
         )
         match item.action:
             case Action.HOLD:
-                self.intake.report(running.decision_id, results.skipped(item))
+                self.intake.report(running.decision_id, running.received_at, results.skipped(item))
             case Action.BUY | Action.SELL:
                 await self._enter(running, wish)
             case Action.CLOSE_POSITION:
                 result = await self.close_position(item.asset, CloseReason.DECISION, None)
-                self.intake.report(running.decision_id, result)
+                self.intake.report(running.decision_id, running.received_at, result)
             case Action.ADJUST_POSITION | Action.ADJUST_ORDERS:
                 await self._adjust(running, wish)
 

@@ -265,6 +265,7 @@ class Desk:
         self._adjuster.begins(message.wish.decision_id)
         if self._adjuster.resumes_flip(message):
             return
+        message = self._adjuster.after_its_close(message, self._ended.values())
         exposure = self.exposure(message.wish)
         verdict = tools.refuses_entries() or assess(message.wish, message.market, exposure, tools.policy, now)
         if isinstance(verdict, RiskRefused):
@@ -302,12 +303,13 @@ class Desk:
         reserved = [at for trade in self._active.values() for at in (trade.created_at, trade.last_entry_at)]
         activity = [at for at in (self._last_activity, *reserved) if at is not None]
         is_taken = bool(self._active) or self._adjuster.keeps_free_for_another(wish.decision_id)
+        held = (trade for trade in self._active.values() if _is_held(trade) and not self._adjuster.flips(trade.id))
         return Exposure(
             has_position=is_taken or self._tools.has_external_position(self.asset),
             has_unknown_order=any(trade.has_unknown_order for trade in self._active.values()),
             last_activity=max(activity, default=None),
             notional_by_asset={**self._tools.other_exposure(self.asset), self.asset: self.notional},
-            trade=next((trade for trade in self._active.values() if _is_held(trade)), None),
+            trade=next(held, None),
             realised_today=self._tools.realised_today(),
         )
 

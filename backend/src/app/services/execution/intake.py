@@ -222,10 +222,18 @@ class Intake:
         """The decision, when it is in memory."""
         return self._known.get(decision_id)
 
-    def may_change(self, decision_id: str, asset: str) -> bool:
-        """Whether news about an asset can still change its result: most of a trade's life comes after its decision."""
+    def may_change(self, decision_id: str, received_at: datetime, asset: str) -> bool:
+        """Whether news about an asset can still change its result: most of a trade's life comes after its decision.
+
+        What was begun for a decision whose record was refused says nothing of the same one sent again, which was
+        received later.
+        """
         running = self._known.get(decision_id)
-        return running is not None and running.results[asset].status in _OPEN_TO_CORRECTION
+        return (
+            running is not None
+            and running.received_at == received_at
+            and running.results[asset].status in _OPEN_TO_CORRECTION
+        )
 
     def at_work(self, decision_id: str, asset: str, result: Callable[[], AssetResult]) -> None:
         """An asset has come further and is still pending; ``result`` tells how far, an entry in doubt included."""
@@ -237,12 +245,12 @@ class Intake:
         """What a decision in memory asked for."""
         return self._known[decision_id].results[asset].action
 
-    def report(self, decision_id: str, result: AssetResult) -> None:
-        """Take an asset's result that has ended; the last one completes the decision.
+    def report(self, decision_id: str, received_at: datetime, result: AssetResult) -> None:
+        """Take an asset's result that has ended; the last one completes the decision that was received at that time.
 
         It changes only when it turns out to have been wrong (contract, section 9).
         """
-        if not self.may_change(decision_id, result.asset):
+        if not self.may_change(decision_id, received_at, result.asset):
             return
         running = self._known[decision_id]
         known = running.results[result.asset]

@@ -310,16 +310,17 @@ class ExecutionService:
 
     def _on_change(self, trade: Trade) -> None:
         self._market.entries_ended(trade)
-        if self._intake.may_change(trade.decision_id, trade.asset):
+        if self._intake.may_change(trade.decision_id, trade.received_at, trade.asset):
             entered = Action.BUY if trade.side is TradeSide.LONG else Action.SELL
             if results.status_of(trade) is AssetStatus.PENDING:
                 self._intake.at_work(trade.decision_id, trade.asset, lambda: results.of_trade(trade, entered))
             else:
-                self._intake.report(trade.decision_id, results.of_trade(trade, entered))
+                self._intake.report(trade.decision_id, trade.received_at, results.of_trade(trade, entered))
         for adjustment in trade.adjustments:
-            if self._intake.may_change(adjustment.decision_id, trade.asset):
-                action = self._intake.action_of(adjustment.decision_id, trade.asset)
-                self._intake.report(adjustment.decision_id, results.of_adjustment(trade, adjustment, action))
+            decision_id, received_at = adjustment.decision_id, adjustment.received_at
+            if self._intake.may_change(decision_id, received_at, trade.asset):
+                action = self._intake.action_of(decision_id, trade.asset)
+                self._intake.report(decision_id, received_at, results.of_adjustment(trade, adjustment, action))
         if trade.close_reason is CloseReason.EMERGENCY and (why := self._emergencies.note(trade.id, self._clock.now())):
             self._kill_switch.trip(why)
         if trade.fills:
@@ -333,11 +334,11 @@ class ExecutionService:
             self._reconciler.request()  # or the frame that shows us flat got lost, and would keep the asset blocked
 
     def _on_refused(self, wish: EntryWish, refusal: RiskRefused) -> None:
-        if wish.flipped is None:
-            self._intake.report(wish.decision_id, results.refused(wish.item, refusal))
-            return
-        text = f"the position on the other side was closed, but nothing was opened: {refusal.message}"
-        self._intake.report(wish.decision_id, results.failed(wish.item, refusal.code, text))
+        result = results.refused(wish.item, refusal)
+        if wish.flipped is not None:
+            text = f"the position on the other side was closed, but nothing was opened: {refusal.message}"
+            result = results.failed(wish.item, refusal.code, text)
+        self._intake.report(wish.decision_id, wish.received_at, result)
 
     def _on_order(self, asset: str, key: ClientOrderId, fact: facts.Fact) -> None:
         """A stream event about an order of ours; its trade may have ended long ago (scenario U10)."""

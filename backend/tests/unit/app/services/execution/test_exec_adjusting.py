@@ -10,8 +10,8 @@ from story import STOP, TARGET, WHOLE, Story, submitted
 from app.domain.errors import ErrorCode, Refusal
 from app.domain.ids import OrderRole
 from app.domain.orders import OrderState
-from app.domain.reports import ExchangeOrderStatus
-from app.domain.trades import Adjustment, AdjustmentKind, CloseReason, TradeStatus
+from app.domain.reports import ExchangeOrderStatus, NeverSent
+from app.domain.trades import Adjustment, AdjustmentKind, CloseReason, TradeError, TradeStatus
 from app.schemas.decision import Action
 from app.schemas.result import AssetStatus
 from app.services.execution import facts, results
@@ -319,3 +319,22 @@ def test_a_part_filled_increase_is_covered_from_its_first_part() -> None:
     settle(story)
     assert result(story) is AssetStatus.ADJUSTED
     assert {order.quantity for order in (story.stop, story.target)} == {Decimal("0.015")}
+
+
+@pytest.mark.parametrize("is_settled", [True, False])
+def test_a_decision_sent_again_adjusts_anew_only_what_was_held_back(is_settled: bool) -> None:
+    """C5: its first attempt could not be recorded; while that is open there is no second one (seed 269)."""
+    story = Story().protect()
+    first = story.adjust(K.ADD, WHOLE)
+    assert first is not None
+    if is_settled:
+        error = TradeError(code=ErrorCode.NOT_READY, message="the decision could not be recorded")
+        placement = NeverSent(reason=error.message)
+        story.learn(facts.Placed(at=story.now, client_order_id=first.client_order_id, placement=placement, error=error))
+        assert result(story) is AssetStatus.REJECTED
+    second = story.adjust(K.ADD, WHOLE)
+    assert second is not None
+    (adjustment,) = story.trade.adjustments
+    wanted = second if is_settled else first
+    assert (adjustment.client_order_id, adjustment.error) == (wanted.client_order_id, None)
+    assert (story.trade.order(second.client_order_id) is None) is not is_settled

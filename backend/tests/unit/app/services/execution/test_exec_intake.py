@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import count
 from pathlib import Path
@@ -157,7 +157,7 @@ async def test_of_two_bodies_at_once_under_one_id_one_wins(bench: Bench) -> None
 
 async def test_a_replay_after_the_end_gets_the_first_result(bench: Bench) -> None:
     admission = await bench.intake.admit(decision())
-    bench.intake.report("d-1", outcome())
+    bench.intake.report("d-1", START, outcome())
     assert admission.running is not None
     await asyncio.wait_for(admission.running.ended.wait(), 5)
     again = await bench.intake.admit(decision())
@@ -170,7 +170,7 @@ async def test_a_replay_after_a_restart_gets_the_stored_result_even_when_not_rea
     admission = await bench.intake.admit(decision())
     assert admission.running is not None
     await admission.running.landing
-    bench.intake.report("d-1", outcome())
+    bench.intake.report("d-1", START, outcome())
     await bench.decisions.accept("barrier", "default", "h", {"decisions": []}, START, ())
     bench.is_ready = False
     bench.time += timedelta(days=1)
@@ -199,7 +199,7 @@ async def test_an_unfinished_decision_is_taken_up_again_and_recognised(bench: Be
     again = await reborn.admit(decision())
     assert again.is_replay
     assert again.running is running
-    reborn.report("d-1", outcome())
+    reborn.report("d-1", START, outcome())
     await asyncio.wait_for(running.ended.wait(), 5)
 
 
@@ -237,13 +237,13 @@ async def test_an_end_stays_unless_it_was_wrong(bench: Bench) -> None:
     running = admission.running
     assert running is not None
     await running.landing
-    bench.intake.report("d-1", outcome(AssetStatus.FAILED))
+    bench.intake.report("d-1", START, outcome(AssetStatus.FAILED))
     assert bench.intake.result_of(running).status is ResultStatus.FAILED
-    bench.intake.report("d-1", outcome(AssetStatus.PENDING))
+    bench.intake.report("d-1", START, outcome(AssetStatus.PENDING))
     assert bench.intake.result_of(running).status is ResultStatus.FAILED
-    bench.intake.report("d-1", outcome(AssetStatus.PROTECTED))
+    bench.intake.report("d-1", START, outcome(AssetStatus.PROTECTED))
     assert bench.intake.result_of(running).status is ResultStatus.EXECUTED
-    bench.intake.report("d-1", outcome(AssetStatus.FAILED))
+    bench.intake.report("d-1", START, outcome(AssetStatus.FAILED))
     assert bench.intake.result_of(running).status is ResultStatus.EXECUTED
     await bench.decisions.accept("barrier", "default", "h", {"decisions": []}, START, ())
     stored = await bench.decisions.find("d-1")
@@ -256,7 +256,7 @@ async def test_an_end_is_recorded_behind_its_beginning_however_quick_it_was(benc
     """C2: an end without a beginning would never be taken by the database (found by the simulation, seed 116)."""
     running = (await bench.intake.admit(decision())).running
     assert running is not None
-    bench.intake.report("d-1", outcome(AssetStatus.REJECTED))
+    bench.intake.report("d-1", START, outcome(AssetStatus.REJECTED))
     assert running.completed_at is None
     await asyncio.wait_for(running.ended.wait(), 5)
     assert await types(bench) == ["DecisionReceived", "DecisionRejected"]
@@ -266,6 +266,21 @@ async def test_a_decision_refused_as_a_whole_is_told_as_rejected(bench: Bench) -
     running = (await bench.intake.admit(decision())).running
     assert running is not None
     await running.landing
-    bench.intake.report("d-1", outcome(AssetStatus.REJECTED))
+    bench.intake.report("d-1", START, outcome(AssetStatus.REJECTED))
     await bench.decisions.accept("barrier", "default", "h", {"decisions": []}, START, ())
     assert await types(bench) == ["DecisionReceived", "DecisionRejected"]
+
+
+async def test_what_was_begun_for_a_refused_record_does_not_answer_for_the_decision_sent_again(bench: Bench) -> None:
+    """C5: the first attempt's end would be told of the second, which trades (seed 475)."""
+    admission = await bench.intake.admit(decision())
+    assert admission.running is not None
+    await admission.running.landing
+    bench.intake.forget(admission.running)  # as when its record was refused
+    bench.time += timedelta(seconds=1)
+    (stored,) = await bench.decisions.unfinished("default")
+    again = bench.intake.resume(replace(stored, received_at=bench.time))
+    bench.intake.report("d-1", START, outcome(AssetStatus.REJECTED))
+    assert bench.intake.result_of(again).status is ResultStatus.PENDING
+    bench.intake.report("d-1", bench.time, outcome(AssetStatus.PROTECTED))
+    assert bench.intake.result_of(again).status is ResultStatus.EXECUTED

@@ -44,6 +44,6 @@ async def test_a_result_that_cannot_be_recorded_is_told_all_the_same() -> None:
     )
     decision = parse_decision('{"decisions": [{"asset": "BTCUSDT", "action": "hold"}]}')
     submission = Submission(await intake.admit(decision), intake.result_of)
-    intake.report(submission.decision_id, results.skipped(decision.decisions[0]))
+    intake.report(submission.decision_id, START, results.skipped(decision.decisions[0]))
     result = await asyncio.wait_for(submission.wait(None), 1)
     assert result.status == "executed"
