@@ -184,7 +184,7 @@ async def test_a_decision_whose_record_was_refused_is_carried_out_once_when_it_i
     tmp_path: Path, wish: dict[str, Any]
 ) -> None:
     """What it was to change in a trade was taken in, held back, and recorded later; the same wish now counts anew."""
-    trouble = read_only(tmp_path / "tes.db")
+    trouble = locked(tmp_path / "tes.db")
     on_existing = "flip" if wish["action"] == "sell" else "add"
     async with (
         arena(tmp_path / "tes.db") as stage,
@@ -192,10 +192,14 @@ async def test_a_decision_whose_record_was_refused_is_carried_out_once_when_it_i
     ):
         service = application.service("default")
         opened = await decide(service, buy())
+        database: Any = application.trades._database
+        database._writer._connection.set_busy_timeout(2_000)  # the record is refused when the wish has been taken in
         trouble.begin(application)
         try:
+            deciding = asyncio.create_task(decide(service, wish, decision_id="again"))
+            await until(lambda: any(trade.adjustments for trade in service._active_trades()))
             with pytest.raises(DecisionRefused) as refused:
-                await decide(service, wish, decision_id="again")
+                await deciding
         finally:
             trouble.end()
         assert refused.value.code == "not_ready"
