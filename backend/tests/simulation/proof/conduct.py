@@ -14,7 +14,7 @@ from typing import Any
 from ledger import ON_THE_BOOK
 
 from app.domain.ids import OrderRole, parse_client_order_id
-from app.domain.trades import AdjustmentKind, CloseReason, Trade
+from app.domain.trades import CloseReason, Trade
 from app.schemas.decision import AssetDecision
 from app.schemas.result import AssetResult, AssetStatus
 from proof.seams import EPOCH_US
@@ -66,13 +66,16 @@ def claims_nothing_untold(run: Run) -> Iterator[str]:
 
 
 def entries_of(run: Run) -> defaultdict[tuple[str, str], list[str]]:
-    """By decision and asset, the orders that were to open a position for it, or to add to one: by the record."""
+    """By decision and asset, the order that was to open a position for it, or to change the size of one: by the record.
+
+    More than one where a first attempt was given up, or something was sent twice.
+    """
     found: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
     for trades in run.trades.values():
         for trade in trades:
             found[trade.decision_id, trade.asset].append(trade.entry.client_order_id)
             for one in trade.adjustments:
-                if one.kind is AdjustmentKind.ADD and one.client_order_id is not None:
+                if one.client_order_id is not None:
                     found[one.decision_id, trade.asset].append(one.client_order_id)
     return found
 

@@ -65,11 +65,9 @@ def _ledger(run: Run, account: str) -> Ledger:
 
 def one_entry(run: Run) -> Iterator[str]:
     """At most one entry for each decision, on the book and on the wire."""
+    decision_of = {name: decision for decision, names in conduct.entries_of(run).items() for name in names}
     for account, trades in run.trades.items():
         known = {trade.id for trade in trades}
-        decision_of = {trade.entry.client_order_id: (trade.decision_id, trade.asset) for trade in trades}
-        for trade in trades:
-            decision_of |= {str(one.client_order_id): (one.decision_id, trade.asset) for one in trade.adjustments}
         on_book: Counter[tuple[str, str]] = Counter()
         for row in _ledger(run, account).orders:
             name = row["clientOrderId"]

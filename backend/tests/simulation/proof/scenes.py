@@ -63,9 +63,8 @@ class Scenes:
 
     def _enter(self, at: float, where: Mapping[str, str], **changes: Any) -> Happening:
         dice = self._dice
-        action = dice.choice(("buy", "sell"))
-        wish = {"action": action, "leverage": 3, "sl_bps": 150, "tp_bps": 200}
-        return self._decide(at, where, **(wish | {"allocation_usd": dice.choice((200, 800))} | changes))
+        wish = {"action": dice.choice(("buy", "sell")), "allocation_usd": dice.choice((200, 800)), "leverage": 3}
+        return self._decide(at, where, **(wish | {"sl_bps": 150, "tp_bps": 200} | changes))
 
     def _weather(self, at: float, lasts: float, **chances: float) -> Happening:
         return Happening(at, "weather", {"chances": chances, "lasts": lasts})

@@ -96,23 +96,20 @@ class Adjuster:
 
     def resumes_flip(self, message: Enter) -> bool:
         """Whether the entry belongs to a flip that a dead process began; it then goes on."""
-        wish = message.wish
-        own = (wish.decision_id, wish.received_at, AdjustmentKind.FLIP)
         for trade in self._desk.active:
-            for known in trade.adjustments:
-                if (known.decision_id, known.received_at, known.kind) == own and not self.flips(trade.id):
-                    self._flips[trade.id] = message
-                    self._desk.start(("adjust", wish.decision_id), self._close(trade.id, known, message))
-                    return True
+            known = _flip_of(trade, message.wish)
+            if known is not None and not self.flips(trade.id):
+                self._flips[trade.id] = message
+                self._desk.start(("adjust", known.decision_id), self._close(trade.id, known, message))
+                return True
         return False
 
     def after_its_close(self, message: Enter, ended: Iterable[Trade]) -> Enter:
         """The entry, naming the trade that a dead process had begun to close for it, where that has ended by now."""
-        wish = message.wish
-        own = (wish.decision_id, wish.received_at, AdjustmentKind.FLIP, None)
         for trade in ended:
-            if own in {(one.decision_id, one.received_at, one.kind, one.error) for one in trade.adjustments}:
-                return replace(message, wish=replace(wish, flipped=trade.id))
+            known = _flip_of(trade, message.wish)
+            if known is not None and known.error is None:
+                return replace(message, wish=replace(message.wish, flipped=trade.id))
         return message
 
     def on_ended(self, trade: Trade) -> None:
@@ -273,3 +270,12 @@ class Adjuster:
             tools.on_refused(message.wish, RiskRefused(code=ErrorCode.EXCHANGE_UNAVAILABLE, message=text))
             return
         self._desk.enter_next(replace(message, market=market))
+
+
+def _flip_of(trade: Trade, wish: EntryWish) -> Adjustment | None:
+    """The flip that this very wish began in a trade, and not an earlier attempt at its decision; or None."""
+    own = (wish.decision_id, wish.received_at, AdjustmentKind.FLIP)
+    for known in trade.adjustments:
+        if (known.decision_id, known.received_at, known.kind) == own:
+            return known
+    return None
