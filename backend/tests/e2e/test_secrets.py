@@ -20,6 +20,8 @@ import pytest
 
 from app.core.tokens import Scope, record_of
 from aster_sim.credentials import AccountCredentials
+from support.hooks import SECRET as SECRET_OF_HOOK
+from support.hooks import Hook, web_hook
 from support.postgres import PostgresServer
 from support.secrecy import leaks
 from support.serving import BUY, LAUNCH, account_at, control, free_port, is_ready, ledger, service, until
@@ -46,6 +48,13 @@ class Exchange:
     control_url: str
     chain_id: int
     accounts: list[AccountCredentials]
+
+
+@asynccontextmanager
+async def answering(status: int) -> AsyncIterator[Hook]:
+    """A web hook that answers so."""
+    with web_hook(status) as hook:
+        yield hook
 
 
 @asynccontextmanager
@@ -146,11 +155,11 @@ async def test_no_secret_is_in_logs_answers_events_database_backup_or_crash_outp
     given = {name: token_urlsafe(24) for name in ("token", "reader's token", "webhook secret", "database password")}
     password = given["alert channel's password"] = token_hex(20)
     database_url = database_url.replace("postgres@", f"postgres:{given['database password']}@")
-    channel = f"json://user:{password}@127.0.0.1:{free_port()}/{password}"
+    silent = f"json://user:{password}@127.0.0.1:{free_port()}/{password}"
     found: dict[str, bytes] = {}
     port = free_port()
     url = f"http://127.0.0.1:{port}"
-    async with exchange(tmp_path) as venue, aiohttp.ClientSession() as http:
+    async with exchange(tmp_path) as venue, aiohttp.ClientSession() as http, answering(500) as hook:
         default, other = venue.accounts
         given |= {"private key": default.private_key, "API key": other.api_key, "API secret": other.api_secret}
         (tmp_path / "aster-key").write_text(default.private_key, encoding="utf-8")
@@ -167,7 +176,7 @@ async def test_no_secret_is_in_logs_answers_events_database_backup_or_crash_outp
             "TES_API_TOKEN": given["token"],
             "TES_API_TOKENS": record_of("reader", Scope.READ, given["reader's token"]).line(),
             "TES_WEBHOOK_SECRET": given["webhook secret"],
-            "TES_ALERT_URLS": channel,
+            "TES_ALERT_URLS": f"{silent},{hook.url.replace(SECRET_OF_HOOK, password)}",
             "TES_LOG_LEVEL": "DEBUG",
         }
         crash = {**environment, "PYTHONFAULTHANDLER": "1"}
@@ -184,7 +193,7 @@ async def test_no_secret_is_in_logs_answers_events_database_backup_or_crash_outp
             found["answers to misuse"] = await misuse(http, url, given)
             found["the stream"] = await stream(http, url, {"token": given["reader's token"]})
             assert b"TradeProtected" in found["the stream"]
-            # an exchange that refuses the key raises an alert, and the alert meets a channel that is not there
+            # an exchange that refuses the key raises an alert, and one channel is not there, the other fails
             action = {"type": "error", "status": 401, "code": -2015, "msg": "no such key"}
             await control(http, venue, "/faults", [{"match": {"path": "/order"}, "action": action, "count": 4}])
             found["refused key"] = await call(http, "POST", f"{url}/v1/positions/close", given["token"])
@@ -218,6 +227,7 @@ async def test_no_secret_is_in_logs_answers_events_database_backup_or_crash_outp
         found["no database"] = await run(tmp_path, "serve", **{**environment, "TES_DATABASE_URL": nobody})
         nonsense = {**environment, "TES_ALERT_URLS": f"nonsense://{password}"}
         found["a bad channel"] = await run(tmp_path, "serve", **nonsense)
+    assert hook.messages
     found |= files(tmp_path)
     assert b"Fatal Python error" in found["service.log"]
     assert {"service.log", "venue.log", copy} <= found.keys()

@@ -25,7 +25,11 @@ _IN_TEXT = re.compile(
 )
 _PLAIN = re.compile(r"[\w.+-]*")
 """A text of this form has no room for a name and its value; most texts of a line are numbers, ids and names."""
-_NOISY = ("asyncio", "aiohttp.access", "alembic", "apprise", "uvicorn")
+_OURS = ("app", "aster_sim")
+"""Whose lines are written from the wished level on. Libraries tell of addresses and headers, which hold secrets that no
+pattern knows, so only their warnings are."""
+_SILENT = ("urllib3",)
+"""Its warnings name the address: the web hook of an alert channel, whose path is its password."""
 
 
 def redact(value: Any, name: str = "") -> Any:
@@ -84,9 +88,11 @@ def configure_logging(
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=tail))
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(level)
-    for name in _NOISY:
-        logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLevelName(level)))
+    root.setLevel(max(logging.WARNING, logging.getLevelName(level)))
+    for name in _OURS:
+        logging.getLogger(name).setLevel(level)
+    for name in _SILENT:
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,

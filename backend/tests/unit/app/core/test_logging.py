@@ -12,7 +12,7 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.core.logging import _IN_TEXT, configure_logging, redact
+from app.core.logging import _IN_TEXT, _OURS, _SILENT, configure_logging, redact
 
 SECRET = "0xdeadbeef"
 
@@ -20,10 +20,12 @@ SECRET = "0xdeadbeef"
 @pytest.fixture(autouse=True)
 def _restored() -> Iterator[None]:
     root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
+    handlers = root.handlers[:]
+    levels = {name: logging.getLogger(name).level for name in (None, *_OURS, *_SILENT)}
     yield
     root.handlers[:] = handlers
-    root.setLevel(level)
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
     structlog.reset_defaults()
 
 
@@ -43,6 +45,22 @@ def test_secrets_are_hidden_by_name_and_inside_texts(style: str) -> None:
     assert "a.b" in written
     assert "c.d" in written
     assert "x=1&signature=" in written
+
+
+@pytest.mark.parametrize("level", ["DEBUG", "INFO", "WARNING"])
+def test_what_libraries_say_of_addresses_is_not_written(level: str) -> None:
+    """A web hook's path is its password; urllib3 tells it at DEBUG when it is answered, at WARNING when it is not."""
+    stream = io.StringIO()
+    configure_logging("json", level, stream)
+    libraries = [logging.getLogger("urllib3.connectionpool"), logging.getLogger("other.library")]
+    libraries[0].warning("Retrying after connection broken: /%s", SECRET)
+    for library in libraries:
+        library.debug('"POST /%s HTTP/1.1" 404 143', SECRET)
+        library.info("Resetting dropped connection: /%s", SECRET)
+    structlog.get_logger("app.test").warning("a.b")
+    logging.getLogger("aster_sim.live").warning("c.d")
+    libraries[1].warning("e.f")
+    assert [json.loads(line)["event"] for line in stream.getvalue().splitlines()] == ["a.b", "c.d", "e.f"]
 
 
 def test_json_lines_hold_event_level_logger_and_fields() -> None:
