@@ -23,6 +23,7 @@ import pytest
 
 from aster_sim.server import RunningVenue
 from support.documents import ROOT, block
+from support.secret_watch import WATCH
 from support.serving import account_at, control, free_port, ledger
 
 PAGE = "docs/operations.md"
@@ -186,6 +187,8 @@ async def test_set_up_upgrade_and_way_back_are_as_the_page_says(venue: RunningVe
     placeholders = iter((keys.user, keys.signer))
     set_up = re.sub("0x…", lambda _: next(placeholders), set_up)
     (secrets := machine.root.parent / "values").write_text(keys.private_key, encoding="utf-8")
+    for place in (secrets, machine.root / "etc/tes/api_token", machine.root / "etc/tes/aster_private_key"):
+        WATCH.except_file(place)
     put = f"; echo a-token-of-the-operator > /etc/tes/api_token; cp {secrets} /etc/tes/aster_private_key"
     assert set_up.count("# then put one value into each") == 1
     shown = await machine.does(set_up.replace("# then put one value into each", put))

@@ -25,6 +25,7 @@ from app.core.settings import Settings
 from aster_sim.server import AccountSpec, RunningVenue, VenueConfig, start_venue
 from support.commands import EXAMPLE, TES, background, environment, line_with, tes
 from support.documents import ROOT, STOOD_IN_FOR, block, blocks, pages
+from support.secret_watch import WATCH
 from support.serving import account_at, free_port
 
 TESTS = Path(__file__).parents[2]
@@ -196,6 +197,7 @@ async def venue() -> AsyncIterator[RunningVenue]:
 async def test_going_live_is_as_it_is_told(venue: RunningVenue, money: str, tmp_path: Path) -> None:
     """On the testnet as it stands; with real money, what the step after it changes. The exchange is a simulated one."""
     keys, key = venue.accounts[0], tmp_path / "aster-key"
+    WATCH.except_file(key)
     key.touch(mode=0o600)
     key.write_text(keys.private_key, encoding="utf-8")
     placeholders = iter((keys.user, keys.signer))
