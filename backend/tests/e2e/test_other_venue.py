@@ -66,7 +66,12 @@ async def record(http: aiohttp.ClientSession, url: str) -> tuple[list[dict[str, 
     return trades, (await get(http, f"{url}/v1/events?after=0&limit=500"))["items"]
 
 
-@pytest.mark.parametrize(("first", "other"), [(PAPER, LIVE), (LIVE, PAPER)], ids=["paper-live", "live-paper"])
+@pytest.mark.parametrize(
+    ("first", "other", "database_url"),
+    [(PAPER, LIVE, "sqlite"), (LIVE, PAPER, "postgresql")],
+    ids=["paper-live", "live-paper"],
+    indirect=["database_url"],
+)
 async def test_open_trades_are_not_taken_to_another_venue(
     venue: RunningVenue,
     http: aiohttp.ClientSession,
@@ -134,6 +139,7 @@ async def test_who_stands_by_for_another_venue_does_not_take_over_what_was_opene
             assert [one["status"] for one in (await record(http, url))[0]] == ["open"]
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_a_killed_process_starts_again_where_it_was(
     venue: RunningVenue, http: aiohttp.ClientSession, database_url: str, tmp_path: Path
 ) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 from proof import coverage, mutants
 from proof.disk import scratch_folder
 from proof.found import FOUND_WORLDS, Found
@@ -14,7 +15,7 @@ from proof.performance import judge, judge_seed, shrink, story
 from proof.sameness import differing
 from proof.world import make
 
-SHORT = [range(first, first + 12) for first in range(1, 73, 12)]
+SHORT = [range(first, first + 12) for first in range(1, 37, 12)]
 FOUND = sorted(FOUND_WORLDS.glob("*.json"), key=lambda path: int(path.stem))
 
 
@@ -23,6 +24,8 @@ def folder() -> Iterator[Path]:
     coverage.install()
     with scratch_folder() as name:
         yield Path(name)
+    # the proof's log is silent, and the next module of this process may look at what is logged
+    structlog.reset_defaults()
 
 
 @pytest.mark.parametrize("seeds", SHORT, ids=lambda seeds: f"{seeds[0]}-{seeds[-1]}")
@@ -39,13 +42,13 @@ def test_what_a_seed_has_found_stays_mended(folder: Path, path: Path) -> None:
 
 
 def test_a_seed_performs_the_same_again_whatever_ran_before(folder: Path) -> None:
-    first = [judge_seed(seed, folder).fingerprint for seed in range(200, 206)]
-    assert [judge_seed(seed, folder).fingerprint for seed in reversed(range(200, 206))] == first[::-1]
+    first = [judge_seed(seed, folder).fingerprint for seed in range(200, 203)]
+    assert [judge_seed(seed, folder).fingerprint for seed in reversed(range(200, 203))] == first[::-1]
 
 
 def test_a_seed_performs_the_same_in_processes_that_hash_differently() -> None:
     """A few seeds; ``make soak ARGS='--same 500'`` compares as many as wished."""
-    assert differing(range(300, 312)) == []
+    assert differing(range(300, 306)) == []
 
 
 def test_every_mutant_still_fits_the_source() -> None:
