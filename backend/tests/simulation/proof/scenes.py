@@ -85,13 +85,18 @@ class Scenes:
     def _entry_in_doubt(self, at: float, where: dict[str, str]) -> list[Happening]:
         """Nobody tells what became of an entry, and perhaps it is under way for long (U1-U4)."""
         dice = self._dice
-        fate = dice.choice((*DONE_AND_UNTOLD, "silence before", "503 executed", "html in a 200 executed"))
+        fate = dice.choice((*DONE_AND_UNTOLD, "silence before", "503 executed"))
         scene = [self._befall(at - 0.05, "e", fate, dice.choice((1.5, 4.0))), self._enter(at, where)]
         if dice.random() < 0.8:
             scene.append(self._deaf(at - 0.1, dice.choice((6.0, 15.0))))
         if dice.random() < 0.3:
             scene.append(self._crash(at, dice.choice(("entry", "step")), 1, dice.choice((0.1, 2.0))))
         return scene
+
+    def _entry_told_as_a_page(self, at: float, where: dict[str, str]) -> list[Happening]:
+        """A proxy answers an entry that was executed with a page and a 200, and no frame tells of it (U1)."""
+        scene = [self._befall(at - 0.05, "e", "html in a 200 executed", 1.5), self._enter(at, where)]
+        return [*scene, self._deaf(at - 0.1, self._dice.choice((6.0, 15.0)))]
 
     def _late_entry(self, at: float, where: dict[str, str]) -> list[Happening]:
         """An entry is under way for longer than anybody waits for it, and arrives before its fence (U3)."""
@@ -300,12 +305,13 @@ class Scenes:
 
 
 SCENES = (
-    "entry_in_doubt", "entry_in_doubt", "entry_in_doubt", "late_entry", "stuck_entry", "entry_before_its_record",
-    "refused_on_a_full_disk", "reads_fail", "reads_fail", "orders_unread_after_a_restart",
+    "entry_in_doubt", "entry_in_doubt", "entry_told_as_a_page", "entry_told_as_a_page", "late_entry", "stuck_entry",
+    "entry_before_its_record", "refused_on_a_full_disk", "reads_fail", "reads_fail", "orders_unread_after_a_restart",
     "orders_unread_after_a_restart", "told_to_wait", "told_to_wait", "exits_in_doubt", "stubborn_refusal",
     "stubborn_refusal", "stubborn_refusal", "jump_into_the_stop", "stop_taken_away", "part_taken_off", "stop_moved",
     "again_after_a_restart", "again_after_a_restart", "clock_is_wrong", "clock_is_wrong", "deaf_ear",
     "both_sides_fire", "close_in_a_crash", "close_in_a_crash", "taken_off_while_the_clock_is_back",
     "late_fill_after_a_restart", "late_fill_after_a_restart", "history_is_behind", "sent_again_on_a_full_disk",
+    "sent_again_on_a_full_disk",
 )  # fmt: skip
 """Which scenes are drawn, and how often each."""
