@@ -200,7 +200,7 @@ class Adjustment:
     trade (an entry of attempt n, or a reduction). ``quantity`` is what was to be added or taken off, in base units;
     zero when only exits change. ``legs`` take the place of the trade's exits, ``drops`` are exits to give up: both once
     the order has executed something, at once where there is none; ``is_applied`` says that this is done. ``error`` is
-    why it failed.
+    why it failed, or why an exit stayed as it was although the size has changed.
     """
 
     decision_id: str

@@ -151,6 +151,7 @@ def hit_stops_close(run: Run) -> Iterator[str]:
 
 def asks_the_time(run: Run) -> Iterator[str]:
     """A refused clock is not used again and again: the exchange is asked for the time (L2)."""
+    most = _CLOCK_REFUSALS * len(run.world.accounts)
     in_a_row: dict[int, int] = {}
     asked: dict[int, float] = {}
     for at, is_answer, row in _moments(run):
@@ -160,8 +161,8 @@ def asks_the_time(run: Run) -> Iterator[str]:
         elif is_answer and row.code in _CLOCK and not row.fate and row.at >= asked.get(row.process, 0.0):
             # what had left by then could not know better
             in_a_row[row.process] = in_a_row.get(row.process, 0) + 1
-            if in_a_row[row.process] == _CLOCK_REFUSALS:
-                yield f"{_CLOCK_REFUSALS} requests in a row were refused for their time, and it was not asked for"
+            if in_a_row[row.process] == most:
+                yield f"{most} requests in a row were refused for their time, and it was not asked for"
 
 
 def retries_with_patience(run: Run) -> Iterator[str]:

@@ -97,6 +97,14 @@ class VirtualTask(asyncio.Task[_T]):
         return self is other
 
 
+class VirtualFuture(asyncio.Future[_T]):
+    """A future that knows whose it is."""
+
+    def __init__(self, *, loop: asyncio.AbstractEventLoop) -> None:
+        self.owner = OWNER.get()
+        super().__init__(loop=loop)
+
+
 class VirtualLoop(asyncio.AbstractEventLoop):
     """Runs callbacks in order of arrival; timers of one moment, and now and then a woken task, in the seed's order.
 
@@ -156,7 +164,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
 
     def create_future(self) -> asyncio.Future[Any]:
         """A future of this loop."""
-        return asyncio.Future(loop=self)
+        return VirtualFuture(loop=self)
 
     def create_task(  # type: ignore[override]
         self, coro: Coroutine[Any, Any, _T], *, name: str | None = None, context: Context | None = None
@@ -180,8 +188,9 @@ class VirtualLoop(asyncio.AbstractEventLoop):
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         """Keep what went wrong unnoticed, for the rules."""
         error = context.get("exception")
-        task = context.get("future")
-        if isinstance(task, VirtualTask) and task.owner is not None and task.owner.is_dead:
+        awaited = context.get("future")
+        is_owned = isinstance(awaited, VirtualTask | VirtualFuture)
+        if is_owned and awaited.owner is not None and awaited.owner.is_dead:
             return  # whoever would have heard of it died with it
         self.failures.append(f"{context.get('message')}: {type(error).__name__}: {error}" if error else str(context))
 

@@ -108,9 +108,9 @@ class Process(Owner):
         """Killed: not one more instruction is run."""
         if self.is_dead or self.has_stopped:
             return
+        self.on_death(self)
         super().die()
         host = self._host
-        self.on_death(self)
         host.trace.note(
             "crash", f"process {self.number} after {self.steps} steps ({self.fuse.what if self.fuse else ''})"
         )

@@ -73,18 +73,28 @@ def order_of(trade: Trade, adjustment: Adjustment) -> Order | None:
     return trade.order(adjustment.client_order_id) if adjustment.client_order_id is not None else None
 
 
-def adjust(trade: Trade, moment: Moment) -> tuple[Trade, list[Command]]:
-    """Take every pending adjustment as far as the facts allow."""
+def take_up_again(trade: Trade) -> tuple[Trade, list[Command]]:
+    """Take back that an adjustment has failed where its order turns out to have been executed (U10).
+
+    Also where its trade is on its way out, or over: what was executed is told, whatever became of it since.
+    """
     commands: list[Command] = []
-    for known in trade.adjustments:
-        adjustment = known
+    for adjustment in trade.adjustments:
         order = order_of(trade, adjustment)
-        if not adjustment.is_pending and adjustment.error and order is not None and trade.executed(order):
+        is_failed = not adjustment.is_pending and adjustment.error is not None and not adjustment.is_applied
+        if is_failed and order is not None and trade.executed(order):
             text = (
                 f"{trade.asset}: a fill of {order.client_order_id} turned up after it was given up; it is looked after"
             )
             commands.append(Alert(Severity.CRITICAL, "late_fill", text))
-            adjustment = replace(adjustment, ended_at=None, error=None)
+            trade = trade.with_adjustment(replace(adjustment, ended_at=None, error=None))
+    return trade, commands
+
+
+def adjust(trade: Trade, moment: Moment) -> tuple[Trade, list[Command]]:
+    """Take every pending adjustment as far as the facts allow."""
+    commands: list[Command] = []
+    for adjustment in trade.adjustments:
         if adjustment.is_pending and adjustment.kind is not AdjustmentKind.FLIP:
             trade, more = _adjust(trade, adjustment, moment)
             commands += more

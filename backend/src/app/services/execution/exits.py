@@ -87,9 +87,12 @@ def _next_to_leave(trade: Trade, role: OrderRole) -> list[ClientOrderId]:
 
 def wind_up(trade: Trade, moment: Moment) -> tuple[Trade, list[Command]]:
     """Do what is next on the way out; repeated until the trade is closed."""
-    if trade.exposure > ZERO:
-        return _flatten(trade, moment)
-    return _clean_up(trade, moment)
+    if trade.exposure == ZERO:
+        return _clean_up(trade, moment)
+    trade, commands = _flatten(trade, moment)
+    # while nobody knows what came in, a position that is gone is not believed, and no close can be the last one
+    doubtful = [entry for entry in trade.entries if entry.state is OrderState.UNKNOWN]
+    return trade, [*commands, *(Resolve(entry.client_order_id) for entry in doubtful)]
 
 
 def _flatten(trade: Trade, moment: Moment) -> tuple[Trade, list[Command]]:

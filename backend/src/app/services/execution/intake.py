@@ -16,6 +16,7 @@ from app.domain.errors import DecisionRefused, ErrorCode, StoreUnavailable
 from app.domain.events import EventType, RecordedEvent
 from app.domain.ids import IdSource
 from app.domain.ports import Clock
+from app.domain.trades import Trade, TradeSide
 from app.repositories.decisions import DecisionRepository, StoredDecision
 from app.schemas.decision import Action, TradingDecision
 from app.schemas.result import AssetResult, AssetStatus, ExecutionResult, ResultStatus, whole_status
@@ -222,7 +223,7 @@ class Intake:
         """The decision, when it is in memory."""
         return self._known.get(decision_id)
 
-    def may_change(self, decision_id: str, received_at: datetime, asset: str) -> bool:
+    def _may_change(self, decision_id: str, received_at: datetime, asset: str) -> bool:
         """Whether news about an asset can still change its result: most of a trade's life comes after its decision.
 
         What was begun for a decision whose record was refused says nothing of the same one sent again, which was
@@ -235,22 +236,32 @@ class Intake:
             and running.results[asset].status in _OPEN_TO_CORRECTION
         )
 
-    def at_work(self, decision_id: str, asset: str, result: Callable[[], AssetResult]) -> None:
+    def hear(self, trade: Trade) -> None:
+        """Take what a trade, as it stands, says of the decisions that opened it and changed it."""
+        if self._may_change(trade.decision_id, trade.received_at, trade.asset):
+            entered = Action.BUY if trade.side is TradeSide.LONG else Action.SELL
+            if results.status_of(trade) is AssetStatus.PENDING:
+                self._at_work(trade.decision_id, trade.asset, lambda: results.of_trade(trade, entered))
+            else:
+                self.report(trade.decision_id, trade.received_at, results.of_trade(trade, entered))
+        for adjustment in trade.adjustments:
+            decision_id, received_at = adjustment.decision_id, adjustment.received_at
+            if self._may_change(decision_id, received_at, trade.asset):
+                action = self._known[decision_id].results[trade.asset].action
+                self.report(decision_id, received_at, results.of_adjustment(trade, adjustment, action))
+
+    def _at_work(self, decision_id: str, asset: str, result: Callable[[], AssetResult]) -> None:
         """An asset has come further and is still pending; ``result`` tells how far, an entry in doubt included."""
         running = self._known.get(decision_id)
         if running is not None and running.results[asset].status is AssetStatus.PENDING:
             running.at_work[asset] = result
-
-    def action_of(self, decision_id: str, asset: str) -> Action:
-        """What a decision in memory asked for."""
-        return self._known[decision_id].results[asset].action
 
     def report(self, decision_id: str, received_at: datetime, result: AssetResult) -> None:
         """Take an asset's result that has ended; the last one completes the decision that was received at that time.
 
         It changes only when it turns out to have been wrong (contract, section 9).
         """
-        if not self.may_change(decision_id, received_at, result.asset):
+        if not self._may_change(decision_id, received_at, result.asset):
             return
         running = self._known[decision_id]
         known = running.results[result.asset]

@@ -319,7 +319,7 @@ def make_room(trade: Trade, now: datetime) -> tuple[Trade, list[Command]]:
         trade, more = retire(trade, order, now)
         commands += more
     leg = trade.leg(OrderRole.TAKE_PROFIT)
-    if commands and leg is not None:
+    if leg is not None and any(isinstance(command, Cancel) for command in commands):
         trade = trade.with_leg(replace(leg, attempts=0, retry_at=now))  # it has not disappeared
     return trade, commands
 
@@ -362,6 +362,7 @@ def _fall_back(trade: Trade, leg: Leg, why: str, now: datetime) -> Trade | None:
     """The trade with the exit as it was before an adjustment, when that still stands; the adjustment has failed.
 
     Where there was none before, there is none again: a wish for a stop is no reason to close what went without one.
+    Where the size has been changed already, the adjustment goes on without that exit, and its result says why.
     """
     standing = _standing(trade, leg)
     if standing is not None:
@@ -379,7 +380,12 @@ def _fall_back(trade: Trade, leg: Leg, why: str, now: datetime) -> Trade | None:
     error = TradeError(code=ErrorCode.EXCHANGE_REJECTED, message=text)
     for one in trade.adjustments:
         if one.is_pending and leg.role in one.roles:
-            trade = trade.with_adjustment(replace(one, error=error, ended_at=now))
+            order = trade.order(one.client_order_id) if one.client_order_id is not None else None
+            if order is not None and trade.executed(order):
+                others = tuple(wish for wish in one.legs if wish.role is not leg.role)
+                trade = trade.with_adjustment(replace(one, legs=others, error=error))
+            else:
+                trade = trade.with_adjustment(replace(one, error=error, ended_at=now))
     return replace(trade, deadline_at=None)
 
 

@@ -56,6 +56,7 @@ class Recall:
         for trade in await self.trades.open_trades(self.account_id):
             await self.decision_of(trade)
             self.desk(trade.asset).adopt(trade)
+            self.intake.hear(trade)  # a dead process may have recorded the trade, and not what it says of its decisions
         page = await self.trades.page(_MAYBE_GIVEN_UP, limit=_MOST_GIVEN_UP)
         since = self.clock.now() - _LATEST_FILL
         for trade in page.items:
@@ -66,9 +67,8 @@ class Recall:
 
     async def decision_of(self, trade: Trade) -> None:
         """Have what may still be wrong of the trade's decisions at hand, so that it can be corrected."""
-        doubtful = {entry.client_order_id for entry in doubtful_entries(trade)}
-        added = [change.decision_id for change in trade.adjustments if change.client_order_id in doubtful]
-        for decision_id in (trade.decision_id, *added):
+        changes = (one.decision_id for one in trade.adjustments if one.is_pending or one.client_order_id is not None)
+        for decision_id in (trade.decision_id, *changes):
             if self.intake.running(decision_id) is None:
                 stored = await self.decisions.find(decision_id)
                 if stored is not None:

@@ -323,6 +323,9 @@ class Reconciler:
             ):
                 if difference.trade_id is not None:
                     self._desk(difference.asset).verify(difference.trade_id)
+                if difference.kind in (DifferenceKind.POSITION_GONE, DifferenceKind.POSITION_SMALLER):
+                    # perhaps nobody else took it, but an entry of ours on the other side that was given up (U10)
+                    self._desk(difference.asset).question_given_up()
             case DifferenceKind.ORDER_ORPHANED:
                 action = await self._cancel_orphan(difference)
             case DifferenceKind.POSITION_LARGER | DifferenceKind.POSITION_EXTERNAL:

@@ -97,7 +97,8 @@ def of_adjustment(trade: Trade, adjustment: Adjustment, action: Action) -> Asset
 
 
 def _adjustment_status(trade: Trade, adjustment: Adjustment, order: Order | None) -> AssetStatus:
-    if adjustment.error is not None:
+    is_executed = order is not None and trade.executed(order) > ZERO
+    if adjustment.error is not None and not is_executed:
         was_never_sent = order is not None and order.state is OrderState.NOT_PLACED and order.refusal_message
         return AssetStatus.REJECTED if was_never_sent else AssetStatus.FAILED
     if not adjustment.is_pending:

@@ -25,14 +25,14 @@ from app.domain.errors import DecisionRefused, ErrorCode, ExchangeError, Refusal
 from app.domain.ids import ClientOrderId, IdSource
 from app.domain.policy import AccountPolicy
 from app.domain.ports import Clock, Randomness
-from app.domain.trades import CloseReason, Trade, TradeSide
+from app.domain.trades import CloseReason, Trade
 from app.integrations.aster.client import AsterClient
 from app.repositories.decisions import DecisionRepository
 from app.repositories.flags import FlagRepository
 from app.repositories.trades import TradeRepository
-from app.schemas.decision import Action, TradingDecision
+from app.schemas.decision import TradingDecision
 from app.schemas.explanation import Explanation
-from app.schemas.result import AssetResult, AssetStatus, ExecutionResult
+from app.schemas.result import AssetResult, ExecutionResult
 from app.services.execution import facts, results
 from app.services.execution.carrying import DecisionRunner
 from app.services.execution.closing import CLOSE_PATIENCE_S, Closer
@@ -310,17 +310,7 @@ class ExecutionService:
 
     def _on_change(self, trade: Trade) -> None:
         self._market.entries_ended(trade)
-        if self._intake.may_change(trade.decision_id, trade.received_at, trade.asset):
-            entered = Action.BUY if trade.side is TradeSide.LONG else Action.SELL
-            if results.status_of(trade) is AssetStatus.PENDING:
-                self._intake.at_work(trade.decision_id, trade.asset, lambda: results.of_trade(trade, entered))
-            else:
-                self._intake.report(trade.decision_id, trade.received_at, results.of_trade(trade, entered))
-        for adjustment in trade.adjustments:
-            decision_id, received_at = adjustment.decision_id, adjustment.received_at
-            if self._intake.may_change(decision_id, received_at, trade.asset):
-                action = self._intake.action_of(decision_id, trade.asset)
-                self._intake.report(decision_id, received_at, results.of_adjustment(trade, adjustment, action))
+        self._intake.hear(trade)
         if trade.close_reason is CloseReason.EMERGENCY and (why := self._emergencies.note(trade.id, self._clock.now())):
             self._kill_switch.trip(why)
         if trade.fills:

@@ -13,7 +13,7 @@ from app.domain.money import ZERO
 from app.domain.orders import IN_FLIGHT, OrderState
 from app.domain.policy import ProtectionPolicy
 from app.domain.trades import Trade, TradeStatus, TradeTrigger
-from app.services.execution.adjusting import adjust, conclude, note_failures
+from app.services.execution.adjusting import adjust, conclude, note_failures, take_up_again
 from app.services.execution.commands import Account, Alert, Command, Query, Resolve, Severity
 from app.services.execution.exits import tidy, wind_up
 from app.services.execution.outcomes import error_of
@@ -55,9 +55,10 @@ def decide(trade: Trade, moment: Moment, policy: ProtectionPolicy) -> Step:
     Raises:
         IllegalTransition: the facts contradict each other; a human should look.
     """
-    commands: list[Command] = []
+    trade, commands = take_up_again(trade)
     if _has_come_in(trade):
-        trade, commands = _become_exposed(trade, moment)
+        trade, more = _become_exposed(trade, moment)
+        commands += more
     phase = _PHASE[trade.status]
     if phase is _Phase.BEFORE_FILL:
         trade, more = _await_entry(trade, moment)
@@ -71,7 +72,8 @@ def decide(trade: Trade, moment: Moment, policy: ProtectionPolicy) -> Step:
         trade, more = wind_up(note_failures(trade, moment.now), moment)
         commands += more
     elif trade.status is TradeStatus.CLOSED:
-        trade, commands = tidy(trade, moment)
+        trade, more = tidy(trade, moment)
+        commands += more
     return Step(trade, tuple(commands))
 
 

@@ -188,6 +188,52 @@ def test_a_fill_of_an_increase_that_was_given_up_is_protected_and_told() -> None
     assert result(story) is AssetStatus.ADJUSTED
 
 
+def test_a_fill_of_an_increase_that_turns_up_after_the_trade_ended_is_closed_and_told() -> None:
+    """U10: the trade goes straight out again, and so the increase was told failed (the simulation's seed 650)."""
+    story = Story().protect()
+    more = story.adjust(K.INCREASE, "0.005")
+    assert more is not None
+    story.lose(more)
+    story.absent(more)
+    story.ask_close()
+    story.accept(story.close, FILLED, WHOLE)
+    story.clean()
+    story.account()
+    assert (story.trade.status, result(story)) == (TradeStatus.CLOSED, AssetStatus.FAILED)
+    story.query(more, FILLED, "0.005")
+    story.wake()
+    assert [order.quantity for order in story.sent(OrderRole.CLOSE)] == [Decimal("0.005")]
+    story.accept(story.close, FILLED, "0.005")
+    story.clean()
+    story.account()
+    assert (story.trade.status, result(story), told(story).error) == (TradeStatus.CLOSED, AssetStatus.CLOSED, None)
+
+
+def test_an_executed_increase_whose_new_stop_is_refused_keeps_the_old_one_and_has_not_failed() -> None:
+    """What was executed is told so, and why the stop is another one (the simulation's seed 3446)."""
+    story = Story().protect()
+    more = story.adjust(K.INCREASE, "0.005", legs=(story.moved(SL, "95000"),))
+    assert more is not None
+    story.accept(more, FILLED, "0.005")
+    story.accept(story.target)
+    for attempt in range(story.policy.maximum_attempts):
+        if attempt:
+            story.wake()
+        story.refuse(story.stop, Refusal.FILTER, -4014)
+    story.wait(0)
+    assert (story.stop.request.stop_price, story.stop.quantity) == (STOP, Decimal("0.015"))
+    assert result(story) is AssetStatus.PENDING
+    settle(story)
+    assert (story.trade.status, story.trade.close_reason) == (TradeStatus.OPEN, None)
+    outcome = results.of_adjustment(story.trade, told(story), Action.ADJUST_POSITION)
+    assert (outcome.status, outcome.success, outcome.filled_quantity) == (AssetStatus.ADJUSTED, True, Decimal("0.005"))
+    assert outcome.error is not None
+    assert "94000 stays" in outcome.error.message
+    assert story.alerts == ["adjustment_failed"]
+    story.wait(60)
+    assert result(story) is AssetStatus.ADJUSTED
+
+
 def test_an_increase_shown_expired_and_empty_is_not_believed_before_the_trades_agree() -> None:
     """U7."""
     story = Story().protect()

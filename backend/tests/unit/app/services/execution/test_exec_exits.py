@@ -15,7 +15,7 @@ from app.domain.money import ZERO
 from app.domain.orders import Order, OrderState
 from app.domain.reports import Accepted, ExchangeOrderStatus, OrderType, PositionSide, Refused, TimeInForce, Unknown
 from app.domain.reports import RequestStamp as Stamp
-from app.domain.trades import CloseReason, TradeStatus
+from app.domain.trades import AdjustmentKind, CloseReason, TradeStatus
 from app.services.execution import facts
 from app.services.execution.commands import Account, Alert, CheckPosition, Query, ReadBook, Resolve, Severity, WakeAt
 
@@ -453,6 +453,25 @@ def test_a_flat_position_proves_nothing_about_an_entry_on_its_way() -> None:
     story.show_position(0)
     assert story.trade.status is TradeStatus.ENTERING
     assert story.trade.close_reason is None
+
+
+def test_on_the_way_out_an_increase_in_doubt_is_asked_about_or_the_end_never_comes() -> None:
+    """U1, U9: until its fate is known, a position that is gone is not believed (the simulation's seed 462)."""
+    story = Story().protect()
+    more = story.adjust(AdjustmentKind.INCREASE, "0.005")
+    assert more is not None
+    story.ask_close()
+    story.refuse(story.close, Refusal.REDUCE_ONLY, -2022)
+    story.clean()
+    story.learn(facts.Restarted(at=story.now))
+    assert story.all(Resolve) == [Resolve(more.client_order_id)]
+    story.show_position("0")
+    assert story.trade.status is TradeStatus.CLOSING
+    story.absent(more)
+    story.show_position("0")
+    story.clean()
+    story.account()
+    assert story.trade.status is TradeStatus.CLOSED
 
 
 def test_what_reduced_the_position_most_is_the_reason() -> None:

@@ -30,6 +30,7 @@ class Run:
 
     told: list[facts.Fact] = field(default_factory=list)
     verified: list[str] = field(default_factory=list)
+    questioned: list[bool] = field(default_factory=list)
     differences: tuple[Difference, ...] = ()
 
 
@@ -63,7 +64,9 @@ async def reconciled(before: Trade, after: Trade, open_orders: list[OrderReport]
         narrator=Narrator(account_id="default", is_paper=True, new_id=lambda: "id", now=lambda: START),
         clock=anything(now=lambda: START, monotonic=lambda: 0.0),
         active_trades=lambda: list(trades),
-        desk=lambda _: anything(learn=learn, verify=run.verified.append),
+        desk=lambda _: anything(
+            learn=learn, verify=run.verified.append, question_given_up=lambda: run.questioned.append(True)
+        ),
         external=anything(),
         hearing=Hearing(),
         doubt_stream=lambda _: None,
@@ -106,3 +109,11 @@ async def test_a_difference_that_can_not_be_put_right_keeps_nobody_from_the_rest
     assert DifferenceKind.POSITION_GONE in kinds
     assert run.verified
     assert facts.Ticked(at=START) in run.told
+
+
+async def test_for_a_position_that_is_gone_entries_that_were_given_up_are_asked_for() -> None:
+    """U10: one of ours on the other side may have taken it, where no frame told of it (the simulation's seed 1736)."""
+    trade = Story().protect().trade
+    run = await reconciled(trade, trade, [])
+    assert DifferenceKind.POSITION_GONE in {difference.kind for difference in run.differences}
+    assert run.questioned
