@@ -13,11 +13,11 @@ from decimal import Decimal
 
 from app.domain.errors import ErrorCode, Refusal
 from app.domain.ids import ClientOrderId, OrderRole
-from app.domain.money import plain
+from app.domain.money import ZERO, plain
 from app.domain.orders import IN_FLIGHT, Order, OrderState, OrderTrigger
 from app.domain.policy import ProtectionFailurePolicy, ProtectionPolicy
 from app.domain.reports import OrderRequest, OrderType, PositionSide, Side, TimeInForce
-from app.domain.trades import CloseReason, Leg, Trade, TradeError, TradeTrigger
+from app.domain.trades import Adjustment, AdjustmentKind, CloseReason, Leg, Trade, TradeError, TradeTrigger
 from app.services.execution.commands import (
     Alert,
     Cancel,
@@ -371,7 +371,7 @@ def _fall_back(trade: Trade, leg: Leg, why: str, now: datetime) -> Trade | None:
         old = replace(leg, order_type=request.type, trigger_price=trigger, limit_price=request.price)
         trade = trade.with_leg(replace(old, attempts=0, retry_at=None))
         left = f"the old one at {plain(trigger)} stays"
-    elif _is_new_wish(trade, leg):
+    elif _is_new_wish(trade, leg) and not _came_with_more(trade, leg):
         trade = replace(trade, legs=tuple(one for one in trade.legs if one.role is not leg.role))
         left = "the position stays without one, as before"
     else:
@@ -380,8 +380,7 @@ def _fall_back(trade: Trade, leg: Leg, why: str, now: datetime) -> Trade | None:
     error = TradeError(code=ErrorCode.EXCHANGE_REJECTED, message=text)
     for one in trade.adjustments:
         if one.is_pending and leg.role in one.roles:
-            order = trade.order(one.client_order_id) if one.client_order_id is not None else None
-            if order is not None and trade.executed(order):
+            if _has_executed(trade, one):
                 others = tuple(wish for wish in one.legs if wish.role is not leg.role)
                 trade = trade.with_adjustment(replace(one, legs=others, error=error))
             else:
@@ -395,6 +394,18 @@ def _is_new_wish(trade: Trade, leg: Leg) -> bool:
         return False  # what it was opened with never stood
     is_wished = any(one.is_pending and leg.role in one.roles for one in trade.adjustments)
     return is_wished and all(realises(order, leg) for order in trade.orders_of(leg.role))
+
+
+def _came_with_more(trade: Trade, leg: Leg) -> bool:
+    """Whether a stop was wished for with more of the position, which came in: that must not stay without one (P3)."""
+    additions = (AdjustmentKind.ADD, AdjustmentKind.INCREASE)
+    wishes = (one for one in trade.adjustments if one.is_pending and one.kind in additions and leg.role in one.roles)
+    return leg.role is not OrderRole.TAKE_PROFIT and any(_has_executed(trade, one) for one in wishes)
+
+
+def _has_executed(trade: Trade, adjustment: Adjustment) -> bool:
+    order = trade.order(adjustment.client_order_id) if adjustment.client_order_id is not None else None
+    return order is not None and trade.executed(order) > ZERO
 
 
 def _give_up(

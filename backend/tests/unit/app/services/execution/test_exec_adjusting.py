@@ -234,6 +234,24 @@ def test_an_executed_increase_whose_new_stop_is_refused_keeps_the_old_one_and_ha
     assert result(story) is AssetStatus.ADJUSTED
 
 
+def test_an_executed_increase_whose_first_stop_is_refused_is_closed_rather_than_left_naked() -> None:
+    """P3: the position did well without a stop; what was added to it was wished with one."""
+    story = Story(trade=submitted(sl_price=None, tp_price=None))
+    story.fill_entry()
+    leg = Story().trade.leg(SL)
+    assert leg is not None
+    more = story.adjust(K.INCREASE, "0.005", legs=(leg,))
+    assert more is not None
+    story.accept(more, FILLED, "0.005")
+    for attempt in range(story.policy.maximum_attempts):
+        if attempt:
+            story.wake()
+        story.refuse(story.stop, Refusal.FILTER, -4014)
+    assert story.trade.close_reason is CloseReason.EMERGENCY
+    assert [order.quantity for order in story.sent(OrderRole.CLOSE)] == [Decimal("0.015")]
+    assert story.alerts[-1] == "protection_failed"
+
+
 def test_an_increase_shown_expired_and_empty_is_not_believed_before_the_trades_agree() -> None:
     """U7."""
     story = Story().protect()
