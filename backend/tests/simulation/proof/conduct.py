@@ -177,7 +177,7 @@ def retries_with_patience(run: Run) -> Iterator[str]:
         if key is None or key.role not in _EXITS:
             continue
         leg = (row.process, key.trade_id, key.role)
-        wish = tuple(row.params.get(name, "") for name in ("stopPrice", "price", "activationPrice"))
+        wish = tuple(row.params.get(name, "") for name in ("quantity", "stopPrice", "price", "activationPrice"))
         before, count, refused_at = refused.get(leg, (wish, 0, at))
         if before != wish or row.is_done:
             refused.pop(leg, None)

@@ -30,5 +30,6 @@ class Found:
         """Into its file."""
         path = folder / f"{self.world.seed}.json"
         body = {"what": self.what, "put_back_by": self.put_back_by, "world": json.loads(self.world.as_json())}
-        path.write_text(json.dumps(body, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        # in the order in which it was drawn: chances are tried one after the other
+        path.write_text(json.dumps(body, indent=1) + "\n", encoding="utf-8")
         return path

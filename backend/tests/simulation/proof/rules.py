@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from itertools import pairwise
 from typing import Any
@@ -319,7 +320,12 @@ def _are_opposed(one: Trade, other: Trade) -> bool:
     if one.asset != other.asset or one.side is other.side or not (one.entered_quantity and other.entered_quantity):
         return False
     began = max(one.created_at, other.created_at)
-    return all(trade.closed_at is None or trade.closed_at >= began for trade in (one, other))
+    return all(trade.closed_at is None or _last_news(trade) >= began for trade in (one, other))
+
+
+def _last_news(trade: Trade) -> datetime:
+    """When it ended, or was executed at last: an entry that was given up may come in after that (U10)."""
+    return max(filter(None, (trade.closed_at, *(fill.time for fill in trade.fills))))
 
 
 def _quantities(ledger: Ledger, trade: Trade, *, is_alone: bool) -> Iterator[str]:

@@ -55,7 +55,7 @@ class World:
 
     def as_json(self) -> str:
         """Written down."""
-        return json.dumps(asdict(self), sort_keys=True)
+        return json.dumps(asdict(self))
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> World:
