@@ -296,6 +296,10 @@ class Trade:
                 return order
         return None
 
+    def order_of(self, adjustment: Adjustment) -> Order | None:
+        """The order that changes the size for an adjustment, where there is one."""
+        return self.order(adjustment.client_order_id) if adjustment.client_order_id is not None else None
+
     def orders_of(self, role: OrderRole) -> tuple[Order, ...]:
         """Orders of one role, oldest attempt first."""
         found = [order for order in self.orders if order.role is role]
@@ -352,6 +356,11 @@ class Trade:
             if fill.order_id == order.exchange_order_id:
                 filled += fill.quantity
         return max(order.executed_quantity, filled)
+
+    def has_executed(self, adjustment: Adjustment) -> bool:
+        """Whether the size has been changed for an adjustment, in part or whole."""
+        order = self.order_of(adjustment)
+        return order is not None and self.executed(order) > ZERO
 
     @property
     def entered_quantity(self) -> Decimal:

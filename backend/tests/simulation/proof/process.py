@@ -108,7 +108,7 @@ class Process(Owner):
         """Killed: not one more instruction is run."""
         if self.is_dead or self.has_stopped:
             return
-        self.on_death(self)
+        self.on_death(self)  # while it still tells what it died in the middle of
         super().die()
         host = self._host
         host.trace.note(

@@ -39,7 +39,7 @@ def take_in(trade: Trade, adjustment: Adjustment, order: Order | None) -> Trade:
 
 def _was_held_back(trade: Trade, adjustment: Adjustment) -> bool:
     """Whether it has ended without anything having been sent for it."""
-    order = order_of(trade, adjustment)
+    order = trade.order_of(adjustment)
     return (
         adjustment.error is not None
         and not adjustment.is_pending
@@ -68,11 +68,6 @@ def next_key(trade: Trade, role: OrderRole) -> ClientOrderId:
     return ClientOrderId(trade.id, role, latest.key.attempt + 1 if latest else 1)
 
 
-def order_of(trade: Trade, adjustment: Adjustment) -> Order | None:
-    """The order that changes the size, where there is one."""
-    return trade.order(adjustment.client_order_id) if adjustment.client_order_id is not None else None
-
-
 def take_up_again(trade: Trade) -> tuple[Trade, list[Command]]:
     """Take back that an adjustment has failed where its order turns out to have been executed (U10).
 
@@ -80,12 +75,10 @@ def take_up_again(trade: Trade) -> tuple[Trade, list[Command]]:
     """
     commands: list[Command] = []
     for adjustment in trade.adjustments:
-        order = order_of(trade, adjustment)
         is_failed = not adjustment.is_pending and adjustment.error is not None and not adjustment.is_applied
-        if is_failed and order is not None and trade.executed(order):
-            text = (
-                f"{trade.asset}: a fill of {order.client_order_id} turned up after it was given up; it is looked after"
-            )
+        if is_failed and trade.has_executed(adjustment):
+            order_id = adjustment.client_order_id
+            text = f"{trade.asset}: a fill of {order_id} turned up after it was given up; it is looked after"
             commands.append(Alert(Severity.CRITICAL, "late_fill", text))
             trade = trade.with_adjustment(replace(adjustment, ended_at=None, error=None))
     return trade, commands
@@ -102,7 +95,7 @@ def adjust(trade: Trade, moment: Moment) -> tuple[Trade, list[Command]]:
 
 
 def _adjust(trade: Trade, adjustment: Adjustment, moment: Moment) -> tuple[Trade, list[Command]]:
-    order = order_of(trade, adjustment)
+    order = trade.order_of(adjustment)
     if order is not None and trade.executed(order) == ZERO:
         return _await_order(trade, adjustment, order, moment)
     if order is None and adjustment.quantity:
@@ -171,7 +164,7 @@ def _with_exits(trade: Trade, adjustment: Adjustment) -> Trade:
 def conclude(trade: Trade, now: datetime) -> Trade:
     """End what is done: its order is final, and exactly the wished exits rest on the book."""
     for adjustment in trade.adjustments:
-        order = order_of(trade, adjustment)
+        order = trade.order_of(adjustment)
         is_over = order is None or order.is_final
         if adjustment.is_pending and adjustment.is_applied and is_over and _is_tidy(trade):
             trade = replace(trade.with_adjustment(replace(adjustment, ended_at=now)), is_accounted=False)
@@ -191,7 +184,7 @@ def _is_tidy(trade: Trade) -> bool:
 def note_failures(trade: Trade, now: datetime) -> Trade:
     """On the way out of a trade: end the adjustments whose order has come to nothing."""
     for adjustment in trade.adjustments:
-        order = order_of(trade, adjustment)
+        order = trade.order_of(adjustment)
         is_empty = order is not None and order.is_final and trade.executed(order) == ZERO
         if adjustment.is_pending and order is not None and is_empty:
             error = adjustment.error or error_of(order)

@@ -223,47 +223,41 @@ class Intake:
         """The decision, when it is in memory."""
         return self._known.get(decision_id)
 
-    def _may_change(self, decision_id: str, received_at: datetime, asset: str) -> bool:
-        """Whether news about an asset can still change its result: most of a trade's life comes after its decision.
+    def _open_to_change(self, decision_id: str, received_at: datetime, asset: str) -> RunningDecision | None:
+        """The decision, where news of an asset can still change its result: most of a trade's life comes after it.
 
         What was begun for a decision whose record was refused says nothing of the same one sent again, which was
         received later.
         """
         running = self._known.get(decision_id)
-        return (
-            running is not None
-            and running.received_at == received_at
-            and running.results[asset].status in _OPEN_TO_CORRECTION
-        )
+        if running is None or running.received_at != received_at:
+            return None
+        return running if running.results[asset].status in _OPEN_TO_CORRECTION else None
 
     def hear(self, trade: Trade) -> None:
         """Take what a trade, as it stands, says of the decisions that opened it and changed it."""
-        if self._may_change(trade.decision_id, trade.received_at, trade.asset):
+        asset = trade.asset
+        running = self._open_to_change(trade.decision_id, trade.received_at, asset)
+        if running is not None:
             entered = Action.BUY if trade.side is TradeSide.LONG else Action.SELL
-            if results.status_of(trade) is AssetStatus.PENDING:
-                self._at_work(trade.decision_id, trade.asset, lambda: results.of_trade(trade, entered))
-            else:
+            if results.status_of(trade) is not AssetStatus.PENDING:
                 self.report(trade.decision_id, trade.received_at, results.of_trade(trade, entered))
-        for adjustment in trade.adjustments:
-            decision_id, received_at = adjustment.decision_id, adjustment.received_at
-            if self._may_change(decision_id, received_at, trade.asset):
-                action = self._known[decision_id].results[trade.asset].action
-                self.report(decision_id, received_at, results.of_adjustment(trade, adjustment, action))
-
-    def _at_work(self, decision_id: str, asset: str, result: Callable[[], AssetResult]) -> None:
-        """An asset has come further and is still pending; ``result`` tells how far, an entry in doubt included."""
-        running = self._known.get(decision_id)
-        if running is not None and running.results[asset].status is AssetStatus.PENDING:
-            running.at_work[asset] = result
+            elif running.results[asset].status is AssetStatus.PENDING:
+                running.at_work[asset] = lambda: results.of_trade(trade, entered)
+        for one in trade.adjustments:
+            running = self._open_to_change(one.decision_id, one.received_at, asset)
+            if running is not None:
+                outcome = results.of_adjustment(trade, one, running.results[asset].action)
+                self.report(one.decision_id, one.received_at, outcome)
 
     def report(self, decision_id: str, received_at: datetime, result: AssetResult) -> None:
         """Take an asset's result that has ended; the last one completes the decision that was received at that time.
 
         It changes only when it turns out to have been wrong (contract, section 9).
         """
-        if not self._may_change(decision_id, received_at, result.asset):
+        running = self._open_to_change(decision_id, received_at, result.asset)
+        if running is None:
             return
-        running = self._known[decision_id]
         known = running.results[result.asset]
         if result.status in (AssetStatus.PENDING, known.status):
             return

@@ -13,7 +13,7 @@ from decimal import Decimal
 
 from app.domain.errors import ErrorCode, Refusal
 from app.domain.ids import ClientOrderId, OrderRole
-from app.domain.money import ZERO, plain
+from app.domain.money import plain
 from app.domain.orders import IN_FLIGHT, Order, OrderState, OrderTrigger
 from app.domain.policy import ProtectionFailurePolicy, ProtectionPolicy
 from app.domain.reports import OrderRequest, OrderType, PositionSide, Side, TimeInForce
@@ -350,7 +350,7 @@ def _free(trade: Trade, leg: Leg, latest: Order, now: datetime) -> tuple[Trade, 
 
 def _standing(trade: Trade, leg: Leg) -> Order | None:
     """The order of an earlier wish that still covers what is held, while an adjustment tries to replace it."""
-    if not any(one.is_pending and leg.role in one.roles for one in trade.adjustments):
+    if not _wishing(trade, leg):
         return None
     for order in reversed(trade.orders_of(leg.role)):
         if order.state is OrderState.NEW and not order.needs_query and not realises(order, leg):
@@ -378,13 +378,12 @@ def _fall_back(trade: Trade, leg: Leg, why: str, now: datetime) -> Trade | None:
         return None
     text = f"the new {_name(leg)} did not get on the book ({why}); {left}"
     error = TradeError(code=ErrorCode.EXCHANGE_REJECTED, message=text)
-    for one in trade.adjustments:
-        if one.is_pending and leg.role in one.roles:
-            if _has_executed(trade, one):
-                others = tuple(wish for wish in one.legs if wish.role is not leg.role)
-                trade = trade.with_adjustment(replace(one, legs=others, error=error))
-            else:
-                trade = trade.with_adjustment(replace(one, error=error, ended_at=now))
+    for one in _wishing(trade, leg):
+        if trade.has_executed(one):
+            others = tuple(wish for wish in one.legs if wish.role is not leg.role)
+            trade = trade.with_adjustment(replace(one, legs=others, error=error))
+        else:
+            trade = trade.with_adjustment(replace(one, error=error, ended_at=now))
     return replace(trade, deadline_at=None)
 
 
@@ -392,20 +391,20 @@ def _is_new_wish(trade: Trade, leg: Leg) -> bool:
     """Whether a pending adjustment wishes for an exit that the trade did well without."""
     if trade.protected_at is None:
         return False  # what it was opened with never stood
-    is_wished = any(one.is_pending and leg.role in one.roles for one in trade.adjustments)
-    return is_wished and all(realises(order, leg) for order in trade.orders_of(leg.role))
+    return bool(_wishing(trade, leg)) and all(realises(order, leg) for order in trade.orders_of(leg.role))
 
 
 def _came_with_more(trade: Trade, leg: Leg) -> bool:
     """Whether a stop was wished for with more of the position, which came in: that must not stay without one (P3)."""
     additions = (AdjustmentKind.ADD, AdjustmentKind.INCREASE)
-    wishes = (one for one in trade.adjustments if one.is_pending and one.kind in additions and leg.role in one.roles)
-    return leg.role is not OrderRole.TAKE_PROFIT and any(_has_executed(trade, one) for one in wishes)
+    return leg.role is not OrderRole.TAKE_PROFIT and any(
+        one.kind in additions and trade.has_executed(one) for one in _wishing(trade, leg)
+    )
 
 
-def _has_executed(trade: Trade, adjustment: Adjustment) -> bool:
-    order = trade.order(adjustment.client_order_id) if adjustment.client_order_id is not None else None
-    return order is not None and trade.executed(order) > ZERO
+def _wishing(trade: Trade, leg: Leg) -> list[Adjustment]:
+    """Adjustments at work that touch this exit."""
+    return [one for one in trade.adjustments if one.is_pending and leg.role in one.roles]
 
 
 def _give_up(

@@ -61,7 +61,7 @@ def of_trade(trade: Trade, action: Action) -> AssetResult:
 
 def of_adjustment(trade: Trade, adjustment: Adjustment, action: Action) -> AssetResult:
     """The result of a decision that changes a trade, as it stands."""
-    order = trade.order(adjustment.client_order_id) if adjustment.client_order_id is not None else None
+    order = trade.order_of(adjustment)
     status = _adjustment_status(trade, adjustment, order)
     price = trade.price_of(order) if order is not None else None
     is_entry = order is not None and order.role is OrderRole.ENTRY
@@ -97,8 +97,7 @@ def of_adjustment(trade: Trade, adjustment: Adjustment, action: Action) -> Asset
 
 
 def _adjustment_status(trade: Trade, adjustment: Adjustment, order: Order | None) -> AssetStatus:
-    is_executed = order is not None and trade.executed(order) > ZERO
-    if adjustment.error is not None and not is_executed:
+    if adjustment.error is not None and not trade.has_executed(adjustment):
         was_never_sent = order is not None and order.state is OrderState.NOT_PLACED and order.refusal_message
         return AssetStatus.REJECTED if was_never_sent else AssetStatus.FAILED
     if not adjustment.is_pending:

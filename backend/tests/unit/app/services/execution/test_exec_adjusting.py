@@ -9,7 +9,7 @@ from story import STOP, TARGET, WHOLE, Story, submitted
 
 from app.domain.errors import ErrorCode, Refusal
 from app.domain.ids import OrderRole
-from app.domain.orders import OrderState
+from app.domain.orders import Order, OrderState
 from app.domain.reports import ExchangeOrderStatus, NeverSent
 from app.domain.trades import Adjustment, AdjustmentKind, CloseReason, TradeError, TradeStatus
 from app.schemas.decision import Action
@@ -28,6 +28,15 @@ def told(story: Story, number: int = 0) -> Adjustment:
 
 def result(story: Story, number: int = 0) -> AssetStatus:
     return results.of_adjustment(story.trade, told(story, number), Action.ADJUST_POSITION).status
+
+
+def give_up_increase(story: Story) -> Order:
+    """0.005 more, of which nobody said what became, and which was proven absent."""
+    more = story.adjust(K.INCREASE, "0.005")
+    assert more is not None
+    story.lose(more)
+    story.absent(more)
+    return more
 
 
 def settle(story: Story) -> None:
@@ -177,10 +186,7 @@ def test_a_lost_increase_is_resolved_never_resent_and_leaves_the_exits_alone() -
 def test_a_fill_of_an_increase_that_was_given_up_is_protected_and_told() -> None:
     """U10."""
     story = Story().protect()
-    more = story.adjust(K.INCREASE, "0.005")
-    assert more is not None
-    story.lose(more)
-    story.absent(more)
+    more = give_up_increase(story)
     story.query(more, FILLED, "0.005")
     assert "late_fill" in story.alerts
     assert [order.quantity for order in story.sent()] == [Decimal("0.015")] * 2
@@ -191,10 +197,7 @@ def test_a_fill_of_an_increase_that_was_given_up_is_protected_and_told() -> None
 def test_a_fill_of_an_increase_that_turns_up_after_the_trade_ended_is_closed_and_told() -> None:
     """U10: the trade goes straight out again, and so the increase was told failed (the simulation's seed 650)."""
     story = Story().protect()
-    more = story.adjust(K.INCREASE, "0.005")
-    assert more is not None
-    story.lose(more)
-    story.absent(more)
+    more = give_up_increase(story)
     story.ask_close()
     story.accept(story.close, FILLED, WHOLE)
     story.clean()
