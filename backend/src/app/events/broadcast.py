@@ -21,7 +21,7 @@ from app.domain.ports import Clock
 from app.events.dispatcher import QUEUE_LIMIT, EventDispatcher, EventLog, SlowSubscriber
 
 _PAGE = 100
-_TURN = 10
+_TURN = 25
 """Readers that are served before the rest of the program has its turn."""
 _BREATH_S = 0.001
 _DELAY_PER_READER_S, _LONGEST_DELAY_S = 0.000_05, 0.025
