@@ -23,6 +23,7 @@ from app.services.execution.adjustment_risk import assess_adjustment
 from app.services.execution.desk_tools import Adjust, DeskTools, Enter
 from app.services.execution.planning import AdjustmentPlan, EntryWish, adjustment_kind, entry_order
 from app.services.execution.risk import AdjustmentApproved, Exposure, RiskApproved, RiskRefused
+from app.services.execution.send_time import late_objection
 from app.services.execution.sending import stamp_for
 
 if TYPE_CHECKING:
@@ -223,7 +224,7 @@ class Adjuster:
 
     def _objection(self, approved: AdjustmentApproved) -> TradeError | None:
         """What speaks against sending by now."""
-        obstacle = self._desk.late_objection(approved.entry.plan) if approved.entry is not None else None
+        obstacle = late_objection(self._tools, approved.entry.plan) if approved.entry is not None else None
         planned = approved.plan.trade
         trade = self._desk.trade(planned.id)
         if obstacle is None and (trade is None or trade.status not in _ADJUSTABLE or trade.close_reason is not None):

@@ -11,7 +11,6 @@ import asyncio
 import functools
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from typing import TypeVar
@@ -19,30 +18,28 @@ from typing import TypeVar
 import structlog
 
 from app.domain.errors import (
-    ErrorCode,
     ExchangeError,
     IllegalTransition,
-    NotSent,
-    StoreConflict,
     StoreUnavailable,
 )
 from app.domain.ids import OrderRole
 from app.domain.money import ZERO
-from app.domain.orders import Order, OrderTrigger
+from app.domain.orders import Order
 from app.domain.reports import NeverSent, Placement
-from app.domain.trades import Trade, TradeError, TradeStatus, TradeTrigger
+from app.domain.trades import Trade, TradeStatus
 from app.services.execution import commands, facts
 from app.services.execution.accounting import account_for
 from app.services.execution.adjuster import Adjuster
 from app.services.execution.desk_tools import Adjust, DeskTools, Enter, Learn, Message
+from app.services.execution.entry_flow import EntryFlow
 from app.services.execution.exits import unrecorded_exits
 from app.services.execution.folding import fold
 from app.services.execution.late_fills import doubtful_entries, look_again
 from app.services.execution.mailbox import Mailbox
-from app.services.execution.planning import EntryPlan, EntryWish, new_trade, position_side_for
+from app.services.execution.planning import EntryWish
 from app.services.execution.protection import LOOK_FIRST, Moment
-from app.services.execution.risk import Exposure, RiskApproved, RiskRefused, assess, too_old
-from app.services.execution.sending import cancel, stamp_for, transmit
+from app.services.execution.risk import Exposure
+from app.services.execution.sending import cancel, transmit
 from app.services.execution.sent_once import SentOnce
 from app.services.execution.slices import ExitRoom
 from app.services.execution.telling import Teller
@@ -75,6 +72,7 @@ class Desk:
         self._room: ExitRoom | None = None
         self.once = SentOnce(tools, self.take, self.trade)
         self._adjuster = Adjuster(self, tools)
+        self._entries = EntryFlow(self, tools, self._adjuster)
         self._has_begun = False
 
     # --- what others may ask ----------------------------------------------------------------------------------------
@@ -199,7 +197,7 @@ class Desk:
                 self._advance(before, trade)
         for wish in wishes:  # judged by all that is known
             if isinstance(wish, Enter):
-                self._enter(wish)
+                self._entries.enter(wish, self._ended.values())
             else:
                 self._adjuster.adjust(wish, self.exposure(wish.wish))
 
@@ -257,46 +255,15 @@ class Desk:
         while len(self._ended) > _KEPT_ENDED_TRADES:
             self._ended.popitem(last=False)
 
-    # --- entries ----------------------------------------------------------------------------------------------------
+    # --- entries and adjustments --------------------------------------------------------------------------------------
 
-    def _enter(self, message: Enter) -> None:
-        tools = self._tools
-        now = tools.clock.now()
-        self._adjuster.begins(message.wish.decision_id)
-        if self._adjuster.resumes_flip(message):
-            return
-        message = self._adjuster.after_its_close(message, self._ended.values())
-        exposure = self.exposure(message.wish)
-        verdict = tools.refuses_entries() or assess(message.wish, message.market, exposure, tools.policy, now)
-        if isinstance(verdict, RiskRefused):
-            tools.on_refused(message.wish, verdict)
-        elif verdict.plan.closes is not None:
-            self._adjuster.flip(message, verdict, verdict.plan.closes)
-        elif verdict.plan.onto is not None:
-            self._adjuster.add(message, verdict, verdict.plan.onto)
-        else:
-            self._open(message, verdict, now)
-
-    def _open(self, message: Enter, verdict: RiskApproved, now: datetime) -> None:
-        tools = self._tools
-        side = position_side_for(verdict.plan.side, is_hedge_mode=tools.market.is_hedge_mode)
-        trade = new_trade(
-            verdict.plan,
-            trade_id=tools.ids.new(),
-            account_id=tools.policy.account_id,
-            position_side=side,
-            now=now,
-        )
-        try:
-            stamp = stamp_for(tools.client, OrderRole.ENTRY)
-        except NotSent as error:
-            refusal = RiskRefused(code=ErrorCode.EXCHANGE_UNAVAILABLE, message=str(error))
-            tools.on_refused(message.wish, refusal)
-            return
-        entry = replace(trade.entry.after(OrderTrigger.SUBMIT, now), stamp=stamp)
-        trade = trade.with_order(entry).after(TradeTrigger.SUBMIT)
+    def begin(self, trade: Trade) -> None:
+        """Count a new trade from now on."""
         self._active[trade.id] = trade
-        self.start(("enter", trade.id), self._submit(message, verdict, trade))
+
+    def forget(self, trade: Trade) -> None:
+        """Drop a trade of which nothing was sent."""
+        self._active.pop(trade.id, None)
 
     def exposure(self, wish: EntryWish) -> Exposure:
         """What a wish for this asset is judged against, at this moment."""
@@ -312,53 +279,6 @@ class Desk:
             trade=next(held, None),
             realised_today=self._tools.realised_today(),
         )
-
-    async def _submit(self, message: Enter, approved: RiskApproved, trade: Trade) -> None:
-        """Make the intent durable, then send the entry: in this order, always."""
-        tools = self._tools
-        events = tuple(tools.narrator.changes(None, trade))
-        try:
-            landing = tools.trades.record_intent(trade, events)
-            obstacle = await tools.market.prepare(trade.id, approved.plan)  # while the writer is at work
-            await landing
-            await message.is_durable
-        except (StoreUnavailable, StoreConflict) as error:
-            text = f"the decision could not be recorded, so nothing was sent: {error}"
-            self._give_up_entry(message, trade, RiskRefused(code=ErrorCode.NOT_READY, message=text))
-            return
-        except Exception:  # nothing has left yet: the asset is set free again, and the supervisor tells of the bug
-            text = "an internal step failed before anything was sent; see the log"
-            self._give_up_entry(message, trade, RiskRefused(code=ErrorCode.INTERNAL_ERROR, message=text))
-            raise
-        if obstacle is None:
-            obstacle = self.late_objection(approved.plan)
-        placement: Placement
-        if obstacle is not None:
-            placement = NeverSent(reason=obstacle.message)
-        else:
-            self.learn(trade.id, facts.EntrySent(at=tools.clock.now()))
-            objection = functools.partial(self.late_objection, approved.plan)
-            placement, obstacle = await self.once.send(trade.id, trade.entry, objection)
-        fact = facts.Placed(
-            at=tools.clock.now(),
-            client_order_id=trade.entry.client_order_id,
-            placement=placement,
-            error=obstacle,
-        )
-        self.learn(trade.id, fact)
-
-    def _give_up_entry(self, message: Enter, trade: Trade, refusal: RiskRefused) -> None:
-        self._active.pop(trade.id, None)
-        self._tools.market.entries_ended(trade)
-        self._tools.on_refused(message.wish, refusal)
-
-    def late_objection(self, plan: EntryPlan) -> TradeError | None:
-        """What speaks against sending by now, when recording or preparing took its time (scenario C7)."""
-        tools = self._tools
-        refusal = tools.refuses_entries() or too_old(plan.wish, tools.policy.risk, tools.clock.now())
-        if refusal is not None:
-            return TradeError(code=refusal.code, message=refusal.message)
-        return tools.market.moved_away(plan)
 
     # --- commands ---------------------------------------------------------------------------------------------------
 
