@@ -200,7 +200,8 @@ class Order:
 
     ``executed_quantity`` is cumulative and only grows; ``average_price`` is zero until something is executed.
     ``transmissions`` counts how often it was sent. ``needs_query`` is set when the stream said something inconclusive
-    (scenario P8: a conditional order EXPIRED with nothing executed may just have been triggered).
+    (scenario P8: a conditional order EXPIRED with nothing executed may just have been triggered). ``triggered_at`` is
+    when we learned that it had become a plain order.
     """
 
     key: ClientOrderId
@@ -212,6 +213,7 @@ class Order:
     stamp: RequestStamp | None = None
     submitted_at: datetime | None = None
     acknowledged_at: datetime | None = None
+    triggered_at: datetime | None = None
     finished_at: datetime | None = None
     transmissions: int = 0
     refusal: Refusal | None = None
@@ -279,13 +281,16 @@ class Order:
             if report.order_id < order.exchange_order_id:
                 return self
             # ids are unique only among open orders (U5): a second transmission landed after the first one's end
-            order = replace(order, exchange_order_id=report.order_id, state=OrderState.UNKNOWN, finished_at=None)
+            order = replace(order, exchange_order_id=report.order_id, state=OrderState.UNKNOWN)
+            order = replace(order, triggered_at=None, finished_at=None)
         if report.executed_quantity > order.executed_quantity:
             order = replace(order, executed_quantity=report.executed_quantity, average_price=report.average_price)
         elif report.executed_quantity == order.executed_quantity and report.average_price > ZERO:
             order = replace(order, average_price=report.average_price)
         if order.exchange_order_id is None:
             order = replace(order, exchange_order_id=report.order_id)
+        if report.is_triggered and order.triggered_at is None:
+            order = replace(order, triggered_at=at)
         trigger = _STATUS_TRIGGER.get(report.status)
         if trigger is None:
             return replace(order, needs_query=True)

@@ -107,6 +107,7 @@ orders = Table(
     Column("refusal_code", Whole),
     Column("refusal_message", Text),
     Column("needs_query", Flag, nullable=False),
+    Column("triggered_at", UtcDateTime),
     Index(None, "trade_id"),
     Index(None, "state", "number"),
     Index(None, "symbol", "number"),

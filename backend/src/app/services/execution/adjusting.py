@@ -17,8 +17,9 @@ from app.domain.orders import Order, OrderState, OrderTrigger
 from app.domain.reports import OrderRequest, OrderType, PositionSide
 from app.domain.trades import Adjustment, AdjustmentKind, Trade
 from app.services.execution.commands import Account, Alert, Command, Query, Resolve, Severity
+from app.services.execution.covering import is_secured
 from app.services.execution.outcomes import error_of
-from app.services.execution.protection import BURST_GRACE_S, REASON_OF_EXIT, Moment, is_secured, make_room, send
+from app.services.execution.protection import BURST_GRACE_S, REASON_OF_EXIT, Moment, make_room, send
 
 _MOST_REFUSALS = 2
 _ENDED_EMPTY = frozenset({OrderState.CANCELED, OrderState.EXPIRED})

@@ -27,12 +27,12 @@ from app.services.execution.commands import (
     Severity,
     WakeAt,
 )
+from app.services.execution.covering import has_stop
 from app.services.execution.protection import (
     BURST_GRACE_S,
     REASON_OF_EXIT,
     Moment,
     has_not_left,
-    has_stop,
     retire,
     send,
 )

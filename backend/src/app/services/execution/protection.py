@@ -6,18 +6,16 @@ failure policy decides. Scenarios P1–P10, Z2, O6.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from app.domain.errors import ErrorCode, Refusal
+from app.domain.errors import Refusal
 from app.domain.ids import ClientOrderId, OrderRole
-from app.domain.money import plain
 from app.domain.orders import IN_FLIGHT, Order, OrderState, OrderTrigger
-from app.domain.policy import ProtectionFailurePolicy, ProtectionPolicy
+from app.domain.policy import ProtectionPolicy
 from app.domain.reports import OrderRequest, OrderType, PositionSide, Side, TimeInForce
-from app.domain.trades import Adjustment, AdjustmentKind, CloseReason, Leg, Trade, TradeError, TradeTrigger
+from app.domain.trades import CloseReason, Leg, Trade, TradeTrigger
 from app.services.execution.commands import (
     Alert,
     Cancel,
@@ -30,12 +28,16 @@ from app.services.execution.commands import (
     StopEntries,
     WakeAt,
 )
+from app.services.execution.covering import covering, hit_stop, is_secured, name_of, realises, standing
+from app.services.execution.giving_up import give_up
 from app.services.execution.slices import ExitRoom
 
 ONE_ATTEMPT = timedelta(seconds=3)
 """For how long an answer to a placement is waited for."""
 LOOK_FIRST = timedelta(seconds=3)
 """After a restart exits wait no longer than that for what a dead process may have sent; then its ids must do."""
+HIT_PATIENCE = timedelta(seconds=2)
+"""For how long a stop that was triggered may take to fill; then it is no protection (P11)."""
 BURST_GRACE_S = 0.25
 """A trigger burst (EXPIRED, NEW, TRADE) shares a millisecond; wait this long before asking what it meant (P8)."""
 
@@ -108,9 +110,9 @@ def secure(trade: Trade, moment: Moment, policy: ProtectionPolicy) -> tuple[Trad
             trade, more = _ensure_leg(trade, leg, moment, policy)
             commands += more
     if trade.close_reason is None and not trade.protection_failed and _is_overdue(trade, moment):
-        missing = [leg for leg in trade.legs if _covering(trade, leg) is None]
-        why = f"no {' and '.join(_name(leg) for leg in missing)} on the book within {policy.deadline_s:g} s"
-        trade, more = _give_up(trade, missing, why, moment, policy)
+        missing = [leg for leg in trade.legs if covering(trade, leg) is None]
+        why = f"no {' and '.join(name_of(leg) for leg in missing)} on the book within {policy.deadline_s:g} s"
+        trade, more = give_up(trade, missing, why, moment.now, policy)
         commands += more
     if trade.close_reason is not None:
         return trade.after(TradeTrigger.CLOSE), commands
@@ -134,46 +136,13 @@ def _is_overdue(trade: Trade, moment: Moment) -> bool:
     return trade.deadline_at is not None and moment.now >= trade.deadline_at and not is_secured(trade)
 
 
-def is_secured(trade: Trade) -> bool:
-    """Whether the exchange shows, for each requested exit, exactly one order and it covers the exposure."""
-    return all(_covering(trade, leg) is not None for leg in trade.legs)
-
-
-def has_stop(trade: Trade) -> bool:
-    """Whether the exchange shows a stop that covers the exposure."""
-    stops = (leg for leg in trade.legs if leg.role is not OrderRole.TAKE_PROFIT)
-    return any(_covering(trade, leg) is not None for leg in stops)
-
-
-def realises(order: Order, leg: Leg) -> bool:
-    """Whether the order was made for the leg as it is wished now; its size is another matter."""
-    request = order.request
-    has_trigger = leg.order_type not in (OrderType.LIMIT, OrderType.TRAILING_STOP_MARKET)
-    return (
-        request.type is leg.order_type
-        and request.price == leg.limit_price
-        and request.stop_price == (leg.trigger_price if has_trigger else None)
-        and request.activation_price == leg.activation_price
-        and request.callback_rate == leg.callback_rate
-    )
-
-
-def _covering(trade: Trade, leg: Leg) -> Order | None:
-    exposure = trade.exposure
-    for order in reversed(trade.orders_of(leg.role)):
-        is_shown = order.state in (OrderState.NEW, OrderState.PARTIALLY_FILLED) and not order.needs_query
-        if is_shown and realises(order, leg):
-            if order.request.close_position or order.remaining == exposure:
-                return order
-            if order.state is OrderState.PARTIALLY_FILLED and order.remaining > exposure:
-                return order  # it is executing right now; its rest can't exceed the position (reduce-only)
-    return None
-
-
 def _ensure_leg(trade: Trade, leg: Leg, moment: Moment, policy: ProtectionPolicy) -> tuple[Trade, list[Command]]:
-    covering = _covering(trade, leg)
-    if covering is not None:
-        return _retire_others(trade.with_leg(replace(leg, retry_at=None)), leg.role, covering, moment.now)
+    hit = hit_stop(trade, leg)
+    if hit is not None:
+        return _await_hit(trade, hit, moment)
+    shown = covering(trade, leg)
+    if shown is not None:
+        return _retire_others(trade.with_leg(replace(leg, retry_at=None)), leg.role, shown, moment.now)
     latest = trade.latest(leg.role)
     if latest is None or latest.state is OrderState.PLANNED:
         return _place(trade, leg, latest, moment, counts=True)
@@ -205,19 +174,18 @@ def _try_again(
 ) -> tuple[Trade, list[Command]]:
     commands: list[Command] = []
     if latest.state in (OrderState.CANCELED, OrderState.EXPIRED) and leg.retry_at is None:
-        text = f"the {_name(leg)} of {trade.asset} disappeared from the book; it is being placed again"
+        text = f"the {name_of(leg)} of {trade.asset} disappeared from the book; it is being placed again"
         commands.append(Alert(Severity.WARNING, "protection_disappeared", text))
         if _rested_for_s(latest) >= policy.deadline_s:
             leg = replace(leg, attempts=0)  # it stood for long: this is a new misfortune, not the old one going on
     if latest.refusal is Refusal.UNRECOGNISED and leg.retry_at is None:
         # the exchange may have changed a rule, and then no position can be protected any more (P9)
-        why = (
-            f"the exchange refused a {_name(leg)} on {trade.asset} for a reason unknown to us: {_refusal_text(latest)}"
-        )
+        what = f"a {name_of(leg)} on {trade.asset}"
+        why = f"the exchange refused {what} for a reason unknown to us: {_refusal_text(latest)}"
         commands.append(StopEntries(why))
     if leg.attempts >= policy.maximum_attempts and not trade.protection_failed:
-        why = f"the {_name(leg)} was refused {leg.attempts} times, last: {_refusal_text(latest)}"
-        trade, more = _give_up(trade, [leg], why, moment, policy)
+        why = f"the {name_of(leg)} was refused {leg.attempts} times, last: {_refusal_text(latest)}"
+        trade, more = give_up(trade, [leg], why, moment.now, policy)
         commands += more
         if trade.close_reason is not None or trade.leg(leg.role) is not leg:
             return trade, commands
@@ -237,6 +205,20 @@ def _try_again(
         return trade, [*commands, WakeAt(leg.retry_at)]
     trade, more = _place(trade, leg, latest, moment, counts=True)
     return trade, commands + more
+
+
+def _await_hit(trade: Trade, stop: Order, moment: Moment) -> tuple[Trade, list[Command]]:
+    """A stop was hit: it closes the position within moments, or we do, at market (P11).
+
+    A limit that the market has jumped over may rest for ever. It goes, for it would be in the way of the close.
+    """
+    due = (stop.triggered_at or moment.now) + HIT_PATIENCE
+    if stop.is_live and moment.now < due:
+        return trade, [WakeAt(due)]
+    trade, commands = retire(trade, stop, moment.now)
+    text = f"the stop of {trade.asset} was triggered and did not close the position; closing it at market"
+    commands.append(Alert(Severity.WARNING, "stop_not_filled", text))
+    return replace(trade, close_reason=CloseReason.STOP_LOSS), commands
 
 
 def _is_far_passed(order: Order) -> bool:
@@ -331,7 +313,7 @@ def _stands_back(trade: Trade, leg: Leg) -> bool:
     is_stop_blocked = any(
         (latest := trade.latest(stop.role)) is not None
         and latest.refusal is Refusal.REDUCE_ONLY
-        and _covering(trade, stop) is None
+        and covering(trade, stop) is None
         for stop in trade.legs
         if stop.role is not OrderRole.TAKE_PROFIT
     )
@@ -343,93 +325,9 @@ def _free(trade: Trade, leg: Leg, latest: Order, now: datetime) -> tuple[Trade, 
     """Room for an exit that was refused because others cover the position: targets first, an old stop last."""
     if leg.role is not OrderRole.TAKE_PROFIT:
         trade, commands = make_room(trade, now)
-        if commands or _standing(trade, leg) is not None:
+        if commands or standing(trade, leg) is not None:
             return trade, commands
     return _retire_others(trade, leg.role, latest, now)
-
-
-def _standing(trade: Trade, leg: Leg) -> Order | None:
-    """The order of an earlier wish that still covers what is held, while an adjustment tries to replace it."""
-    if not _wishing(trade, leg):
-        return None
-    for order in reversed(trade.orders_of(leg.role)):
-        if order.state is OrderState.NEW and not order.needs_query and not realises(order, leg):
-            return order
-    return None
-
-
-def _fall_back(trade: Trade, leg: Leg, why: str, now: datetime) -> Trade | None:
-    """The trade with the exit as it was before an adjustment, when that still stands; the adjustment has failed.
-
-    Where there was none before, there is none again: a wish for a stop is no reason to close what went without one.
-    Where the size has been changed already, the adjustment goes on without that exit, and its result says why.
-    """
-    standing = _standing(trade, leg)
-    if standing is not None:
-        request = standing.request
-        trigger = request.stop_price or request.price or leg.trigger_price
-        old = replace(leg, order_type=request.type, trigger_price=trigger, limit_price=request.price)
-        trade = trade.with_leg(replace(old, attempts=0, retry_at=None))
-        left = f"the old one at {plain(trigger)} stays"
-    elif _is_new_wish(trade, leg) and not _came_with_more(trade, leg):
-        trade = replace(trade, legs=tuple(one for one in trade.legs if one.role is not leg.role))
-        left = "the position stays without one, as before"
-    else:
-        return None
-    text = f"the new {_name(leg)} did not get on the book ({why}); {left}"
-    error = TradeError(code=ErrorCode.EXCHANGE_REJECTED, message=text)
-    for one in _wishing(trade, leg):
-        if trade.has_executed(one):
-            others = tuple(wish for wish in one.legs if wish.role is not leg.role)
-            trade = trade.with_adjustment(replace(one, legs=others, error=error))
-        else:
-            trade = trade.with_adjustment(replace(one, error=error, ended_at=now))
-    return replace(trade, deadline_at=None)
-
-
-def _is_new_wish(trade: Trade, leg: Leg) -> bool:
-    """Whether a pending adjustment wishes for an exit that the trade did well without."""
-    if trade.protected_at is None:
-        return False  # what it was opened with never stood
-    return bool(_wishing(trade, leg)) and all(realises(order, leg) for order in trade.orders_of(leg.role))
-
-
-def _came_with_more(trade: Trade, leg: Leg) -> bool:
-    """Whether a stop was wished for with more of the position, which came in: that must not stay without one (P3)."""
-    additions = (AdjustmentKind.ADD, AdjustmentKind.INCREASE)
-    return leg.role is not OrderRole.TAKE_PROFIT and any(
-        one.kind in additions and trade.has_executed(one) for one in _wishing(trade, leg)
-    )
-
-
-def _wishing(trade: Trade, leg: Leg) -> list[Adjustment]:
-    """Adjustments at work that touch this exit."""
-    return [one for one in trade.adjustments if one.is_pending and leg.role in one.roles]
-
-
-def _give_up(
-    trade: Trade, missing: Iterable[Leg], why: str, moment: Moment, policy: ProtectionPolicy
-) -> tuple[Trade, list[Command]]:
-    """Go back to exits that still stand where an adjustment meant to replace them; else apply the failure policy."""
-    is_back = False
-    for leg in missing:
-        fallen_back = _fall_back(trade, leg, why, moment.now)
-        if fallen_back is not None:
-            trade, is_back = fallen_back, True
-    if is_back:
-        text = f"{trade.asset}: {why}; the exit that was to be replaced stays"
-        return trade, [Alert(Severity.WARNING, "adjustment_failed", text), WakeAt(moment.now)]
-    return _apply_failure_policy(trade, why, policy)
-
-
-def _apply_failure_policy(trade: Trade, why: str, policy: ProtectionPolicy) -> tuple[Trade, list[Command]]:
-    closes = policy.on_failure is ProtectionFailurePolicy.CLOSE
-    what = "closing it at market" if closes else "it stays open; placing the exits goes on"
-    text = f"{trade.asset}: {plain(trade.exposure)} held without full protection ({why}); {what}"
-    error = TradeError(code=ErrorCode.PROTECTION_FAILED, message=text)
-    reason = CloseReason.EMERGENCY if closes else None
-    trade = replace(trade, protection_failed=True, error=error, close_reason=reason)
-    return trade, [Alert(Severity.CRITICAL, "protection_failed", text)]
 
 
 def _is_exit_executing(trade: Trade) -> bool:
@@ -445,10 +343,6 @@ def _rested_for_s(order: Order) -> float:
     if order.acknowledged_at is None or order.finished_at is None:
         return 0
     return (order.finished_at - order.acknowledged_at).total_seconds()
-
-
-def _name(leg: Leg) -> str:
-    return leg.role.value.replace("_", " ")
 
 
 def _refusal_text(order: Order) -> str:

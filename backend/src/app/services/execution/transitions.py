@@ -15,9 +15,10 @@ from app.domain.policy import ProtectionPolicy
 from app.domain.trades import Trade, TradeStatus, TradeTrigger
 from app.services.execution.adjusting import adjust, conclude, note_failures, take_up_again
 from app.services.execution.commands import Account, Alert, Command, Query, Resolve, Severity
+from app.services.execution.covering import is_secured
 from app.services.execution.exits import tidy, wind_up
 from app.services.execution.outcomes import error_of
-from app.services.execution.protection import BURST_GRACE_S, Moment, is_secured, secure
+from app.services.execution.protection import BURST_GRACE_S, Moment, secure
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,8 @@ from app.domain.orders import OrderState
 from app.domain.trades import Trade
 from app.integrations.aster.budget import Level
 from app.integrations.aster.client import AsterClient
+from app.services.execution.covering import is_secured
 from app.services.execution.prices import Prices
-from app.services.execution.protection import is_secured
 from app.services.execution.reconciliation import ReconciliationReport
 from app.services.execution.risk import laid_bare
 from app.services.execution.routing import StreamRouter

@@ -1,0 +1,84 @@
+"""Covering: which order on the book stands for which wished exit. Pure; it looks, and changes nothing."""
+
+from __future__ import annotations
+
+from app.domain.ids import OrderRole
+from app.domain.orders import Order, OrderState
+from app.domain.reports import OrderType
+from app.domain.trades import Adjustment, Leg, Trade
+
+STOPS = frozenset({OrderRole.STOP_LOSS, OrderRole.TRAILING_STOP})
+"""Exits at a loss."""
+
+
+def is_secured(trade: Trade) -> bool:
+    """Whether the exchange shows, for each requested exit, exactly one order and it covers the exposure."""
+    return all(covering(trade, leg) is not None for leg in trade.legs)
+
+
+def has_stop(trade: Trade) -> bool:
+    """Whether the exchange shows a stop that covers the exposure."""
+    stops = (leg for leg in trade.legs if leg.role is not OrderRole.TAKE_PROFIT)
+    return any(covering(trade, leg) is not None for leg in stops)
+
+
+def realises(order: Order, leg: Leg) -> bool:
+    """Whether the order was made for the leg as it is wished now; its size is another matter."""
+    request = order.request
+    has_trigger = leg.order_type not in (OrderType.LIMIT, OrderType.TRAILING_STOP_MARKET)
+    return (
+        request.type is leg.order_type
+        and request.price == leg.limit_price
+        and request.stop_price == (leg.trigger_price if has_trigger else None)
+        and request.activation_price == leg.activation_price
+        and request.callback_rate == leg.callback_rate
+    )
+
+
+def covering(trade: Trade, leg: Leg) -> Order | None:
+    """The order that the exchange shows for ``leg`` and that covers exactly what is held; or None."""
+    exposure = trade.exposure
+    for order in reversed(trade.orders_of(leg.role)):
+        is_shown = order.state in (OrderState.NEW, OrderState.PARTIALLY_FILLED) and not order.needs_query
+        if is_shown and realises(order, leg):
+            if has_triggered(order) and order.request.price is not None:
+                continue  # a limit, which the market may have left behind (P11)
+            if order.request.close_position or order.remaining == exposure:
+                return order
+            if order.state is OrderState.PARTIALLY_FILLED and order.remaining > exposure:
+                return order  # it is executing right now; its rest can't exceed the position (reduce-only)
+    return None
+
+
+def has_triggered(order: Order) -> bool:
+    """Whether the order is a stop whose trigger price was reached."""
+    return order.role in STOPS and order.triggered_at is not None
+
+
+def hit_stop(trade: Trade, leg: Leg) -> Order | None:
+    """The stop that was triggered and has not closed the position: on the book, or expired for want of buyers."""
+    for order in reversed(trade.orders_of(leg.role)):
+        has_ended_short = order.state is OrderState.EXPIRED and order is trade.latest(leg.role)
+        if has_triggered(order) and (order.is_live or has_ended_short):
+            return order
+    return None
+
+
+def standing(trade: Trade, leg: Leg) -> Order | None:
+    """The order of an earlier wish that still covers what is held, while an adjustment tries to replace it."""
+    if not wishing(trade, leg):
+        return None
+    for order in reversed(trade.orders_of(leg.role)):
+        if order.state is OrderState.NEW and not order.needs_query and not realises(order, leg):
+            return order
+    return None
+
+
+def wishing(trade: Trade, leg: Leg) -> list[Adjustment]:
+    """Adjustments at work that touch this exit."""
+    return [one for one in trade.adjustments if one.is_pending and leg.role in one.roles]
+
+
+def name_of(leg: Leg) -> str:
+    """The exit in words."""
+    return leg.role.value.replace("_", " ")

@@ -1,0 +1,84 @@
+"""Giving up: what becomes of a position whose exits could not be placed in time. Pure (scenarios P2, P3)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import datetime
+
+from app.domain.errors import ErrorCode
+from app.domain.ids import OrderRole
+from app.domain.money import plain
+from app.domain.policy import ProtectionFailurePolicy, ProtectionPolicy
+from app.domain.trades import AdjustmentKind, CloseReason, Leg, Trade, TradeError
+from app.services.execution.commands import Alert, Command, Severity, WakeAt
+from app.services.execution.covering import name_of, realises, standing, wishing
+
+
+def give_up(
+    trade: Trade, missing: Iterable[Leg], why: str, now: datetime, policy: ProtectionPolicy
+) -> tuple[Trade, list[Command]]:
+    """Go back to exits that still stand where an adjustment meant to replace them; else apply the failure policy."""
+    is_back = False
+    for leg in missing:
+        fallen_back = _fall_back(trade, leg, why, now)
+        if fallen_back is not None:
+            trade, is_back = fallen_back, True
+    if is_back:
+        text = f"{trade.asset}: {why}; the exit that was to be replaced stays"
+        return trade, [Alert(Severity.WARNING, "adjustment_failed", text), WakeAt(now)]
+    return _apply_failure_policy(trade, why, policy)
+
+
+def _apply_failure_policy(trade: Trade, why: str, policy: ProtectionPolicy) -> tuple[Trade, list[Command]]:
+    closes = policy.on_failure is ProtectionFailurePolicy.CLOSE
+    what = "closing it at market" if closes else "it stays open; placing the exits goes on"
+    text = f"{trade.asset}: {plain(trade.exposure)} held without full protection ({why}); {what}"
+    error = TradeError(code=ErrorCode.PROTECTION_FAILED, message=text)
+    reason = CloseReason.EMERGENCY if closes else None
+    trade = replace(trade, protection_failed=True, error=error, close_reason=reason)
+    return trade, [Alert(Severity.CRITICAL, "protection_failed", text)]
+
+
+def _fall_back(trade: Trade, leg: Leg, why: str, now: datetime) -> Trade | None:
+    """The trade with the exit as it was before an adjustment, when that still stands; the adjustment has failed.
+
+    Where there was none before, there is none again: a wish for a stop is no reason to close what went without one.
+    Where the size has been changed already, the adjustment goes on without that exit, and its result says why.
+    """
+    old_one = standing(trade, leg)
+    if old_one is not None:
+        request = old_one.request
+        trigger = request.stop_price or request.price or leg.trigger_price
+        old = replace(leg, order_type=request.type, trigger_price=trigger, limit_price=request.price)
+        trade = trade.with_leg(replace(old, attempts=0, retry_at=None))
+        left = f"the old one at {plain(trigger)} stays"
+    elif _is_new_wish(trade, leg) and not _came_with_more(trade, leg):
+        trade = replace(trade, legs=tuple(one for one in trade.legs if one.role is not leg.role))
+        left = "the position stays without one, as before"
+    else:
+        return None
+    text = f"the new {name_of(leg)} did not get on the book ({why}); {left}"
+    error = TradeError(code=ErrorCode.EXCHANGE_REJECTED, message=text)
+    for one in wishing(trade, leg):
+        if trade.has_executed(one):
+            others = tuple(wish for wish in one.legs if wish.role is not leg.role)
+            trade = trade.with_adjustment(replace(one, legs=others, error=error))
+        else:
+            trade = trade.with_adjustment(replace(one, error=error, ended_at=now))
+    return replace(trade, deadline_at=None)
+
+
+def _is_new_wish(trade: Trade, leg: Leg) -> bool:
+    """Whether a pending adjustment wishes for an exit that the trade did well without."""
+    if trade.protected_at is None:
+        return False  # what it was opened with never stood
+    return bool(wishing(trade, leg)) and all(realises(order, leg) for order in trade.orders_of(leg.role))
+
+
+def _came_with_more(trade: Trade, leg: Leg) -> bool:
+    """Whether a stop was wished for with more of the position, which came in: that must not stay without one (P3)."""
+    additions = (AdjustmentKind.ADD, AdjustmentKind.INCREASE)
+    return leg.role is not OrderRole.TAKE_PROFIT and any(
+        one.kind in additions and trade.has_executed(one) for one in wishing(trade, leg)
+    )
