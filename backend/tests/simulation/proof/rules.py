@@ -160,7 +160,7 @@ def _bare_spans(ledger: Ledger, trade: Trade, run: Run) -> Iterator[tuple[float,
         if key is not None and key.trade_id == trade.id and key.role in _STOPS:
             quantity = conduct.ordered_quantity(arrivals, row) or Decimal("Infinity")
             moves.append((row["time"], 1, "stop", quantity))
-            if row["status"] not in ON_THE_BOOK:
+            if row["status"] not in ON_THE_BOOK or row["type"] != row["origType"]:  # a limit that rests stops nothing
                 moves.append((row["updateTime"], 2, "stop", -quantity))
     closes = [
         row.at for row in run.sent
