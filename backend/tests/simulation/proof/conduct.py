@@ -275,6 +275,8 @@ def _bared(trade: Trade, run: Run, orders: list[Any], fills: list[Any]) -> Itera
         sent = by_us.get(row["clientOrderId"])
         if row["status"] != "CANCELED" or sent is None or closing_ms <= gone_ms:
             continue
+        if row["type"] != row["origType"]:
+            continue  # it was triggered: a limit that the market left behind is no stop (P11)
         placed = arrivals.get(row["clientOrderId"])
         if placed is None or placed.process != sent.process:
             continue  # the wish for it may have died with its process, before it was recorded
