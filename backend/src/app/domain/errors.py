@@ -30,6 +30,8 @@ class Verdict(StrEnum):
     """A read failed, or the exchange is down; on a mutation this counts as unknown."""
     RATE_LIMITED = "rate_limited"
     """Refused unread; say nothing until the time is up."""
+    FIREWALL = "firewall"
+    """What stands before the exchange answered: say nothing for a while. Of a mutation it proves nothing."""
     AUTH = "auth"
     """Refused because of the key, the signature or the agent."""
     CLOCK = "clock"

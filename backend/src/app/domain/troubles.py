@@ -8,10 +8,11 @@ from datetime import timedelta
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SilenceAsked:
-    """429 or 418: nothing at all is sent for ``wait_s`` seconds, by no account of this process (scenario L1)."""
+    """429, 418 or the firewall: nothing is sent for ``wait_s`` seconds by any account of this process (L1, L8)."""
 
     is_ban: bool
     wait_s: float
+    is_firewall: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -115,6 +115,23 @@ async def test_a_refused_key_stops_entries(stage: Arena) -> None:
         assert code_of((await decide(service, sell(ETH))).results[0]) == "halted"
 
 
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [(-4087, "may only reduce"), (-4088, "may not place orders"), (-4402, "this region"), (-4403, "this region")],
+)
+async def test_an_account_or_region_that_is_refused_is_named(stage: Arena, code: int, words: str) -> None:
+    """L8: another key would be refused as well."""
+    refusal: dict[str, Any] = {"type": "error", "status": 403, "code": code, "msg": "Not allowed."}
+    async with stage.application() as application:
+        service = application.service("default")
+        await stage.levers.fault(refusal, method="POST", path="/order")
+        failed = (await decide(service, buy())).results[0]
+        assert code_of(failed) == "exchange_rejected"
+        assert service.halted is not None
+        assert words in service.halted.reason
+        assert "renew the key" not in service.halted.reason
+
+
 async def test_three_emergency_closes_within_ten_minutes_stop_entries(stage: Arena) -> None:
     """Over a restart between them, too: what was closed in an emergency is on record."""
     changes = {"TES_PROTECTION_MAX_ATTEMPTS": "1"}

@@ -139,3 +139,42 @@ async def test_whoever_asks_again_and_again_leaves_room_for_trading(stage: Arena
         finally:
             flood.cancel()
             await asyncio.gather(flood, return_exceptions=True)
+
+
+FIREWALL = {
+    "type": "error",
+    "status": 403,
+    "body": "<html><title>403 Forbidden</title></html>",
+    "content_type": "text/html",
+    "headers": {"Retry-After": "1"},
+}
+
+
+@pytest.mark.parametrize("path", ["/positionRisk", "/listenKey", "/time"])
+async def test_a_page_of_the_firewall_is_silence_not_a_bad_key(stage: Arena, traffic: list[Request], path: str) -> None:
+    """L8: read or mutation, signed or not, it says nothing of who we are."""
+    await stage.levers.fault(FIREWALL, path=path)
+    async with stage.application() as application:
+        service = application.service("default")
+        await until(lambda: any(status == 403 for _, _, status in traffic))
+        await until(lambda: service.readiness().is_ready)
+        assert service.halted is None
+        told_at = next(at for at, _, status in traffic if status == 403)
+        # what was on its way already may still be answered
+        assert [what for at, what, _ in traffic if told_at + 0.2 < at < told_at + 0.9] == []
+        alerts = [one.event.data["message"] for one in await application.events.after(0, 10_000)
+                  if one.event.type is EventType.ALERT_RAISED]  # fmt: skip
+        assert [text for text in alerts if "firewall" in text]
+        assert (await decide(service, buy())).results[0].status == "protected"
+
+
+async def test_a_stop_that_the_firewall_met_is_placed_when_its_time_is_up(stage: Arena) -> None:
+    """L8, P2: nothing proves that it was not placed, so it goes out again under its own id."""
+    await stage.levers.fault(FIREWALL, method="POST", path="/order", params={"type": "STOP_MARKET"})
+    async with stage.application() as application:
+        result = await decide(application.service("default"), buy())
+        assert result.results[0].status == "protected"
+        assert application.service("default").halted is None
+    sent = [row["params"] for row in await stage.levers.requests("POST", "/order", type="STOP_MARKET")]
+    assert len({row["newClientOrderId"] for row in sent}) == 1
+    assert len(sent) == 2

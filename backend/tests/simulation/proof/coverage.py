@@ -43,6 +43,7 @@ SCENARIOS: Mapping[str, tuple[str, ...]] = {
     "L1": ("code:* 429 *", "code:* 418 *"),
     "L2": ("code:* -1021", "code:* -4225"),
     "L6": ("code:* 401 *",),
+    "L8": ("world:firewall",),
     "H1": ("world:human_close", "world:human_flip"),
     "H2": ("world:human_trade",),
     "H4": ("world:outage",),

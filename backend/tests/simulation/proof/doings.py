@@ -142,6 +142,11 @@ class Doings:
         self._excuse(seconds)
         self._stage.exchange.ban(seconds)
 
+    def firewall(self, seconds: float) -> None:
+        """The silence that follows is ours to choose, and grows while the pages go on."""
+        self._excuse(3 * seconds + 10)
+        self._stage.exchange.raise_firewall(seconds)
+
     def frames(self, kind: str, seconds: float, lasts: float, chance: float) -> None:
         lasting = kind in ("disconnect", "silence")
         action = {"type": kind, "seconds": seconds}

@@ -41,6 +41,7 @@ ADDRESS = "10.0.0.1"
 _ENCODE = msgspec.json.Encoder().encode
 _CATALOGUE = built_in_catalogue()
 _LATE_TICK_S = 0.05
+_FIREWALL_PAGE = b"<html><head><title>403 Forbidden</title></head><body>Request blocked</body></html>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,11 +97,14 @@ class Exchange:
         self._walk = seeded(seed, "walk")
         self._volatility = volatility
         self._clock = clock
+        self._firewall_until_us = 0
 
     # --- requests ---------------------------------------------------------------------------------------------------
 
     def answer(self, arrival: Arrival) -> Reply:
         """Handle a request that has arrived, as the venue's own server would."""
+        if self._clock.now_us() < self._firewall_until_us:
+            return Reply(403, {"content-type": "text/html"}, _FIREWALL_PAGE)
         outage = self._outages.look()
         if outage is not None:
             if outage.type == "restart":
@@ -144,9 +148,14 @@ class Exchange:
         """Ban the service's address."""
         self.runtime.limits.ban(ADDRESS, seconds, self._clock.now_us())
 
+    def raise_firewall(self, seconds: float) -> None:
+        """Let the firewall answer the service's address, with a page that names no time (scenario L8)."""
+        self._firewall_until_us = self._clock.now_us() + int(seconds * 1_000_000)
+
     def pardon(self) -> None:
         """Lift all bans."""
         self.runtime.limits.pardon()
+        self._firewall_until_us = 0
 
     # --- its own life -----------------------------------------------------------------------------------------------
 

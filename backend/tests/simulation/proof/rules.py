@@ -26,13 +26,15 @@ from proof.stage import LIMIT_S, Run
 
 _STOPS = (OrderRole.STOP_LOSS, OrderRole.TRAILING_STOP)
 _EXPECTED_EXTERNAL = (DifferenceKind.POSITION_EXTERNAL, DifferenceKind.POSITION_LARGER)
-_ROUGH = ("weather", "frames", "disk", "host_clock", "key_dies", "human_modes", "thin", "cut", "outage", "ban")
+_ROUGH = ("weather", "frames", "disk", "host_clock", "key_dies", "human_modes", "thin", "cut", "outage", "ban",
+          "firewall")  # fmt: skip
 _ROUGH_FOR_GOOD = ("host_clock", "key_dies")
 """The deadline is measured by the host's clock, and a dead key is noticed by what it does not tell."""
 _CLEAR_FATES = frozenset(fate.name for family in ("refused", "stuck") for fate in FATES[family])
 """What leaves no doubt once something was executed: the stream tells of a stuck order as of any other."""
 _EXPECTED_IN_THE_LOG = ("desk.not_recorded", "trading.alert")
 _EXPECTED_OF_TWO = ("store.ownership_lost", "ownership.lost", "trading.not_begun error=no way to the database")
+_FIREWALL_S = 10.0
 _KNOWING_S = 2.0
 _KNOWING_IN_ROUGH_WEATHER_S = 25.0
 """Between a fill and the service's knowing of it: answers and frames get lost, and a lost read takes ten seconds."""
@@ -433,17 +435,18 @@ def gapless(run: Run) -> Iterator[str]:
 
 
 def patient(run: Run) -> Iterator[str]:
-    """After a 429 or a ban nothing is sent until its time is over."""
+    """After a 429 or a ban nothing is sent until its time is over; after a page of the firewall, for ten seconds."""
     until: dict[int, float] = {}
     moments = sorted(
         [(row.at, 1, row) for row in run.sent]
-        + [(row.answered, 0, row) for row in run.sent if row.answered is not None and row.status in (418, 429)],
+        + [(row.answered, 0, row) for row in run.sent if row.answered is not None and row.status in (403, 418, 429)],
         key=lambda moment: moment[:2],
     )
     rate = 1 + run.world.drift
     for at, is_sending, row in moments:
-        if not is_sending and row.retry_after_s and row.code != -1015:
-            until[row.process] = max(until.get(row.process, 0.0), at + row.retry_after_s / rate)
+        asked_s = _FIREWALL_S if row.status == 403 and row.code is None else row.retry_after_s
+        if not is_sending and asked_s and row.code != -1015:
+            until[row.process] = max(until.get(row.process, 0.0), at + asked_s / rate)
         elif is_sending and at < until.get(row.process, 0.0) - 0.01:
             yield f"{row.method} {row.path} was sent {until[row.process] - at:.2f} s before the silence was over"
 

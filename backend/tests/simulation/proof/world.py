@@ -93,6 +93,13 @@ EMPHASIS: Mapping[str, float] = {
 """How often each kind of happening is drawn, beside decisions."""
 
 
+def firewalls(dice: random.Random, storm_s: float) -> list[Happening]:
+    """Now and then the firewall before the exchange answers for a while (L8); with dice of their own."""
+    if dice.random() >= 0.08:
+        return []
+    return [Happening(dice.uniform(1.0, storm_s * 0.8), "firewall", {"seconds": dice.choice((0.5, 3.0, 12.0))})]
+
+
 def make(seed: int) -> World:
     """The world of a seed."""
     return _Maker(seeded(seed, "world"), seed).make()
@@ -128,6 +135,7 @@ class _Maker:
         window_s = scenes.window_s or window_s
         races = Races(seeded(self._seed, "standby"), self.accounts, self.assets, self._storm_s)
         happenings += races.draw()
+        happenings += firewalls(seeded(self._seed, "firewall"), self._storm_s)
         return World(
             seed=self._seed,
             accounts=self.accounts,

@@ -20,9 +20,10 @@ DEFAULT_WEIGHT_1M = 2400
 DEFAULT_ORDERS_1M = 1200
 DEFAULT_ORDERS_10S = 300
 
-_FIRST_BACK_OFF_S = 1.0
-_LONGEST_BACK_OFF_S = 60.0
-_BAN_S = 120.0
+_BACK_OFFS = {418: (120.0, 120.0), 403: (10.0, 120.0)}
+"""The first silence and the longest one where the answer names no time: a ban, and a page of the firewall."""
+_BACK_OFF = (1.0, 60.0)
+"""The same for everything else."""
 _SHORTEST_WAIT_S = 0.001
 """A wait that is no more than a rounding error would be asked about again and again in the same moment."""
 
@@ -176,15 +177,17 @@ class RequestBudget:
         self._weight.settle(weight, reported, was_sent=headers is not None)
 
     def refused(self, http_status: int, retry_after_s: float | None) -> float:
-        """Note a 429 or 418 and return the seconds of silence.
+        """Note a 429, a 418 or a page of the firewall (403), and return the seconds of silence.
 
-        Without a time from the exchange, or with zero: a growing wait from one second to a minute, two minutes for
-        a ban (418).
+        Without a time from the exchange, or with zero: a growing wait from one second to a minute, or after a page of
+        the firewall from ten seconds to two minutes; two minutes for a ban (418). Answers to requests that were on
+        their way together count once.
         """
-        self._refusals += 1
+        if not self.blocked_for_s:
+            self._refusals += 1
         if not retry_after_s:
-            grown = _FIRST_BACK_OFF_S * 2.0 ** min(self._refusals - 1, 10)
-            retry_after_s = _BAN_S if http_status == 418 else min(grown, _LONGEST_BACK_OFF_S)
+            first_s, longest_s = _BACK_OFFS.get(http_status, _BACK_OFF)
+            retry_after_s = min(first_s * 2.0 ** min(max(self._refusals - 1, 0), 10), longest_s)
         self.keep_silent(retry_after_s)
         return self.blocked_for_s
 

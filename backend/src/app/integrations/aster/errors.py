@@ -67,6 +67,9 @@ CODES: Mapping[int, Meaning] = {
 _GENERAL_SERVER_CODES = range(-1019, -999)
 """Server and network troubles; a code in here that the fact sheet doesn't list may hide an execution."""
 
+ASKS_FOR_SILENCE = frozenset({Verdict.RATE_LIMITED, Verdict.FIREWALL})
+"""After these nothing is sent for a while."""
+
 _AUTH_WORDS = ("signature", "agent", "nonce")
 _BANNED_UNTIL = re.compile(r"until (\d{13})")
 _MESSAGE_LENGTH = 300
@@ -148,7 +151,7 @@ def _failure(http_status: int, error: ErrorBody | None, headers: Mapping[str, st
         code=error.number() if error is not None else None,
         message=message,
         http_status=http_status,
-        retry_after_s=_retry_after(headers) if verdict is Verdict.RATE_LIMITED else None,
+        retry_after_s=_retry_after(headers) if verdict in ASKS_FOR_SILENCE else None,
         banned_until_ms=int(until[1]) if until is not None else None,
     )
 
@@ -179,10 +182,12 @@ def _weigh(http_status: int, body: bytes, error: ErrorBody | None, doubt: Verdic
     number = error.number() if error is not None else None
     if error is not None and number is not None and number < 0:
         verdict, family = meaning_of(number, error.msg or "")
-        if http_status in (401, 403) and verdict is not Verdict.CLOCK:
+        if http_status in (401, 403) and verdict not in (Verdict.CLOCK, Verdict.RATE_LIMITED):
             return Verdict.AUTH, Refusal.AUTH
         return doubt if verdict is Verdict.UNKNOWN else verdict, family
-    if http_status in (401, 403):
+    if http_status == 403:
+        return Verdict.FIREWALL, Refusal.RATE_LIMIT
+    if http_status == 401:
         return Verdict.AUTH, Refusal.AUTH
     if http_status == 200 and (error is not None or body.lstrip()[:1] == b"["):
         return None

@@ -33,7 +33,7 @@ from app.integrations.aster.access import Access
 from app.integrations.aster.auth import Authenticator
 from app.integrations.aster.budget import OrderWindows, Priority, RequestBudget
 from app.integrations.aster.endpoints import Endpoint, Security
-from app.integrations.aster.errors import Failure, classify
+from app.integrations.aster.errors import ASKS_FOR_SILENCE, Failure, classify
 from app.integrations.aster.exchange_clock import ExchangeClock, ms_from_datetime
 from app.integrations.aster.transport import Response, Transport, TransportNotSent, TransportOutcomeUnknown
 
@@ -41,7 +41,7 @@ _log = structlog.get_logger(__name__)
 _T = TypeVar("_T")
 _NO_HEADERS: Mapping[str, str] = {}
 _REFRESH_PAUSE_S = 5.0
-_SAYS_NOTHING_OF_A_KEY = frozenset({Verdict.UNKNOWN, Verdict.UNAVAILABLE, Verdict.RATE_LIMITED})
+_SAYS_NOTHING_OF_A_KEY = frozenset({Verdict.UNKNOWN, Verdict.UNAVAILABLE}) | ASKS_FOR_SILENCE
 _ALARMING_MOVE_S = 0.5
 _ALARMING_OFFSET_S = 1.0
 _decode_time = msgspec.json.Decoder(wire.ServerTime).decode
@@ -160,14 +160,10 @@ class Gateway:
         if failure is None:
             self.budget.welcomed()
             return Answer(response.body, stamp)
-        if failure.verdict in (Verdict.UNKNOWN, Verdict.UNAVAILABLE):
+        wait = self._note_rate_limit(failure)
+        if failure.verdict in (Verdict.UNKNOWN, Verdict.UNAVAILABLE, Verdict.FIREWALL):
             return Unknown(reason=f"HTTP {failure.http_status}: {failure.message}", stamp=stamp)
-        return Refused(
-            family=failure.family,
-            code=failure.code,
-            message=failure.message,
-            retry_after_s=self._note_rate_limit(failure),
-        )
+        return Refused(family=failure.family, code=failure.code, message=failure.message, retry_after_s=wait)
 
     # --- reads
 
@@ -249,7 +245,7 @@ class Gateway:
     def _raise_for_read(self, failure: Failure) -> NoReturn:
         code, status, text = failure.code, failure.http_status, failure.message
         match failure.verdict:
-            case Verdict.RATE_LIMITED:
+            case Verdict.RATE_LIMITED | Verdict.FIREWALL:
                 raise RateLimited(
                     text, retry_after_s=self._note_rate_limit(failure) or 0.0, code=code, http_status=status
                 )
@@ -309,7 +305,7 @@ class Gateway:
             self.access.granted()
 
     def _note_rate_limit(self, failure: Failure) -> float | None:
-        if failure.verdict is not Verdict.RATE_LIMITED:
+        if failure.verdict not in ASKS_FOR_SILENCE:
             return None
         wait = failure.retry_after_s
         if wait is None and failure.banned_until_ms is not None and self.exchange_clock.is_synchronised:
@@ -320,7 +316,8 @@ class Gateway:
             known_s = self.budget.blocked_for_s
             wait = self.budget.refused(failure.http_status, wait)
             if known_s == 0 or wait > known_s + 1:
-                self.on_trouble(SilenceAsked(is_ban=failure.http_status == 418, wait_s=wait))
+                is_firewall = failure.verdict is Verdict.FIREWALL
+                self.on_trouble(SilenceAsked(is_ban=failure.http_status == 418, wait_s=wait, is_firewall=is_firewall))
         _log.warning(
             "aster.rate_limited", http_status=failure.http_status, code=failure.code, retry_after_s=round(wait, 3)
         )

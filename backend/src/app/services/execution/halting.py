@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -136,7 +136,18 @@ class EmergencyWatch:
         return f"{len(self._seen)} positions had to be closed in an emergency within {minutes:g} minutes"
 
 
-def refused_key(message: str, code: int | None) -> str:
-    """The reason of a halt when the exchange refuses who we are (scenario L6)."""
-    what = f"the exchange refuses our key or signature: {message}" + (f" ({code})" if code is not None else "")
-    return f"{what}; renew the key or its permissions"
+_REFUSED_ACCOUNTS: Mapping[int, tuple[str, str]] = {
+    -4087: ("the account may only reduce positions", "ask the exchange's support why"),
+    -4088: ("the account may not place orders", "ask the exchange's support why"),
+    -4402: ("the exchange does not serve this region", "look where requests leave from, and at the exchange's terms"),
+    -4403: ("the exchange does not serve this region", "look where requests leave from, and at the exchange's terms"),
+}
+"""What is refused for the account or the region, with the fix: another key would be refused as well."""
+
+
+def refused_access(message: str, code: int | None) -> str:
+    """The reason of a halt when the exchange refuses who we are (scenarios L6, L8)."""
+    what, fix = _REFUSED_ACCOUNTS.get(
+        code or 0, ("the exchange refuses our key or signature", "renew the key or its permissions")
+    )
+    return f"{what}: {message}" + (f" ({code})" if code is not None else "") + f"; {fix}"

@@ -18,7 +18,7 @@ from app.integrations.aster.client import AsterClient
 from app.repositories.flags import FlagRepository
 from app.schemas.fields import iso
 from app.services.execution.commands import Alert, Severity
-from app.services.execution.halting import KillSwitch, refused_key
+from app.services.execution.halting import KillSwitch, refused_access
 
 log = structlog.get_logger(__name__)
 
@@ -62,7 +62,7 @@ class TroubleDesk:
             case SilenceAsked():
                 self._silence(trouble)
             case AccessRefused(code=code, message=message):
-                self.kill_switch.trip(refused_key(message, code))
+                self.kill_switch.trip(refused_access(message, code))
             case ClockAstray(moved=moved, offset=offset):
                 text = (
                     f"the exchange's clock is {offset.total_seconds():+.1f} s off this machine's and moved by "
@@ -72,8 +72,10 @@ class TroubleDesk:
 
     def _silence(self, trouble: SilenceAsked) -> None:
         what = "banned this address" if trouble.is_ban else "refused our requests as too many"
+        if trouble.is_firewall:
+            what = "answered with a page of its firewall (403), which says nothing of the key"
         text = f"the exchange {what}: nothing is sent for {trouble.wait_s:.0f} s, exits included"
-        severity = Severity.CRITICAL if trouble.is_ban else Severity.WARNING
+        severity = Severity.CRITICAL if trouble.is_ban or trouble.is_firewall else Severity.WARNING
         self.tell(Alert(severity, "banned" if trouble.is_ban else "rate_limited", text))
         if trouble.wait_s >= _WORTH_KEEPING_S:
             # another account may have been told to be silent for longer

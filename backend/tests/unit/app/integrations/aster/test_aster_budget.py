@@ -111,6 +111,17 @@ def test_unnamed_waits_grow_and_start_small_again_after_a_welcome() -> None:
     assert RequestBudget(clock).refused(429, 0.0) == 1
 
 
+def test_pages_of_the_firewall_ask_for_a_growing_silence() -> None:
+    """Scenario L8: answers to requests that were on their way together count once."""
+    clock = LeapingClock()
+    budget = RequestBudget(clock)
+    waits = []
+    for _ in range(5):
+        waits.append(max(budget.refused(403, None), budget.refused(403, None)))
+        clock.seconds += waits[-1]
+    assert waits == [10, 20, 40, 80, 120]
+
+
 def test_orders_are_counted_per_ten_seconds_and_per_minute() -> None:
     clock = LeapingClock()
     windows = OrderWindows(clock, limit_1m=25, limit_10s=10)

@@ -161,13 +161,29 @@ def test_retry_after_that_is_no_number_is_ignored(header: str) -> None:
     assert failure.retry_after_s is None
 
 
-@pytest.mark.parametrize("status", [401, 403])
-def test_unauthorised_and_forbidden_are_auth_refusals(status: int) -> None:
-    """Scenario L6; 403 is also the firewall's."""
-    for body in (b"<html>", b"", _body(-9999)):
-        failure = classify(status, body, {}, is_mutation=True)
-        assert failure is not None
-        assert failure.verdict is Verdict.AUTH
+@pytest.mark.parametrize(("status", "body"), [(401, b"<html>"), (401, b""), (401, _body(-9999)), (403, _body(-4088))])
+def test_unauthorised_and_forbidden_are_auth_refusals(status: int, body: bytes) -> None:
+    """Scenario L6."""
+    failure = classify(status, body, {}, is_mutation=True)
+    assert failure is not None
+    assert failure.verdict is Verdict.AUTH
+
+
+@pytest.mark.parametrize("is_mutation", [True, False])
+@pytest.mark.parametrize(
+    "body", [b"<html>403 Forbidden</html>", b"", b'{"message":"Forbidden"}', b'{"code":403}', b"[]"]
+)
+def test_a_403_without_a_code_is_the_firewall(body: bytes, is_mutation: bool) -> None:
+    """Scenario L8: it says nothing of the key."""
+    failure = classify(403, body, {"retry-after": "7"}, is_mutation=is_mutation)
+    assert failure is not None
+    assert (failure.verdict, failure.retry_after_s) == (Verdict.FIREWALL, 7)
+
+
+def test_a_403_with_a_rate_limits_code_is_a_rate_limit() -> None:
+    failure = classify(403, _body(-1003), {}, is_mutation=True)
+    assert failure is not None
+    assert failure.verdict is Verdict.RATE_LIMITED
 
 
 @pytest.mark.parametrize(
