@@ -1,4 +1,4 @@
-"""Recorded candles through the venue's and the service's own processes: both records end equal, nothing is left."""
+"""Candles through the venue's and the service's own processes: both records end equal, nothing is left."""
 
 from __future__ import annotations
 
@@ -10,51 +10,43 @@ from typing import Any
 
 import pytest
 
+from support.samples import candles
 from support.serving import LAUNCH
 
-DATA = Path(__file__).resolve().parents[4] / "shared" / "data"
-CANDLES = [DATA / f"binance_um_{asset}_1m_20250507_20250514.csv" for asset in ("BTCUSDT", "ETHUSDT")]
-EXCHANGE_INFO = DATA / "aster_exchangeInfo_v3_official_demo.json"
 TIMEOUT_S = 90
+OURS_TWICE, RECORDED_ONCE = (144, 28, 2), (432, 60, 1)
+CASES = [
+    pytest.param(*case.values, *size, id=case.id)
+    for case, size in zip(candles(), (OURS_TWICE, RECORDED_ONCE), strict=False)
+]
 
-pytestmark = pytest.mark.skipif(
-    not all(path.exists() for path in (*CANDLES, EXCHANGE_INFO)),
-    reason="the recorded candles are not beside this clone (../shared/data)",
-)
 
-
-def replay(directory: Path, bars: int, *arguments: str) -> dict[str, Any]:
+def replay(directory: Path, files: tuple[Path, ...], bars: int, decisions: int) -> dict[str, Any]:
     """Run ``tes replay`` on the first bars, keeping all in ``directory``; its report, which must be satisfied."""
-    directory.mkdir()
-    files = []
-    for path in CANDLES:
-        short = directory / path.name
-        short.write_text("".join(path.read_text().splitlines(keepends=True)[: bars + 1]))
-        files += ["--candles", str(short)]
-    fixed = ["--exchange-info", str(EXCHANGE_INFO), "--seed", "7", "--keep", str(directory / "kept"), "--json"]
-    command = [sys.executable, "-c", LAUNCH, "replay", *files, *fixed, *arguments]
+    *tables, info = files
+    arguments = [part for path in tables for part in ("--candles", str(path))]
+    arguments += ["--exchange-info", str(info), "--days", str(bars / 1440), "--decisions", str(decisions)]
+    arguments += ["--seed", "7", "--keep", str(directory), "--json"]
+    command = [sys.executable, "-c", LAUNCH, "replay", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     report: dict[str, Any] = json.loads(done.stdout)
     return report
 
 
-def test_half_a_day_of_candles_ends_with_equal_records(tmp_path: Path) -> None:
-    report = replay(tmp_path / "run", 720, "--decisions", "100")
-    assert report["is_good"]
-    assert report["findings"] == []
-    assert report["venue"] == report["record"]
-    assert (report["candles"], report["decisions"], report["refused"]) == (720, 100, {})
-    for counts in report["assets"].values():
+@pytest.mark.parametrize(("files", "bars", "decisions", "runs"), CASES)
+def test_candles_end_with_equal_records_and_a_seed_repeats_them(
+    tmp_path: Path, files: tuple[Path, ...], bars: int, decisions: int, runs: int
+) -> None:
+    reports = [replay(tmp_path / str(run), files, bars, decisions) for run in range(runs)]
+    for report in reports:
+        assert report["is_good"]
+        assert report["findings"] == []
+        assert report["venue"] == report["record"] == reports[0]["venue"]
+        assert report["assets"] == reports[0]["assets"]
+        assert (report["candles"], report["decisions"], report["refused"]) == (bars, decisions, {})
+    for counts in reports[0]["assets"].values():
         assert counts["protected"] == counts["entries"] == sum(counts["exits"].values()) > 5
         assert counts["exits"].keys() >= {"take_profit", "stop_loss", "decision"}
-    log = (tmp_path / "run" / "kept" / "serve.log").read_text(encoding="utf-8")
+    log = (tmp_path / "0" / "serve.log").read_text(encoding="utf-8")
     assert {json.loads(line)["level"] for line in log.splitlines() if line.startswith("{")} == {"info"}
-
-
-def test_the_same_seed_gives_the_same_trades(tmp_path: Path) -> None:
-    first, second = (replay(tmp_path / name, 300, "--days", "0.1", "--decisions", "60") for name in ("first", "second"))
-    assert first["assets"] == second["assets"]
-    assert first["venue"] == second["venue"]
-    assert first["candles"] == second["candles"] == 144
-    assert first["venue"]["fills"] > 5

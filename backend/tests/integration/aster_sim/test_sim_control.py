@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from decimal import Decimal
-from pathlib import Path
 
 import aiohttp
 import pytest
 
 from aster_sim.server import AccountSpec, LimitRules, VenueConfig, VenueStartError, load_accounts, start_venue
+from support.samples import candles
 from support.sim_client import SimClient
 
-RECORDINGS = Path(__file__).parents[5] / "shared" / "data"
 MARKET = {"symbol": "BTCUSDT", "side": "BUY", "type": "MARKET", "quantity": "0.010"}
 
 
@@ -161,18 +160,19 @@ async def test_candles_are_stepped_through_the_control_api(tmp_path):
     await running.stop()
 
 
-@pytest.mark.skipif(not RECORDINGS.exists(), reason="the shared recordings are not beside this clone")
-async def test_recorded_instruments_and_candles_play_together():
-    files = ",".join(str(RECORDINGS / f"binance_um_{base}USDT_1m_20250507_20250514.csv") for base in ("BTC", "ETH"))
-    info = RECORDINGS / "aster_exchangeInfo_v3_official_demo.json"
-    running = await start_venue(VenueConfig(prices=f"candles:{files}", exchange_info=info, seed=3))
+@pytest.mark.parametrize("files", candles())
+async def test_recorded_instruments_and_candles_play_together(files):
+    *tables, info = files
+    prices = f"candles:{','.join(map(str, tables))}"
+    running = await start_venue(VenueConfig(prices=prices, exchange_info=info, seed=3))
     async with SimClient(running) as client:
-        assert len((await client.public("exchangeInfo")).body["symbols"]) == 290
+        symbols = (await client.public("exchangeInfo")).body["symbols"]
+        ended = next(row["symbol"] for row in symbols if row["status"] == "SETTLING")
         answer = await client.control("POST", "prices/step", {"candles": 60})
         assert answer["done"] is False
         mark = (await client.public("premiumIndex", symbol="ETHUSDT")).body["markPrice"]
         assert abs(Decimal(mark) - Decimal(answer["candles"]["ETHUSDT"]["close"])) <= Decimal("0.05")
         assert (await client.order(**MARKET)).status == 200
-        dead = {**MARKET, "symbol": "SUSHIUSDT", "quantity": "10"}
+        dead = {**MARKET, "symbol": ended, "quantity": "10"}
         assert (await client.order(**dead)).code in {-5024, -1121}
     await running.stop()

@@ -15,40 +15,14 @@ from aiohttp import web
 from aster_sim.clock import SystemClock
 from aster_sim.feeds.live import LiveFeedError
 from aster_sim.server import RunningVenue, VenueConfig, start_venue
+from support.samples import sample, samples
 from support.sim_client import SimClient
 
-RECORDED = Path(__file__).parents[5] / "shared" / "data" / "aster_ws_frames_measured.json"
-AS_RECORDED = [
-    {
-        "stream": "!markPrice@arr",
-        "data": [
-            {
-                "e": "markPriceUpdate",
-                "E": 1,
-                "s": "BTCUSDT",
-                "p": "84249.30000000",
-                "P": "1",
-                "i": "1",
-                "r": "0.00009554",
-                "T": 1790899200000,
-            }
-        ],
-    },
-    {
-        "stream": "btcusdt@trade",
-        "data": {
-            "e": "trade",
-            "E": 1790870843144,
-            "T": 1790870842950,
-            "s": "BTCUSDT",
-            "t": 148352617,
-            "p": "84249.3",
-            "q": "0.016",
-            "X": "MARKET",
-            "m": True,
-        },
-    },
-]
+
+def frames_of(path: Path) -> list[Any]:
+    """A mark price and a trade, as AsterDEX sends them on combined streams."""
+    frames = json.loads(path.read_text(encoding="utf-8"))["frames"]
+    return [frame for frame in frames if frame["stream"] in {"!markPrice@arr", "btcusdt@trade"}]
 
 
 class HastyClock(SystemClock):
@@ -62,7 +36,7 @@ class StandIn:
     """AsterDEX's public streams: each connection gets the frames, then what a test adds."""
 
     def __init__(self) -> None:
-        self.frames: list[Any] = list(AS_RECORDED)
+        self.frames: list[Any] = frames_of(sample("market_frames.json"))
         self.asked: list[str] = []
         self.sockets: list[web.WebSocketResponse] = []
 
@@ -95,7 +69,7 @@ async def live_venue(url: str, prices: str = "live:BTCUSDT") -> RunningVenue:
     return await start_venue(VenueConfig(prices=prices, live_url=url, seed=1), HastyClock())
 
 
-async def until_price(venue: RunningVenue, last: str, mark: str = "84249.3") -> None:
+async def until_price(venue: RunningVenue, last: str, mark: str = "84150.5") -> None:
     prices = venue.venue.state.markets["BTCUSDT"].prices
     async with asyncio.timeout(5):
         while (prices.last, prices.mark) != (Decimal(last), Decimal(mark)):
@@ -107,11 +81,16 @@ def mini_ticker(price: str) -> str:
     return json.dumps({"stream": "!miniTicker@arr", "data": [row]})
 
 
-def test_the_stand_in_speaks_as_asterdex_was_recorded():
-    if not RECORDED.exists():
-        pytest.skip(f"the recording {RECORDED.name} is not beside this checkout")
-    frames = json.loads(RECORDED.read_text(encoding="utf-8"))["frames"]
-    assert all(frame in frames for frame in AS_RECORDED)
+@pytest.mark.parametrize("path", samples("market_frames.json"))
+async def test_recorded_frames_set_last_and_mark_price(standin, path):
+    stand, url = standin
+    stand.frames = frames_of(path)
+    told = {frame["stream"]: frame["data"] for frame in stand.frames}
+    venue = await live_venue(url)
+    try:
+        await until_price(venue, told["btcusdt@trade"]["p"], told["!markPrice@arr"][0]["p"])
+    finally:
+        await venue.stop()
 
 
 async def test_prices_are_asterdexs_and_clients_trade_at_them(standin):
@@ -121,11 +100,11 @@ async def test_prices_are_asterdexs_and_clients_trade_at_them(standin):
         assert stand.asked == ["/stream?streams=!markPrice@arr@1s/!miniTicker@arr/btcusdt@trade"]
         async with SimClient(venue) as client:
             index = (await client.public("premiumIndex", symbol="BTCUSDT")).body
-            assert (index["markPrice"], index["lastFundingRate"]) == ("84249.30000000", "0.00009554")
+            assert (index["markPrice"], index["lastFundingRate"]) == ("84150.50000000", "0.00008125")
             answer = await client.order(
                 symbol="BTCUSDT", side="BUY", type="MARKET", quantity="0.01", newOrderRespType="RESULT"
             )
-            assert 84_249 < float(answer.body["avgPrice"]) < 84_300
+            assert 84_150 < float(answer.body["avgPrice"]) < 84_200
             await stand.say(mini_ticker("84300.0"))
             await until_price(venue, "84300.0")
             state = await client.control("GET", "state")
@@ -175,7 +154,7 @@ async def test_odd_frames_move_nothing_and_end_nothing(standin, odd):
     stand, url = standin
     venue = await live_venue(url)
     try:
-        await until_price(venue, "84249.3")
+        await until_price(venue, "84150.5")
         await stand.say(odd)
         await stand.say(mini_ticker("84300.0"))
         await until_price(venue, "84300.0")

@@ -7,15 +7,14 @@ import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 
 from aster_sim.server import RunningVenue
+from support.samples import samples
 
-RECORDED = Path(__file__).parents[5] / "shared" / "data" / "aster_ws_frames_measured.json"
 _MOMENTS = 40
 BUY = {"symbol": "BTCUSDT", "side": "BUY", "type": "MARKET", "quantity": "0.010"}
 
@@ -48,19 +47,19 @@ def shape(value: Any) -> Any:
     return type(value).__name__
 
 
-@pytest.mark.parametrize("stream", ["btcusdt@trade", "btcusdt@depth@100ms", "btcusdt@kline_1m", "!markPrice@arr"])
-async def test_frames_have_the_recorded_fields_in_the_recorded_order(venue, alice, stream):
-    if not RECORDED.exists():
-        pytest.skip(f"the recording {RECORDED.name} is not beside this checkout")
-    frames = {row["stream"]: row["data"] for row in json.loads(RECORDED.read_text(encoding="utf-8"))["frames"]}
-    async with following(venue, stream) as socket:
+@pytest.mark.parametrize("path", samples("market_frames.json"))
+async def test_frames_have_the_recorded_fields_in_the_recorded_order(venue, alice, path):
+    rows = json.loads(path.read_text(encoding="utf-8"))["frames"]
+    recorded = {row["stream"].replace("@arr", "@arr@1s"): row["data"] for row in rows}
+    assert len(recorded) == 4
+    ours: dict[str, Any] = {}
+    async with following(venue, *recorded) as socket, asyncio.timeout(10):
         await alice.set_prices(BTCUSDT="96100")
-        ours = await frame_of(socket, lambda data: True)
-    recorded = frames[stream]
-    assert shape(ours) == shape(recorded)
-    if isinstance(recorded, dict):
-        assert list(ours) == list(recorded)
-    assert json.dumps(shape(ours)) == json.dumps(shape(recorded))
+        while ours.keys() != recorded.keys():
+            frame = await socket.receive_json()
+            ours.setdefault(frame["stream"], frame["data"])
+    for stream, frame in recorded.items():
+        assert json.dumps(shape(ours[stream])) == json.dumps(shape(frame)), stream
 
 
 async def test_a_client_trade_is_printed_for_all(venue, alice):

@@ -1,4 +1,4 @@
-"""Bodies recorded from AsterDEX and the venue's own have the same keys and types, key by key."""
+"""The venue's bodies have the keys and types of recorded ones, and of our own that were written by hand."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 
 from aster_sim.server import VenueConfig, start_venue
+from support.samples import answers, samples
 from support.sim_client import SimClient
 
-DATA = Path(__file__).parents[5] / "shared" / "data"
 BTC = {"symbol": "BTCUSDT"}
 MARKET = {**BTC, "side": "BUY", "type": "MARKET", "quantity": "0.010"}
 LIMIT = {**BTC, "side": "BUY", "type": "LIMIT", "timeInForce": "GTC", "quantity": "0.010", "price": "95000.0"}
 
 EXPLAINED = {
-    "GET /fapi/v3/fundingInfo (capped symbol)": {
+    "GET /fapi/v3/fundingInfo": {
         "[].fundingFeeCap": "the venue's rates have no cap",
         "[].fundingFeeFloor": "the venue's rates have no floor",
     },
@@ -25,11 +25,7 @@ EXPLAINED = {
 """Where we differ, field by field, and why."""
 
 
-def recording(name: str) -> Any:
-    """A recorded body; the test is skipped where the recordings are not beside the checkout."""
-    path = DATA / name
-    if not path.exists():
-        pytest.skip(f"the recording {name} is not beside this checkout")
+def body_of(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
@@ -50,10 +46,11 @@ def merge(found: dict[str, set[str]], more: dict[str, set[str]]) -> None:
         found.setdefault(path, set()).update(kinds)
 
 
-async def test_the_recorded_exchange_info_is_served_as_it_was_recorded():
+@pytest.mark.parametrize("path", samples("exchange_info.json"))
+async def test_the_recorded_exchange_info_is_served_as_it_was_recorded(path):
     """Same symbols, same fields, same types, same text; only the server's time is ours."""
-    recorded = recording("aster_exchangeInfo_v3_official_demo.json")
-    config = VenueConfig(prices="manual", seed=1, exchange_info=DATA / "aster_exchangeInfo_v3_official_demo.json")
+    recorded = body_of(path)
+    config = VenueConfig(prices="manual", seed=1, exchange_info=path)
     running = await start_venue(config)
     try:
         async with SimClient(running) as client:
@@ -64,8 +61,9 @@ async def test_the_recorded_exchange_info_is_served_as_it_was_recorded():
     assert {**ours, "serverTime": 0} == {**recorded, "serverTime": 0}
 
 
-async def test_the_built_in_exchange_info_has_the_recorded_keys_and_types(alice):
-    recorded = recording("aster_exchangeInfo_v3_official_demo.json")
+@pytest.mark.parametrize("path", samples("exchange_info.json"))
+async def test_the_built_in_exchange_info_has_the_recorded_keys_and_types(alice, path):
+    recorded = body_of(path)
     ours = (await alice.public("exchangeInfo")).body
     filters = {row["filterType"]: row for row in recorded["symbols"][0]["filters"]}
     for symbol in ours["symbols"]:
@@ -80,14 +78,18 @@ async def test_the_built_in_exchange_info_has_the_recorded_keys_and_types(alice)
     assert shapes(ours["assets"]) == shapes(recorded["assets"])
 
 
-@pytest.mark.parametrize(("name", "hedge"), [("accountV4_demo.json", False), ("accountV4_demo_node.json", True)])
-async def test_an_account_has_the_recorded_keys_and_types(name, hedge):
-    recorded = recording(name)
-    config = VenueConfig(prices="manual", seed=1, exchange_info=DATA / "aster_exchangeInfo_v3_official_demo.json")
-    running = await start_venue(config)
+@pytest.mark.parametrize(
+    "paths",
+    [*samples("account_one_way.json", "exchange_info.json"), *samples("account_hedge.json", "exchange_info.json")],
+)
+async def test_an_account_has_the_recorded_keys_and_types(paths):
+    account, info = paths
+    recorded = body_of(account)
+    sides = {row["positionSide"] for row in recorded["positions"]}
+    running = await start_venue(VenueConfig(prices="manual", seed=1, exchange_info=info))
     try:
         async with SimClient(running) as client:
-            if hedge:
+            if sides == {"LONG", "SHORT"}:
                 await client.call("POST", "positionSide/dual", {"dualSidePosition": "true"})
             ours = (await client.call_v1("GET", "/fapi/v4/account")).body
             same = (await client.call("GET", "accountWithJoinMargin")).body
@@ -97,7 +99,6 @@ async def test_an_account_has_the_recorded_keys_and_types(name, hedge):
     assert list(ours) == list(recorded)
     assert list(ours["positions"][0]) == list(recorded["positions"][0])
     assert len(ours["assets"]) == len(recorded["assets"])
-    sides = {row["positionSide"] for row in recorded["positions"]}
     assert {row["positionSide"] for row in ours["positions"]} == sides
     flat = next(row for row in recorded["positions"] if row["symbol"] == "BTCUSDT")
     mine = next(row for row in ours["positions"] if row["symbol"] == "BTCUSDT")
@@ -135,33 +136,32 @@ async def bodies(client: SimClient) -> dict[str, Any]:
         "GET /fapi/v3/ticker/24hr?symbol=BTCUSDT": (await client.public("ticker/24hr", **BTC)).body,
         "GET /fapi/v3/premiumIndex?symbol=BTCUSDT": (await client.public("premiumIndex", **BTC)).body,
         "GET /fapi/v3/fundingInfo?symbol=BTCUSDT": (await client.public("fundingInfo", **BTC)).body,
-        "GET /fapi/v3/fundingInfo (capped symbol)": (await client.public("fundingInfo", **BTC)).body,
+        "GET /fapi/v3/fundingInfo": (await client.public("fundingInfo", **BTC)).body,
         "GET /fapi/v3/balance": balance.body,
         "GET /fapi/v3/positionSide/dual": (await client.call("GET", "positionSide/dual")).body,
         "GET /fapi/v3/commissionRate?symbol=BTCUSDT": (await client.call("GET", "commissionRate", BTC)).body,
-        "GET /fapi/v3/positionRisk (flat row)": flat.body,
-        "GET /fapi/v3/positionRisk (flat, small cap)": flat.body,
+        "GET /fapi/v3/positionRisk": flat.body,
         "POST /fapi/v3/leverage": (await client.call("POST", "leverage", {**BTC, "leverage": "21"})).body,
         "POST /fapi/v3/positionMargin": margin.body,
-        "DELETE /fapi/v3/batchOrders (unknown id)": unknown.body,
+        "DELETE /fapi/v3/batchOrders": unknown.body,
         "GET /fapi/v3/income": income.body,
         "DELETE /fapi/v3/allOpenOrders": cancel_all.body,
-        "POST /fapi/v3/batchOrders (1 MARKET order, ACK)": batch.body,
-        "POST /fapi/v3/order (MARKET, ACK; same order as next)": market.body,
-        "GET /fapi/v3/order (FILLED MARKET)": filled.body,
-        "GET /fapi/v3/openOrders (resting LIMIT)": resting.body,
-        "GET /fapi/v3/userTrades (perp fields; original comment merges spot+perp rows)": trades.body,
-        "GET /fapi/v3/leverageBracket (first two brackets)": (await client.call("GET", "leverageBracket")).body,
+        "POST /fapi/v3/batchOrders": batch.body,
+        "POST /fapi/v3/order": market.body,
+        "GET /fapi/v3/order": filled.body,
+        "GET /fapi/v3/openOrders": resting.body,
+        "GET /fapi/v3/userTrades": trades.body,
+        "GET /fapi/v3/leverageBracket": (await client.call("GET", "leverageBracket")).body,
     }
 
 
-async def test_every_recorded_answer_has_our_keys_and_types(alice):
+@pytest.mark.parametrize("path", samples("answers.json"))
+async def test_every_recorded_answer_has_our_keys_and_types(alice, path):
     """Field by field; what differs is listed above with its reason, and nothing is listed that does not differ."""
-    cases = recording("ccxt_futures_responses.json")["cases"]
+    cases = answers(path)
     ours = await bodies(alice)
-    assert {case["op"] for case in cases} == set(ours)
-    for case in cases:
-        explained = EXPLAINED.get(case["op"], {})
-        recorded, mine = shapes(case["body"]), shapes(ours[case["op"]])
-        different = {path for path in recorded.keys() | mine.keys() if recorded.get(path) != mine.get(path)}
-        assert different == set(explained), case["op"]
+    assert {operation for operation, _ in cases} == set(ours)
+    for operation, body in cases:
+        recorded, mine = shapes(body), shapes(ours[operation])
+        different = {key for key in recorded.keys() | mine.keys() if recorded.get(key) != mine.get(key)}
+        assert different == set(EXPLAINED.get(operation, {})), operation

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from aster_sim.core.catalogue import CatalogueError, built_in_catalogue, load_catalogue
-
-RECORDED = Path(__file__).parents[5] / "shared" / "data" / "aster_exchangeInfo_v3_official_demo.json"
+from support.samples import samples
 
 
 def _info(tmp_path: Path, **change: object) -> Path:
@@ -40,14 +39,15 @@ def test_the_built_in_catalogue_has_eight_priced_symbols_with_the_documented_fil
         assert row.tick < catalogue.start_prices[row.symbol] / 1000
 
 
-@pytest.mark.skipif(not RECORDED.exists(), reason="the shared recordings are not beside this clone")
-def test_the_recorded_exchange_info_loads_whole():
-    catalogue = load_catalogue(RECORDED)
-    body = json.loads(RECORDED.read_text())
-    assert len(catalogue.instruments) == len(body["symbols"]) == 290
-    assert sum(row.trading for row in catalogue.instruments.values()) == 221
+@pytest.mark.parametrize("path", samples("exchange_info.json"))
+def test_a_recorded_exchange_info_loads_whole(path):
+    catalogue = load_catalogue(path)
+    body = json.loads(path.read_text(encoding="utf-8"))
     assert [dict(row.raw) for row in catalogue.instruments.values()] == body["symbols"]
-    assert len(catalogue.assets) == 32
+    assert {row.symbol for row in catalogue.instruments.values() if row.trading} == {
+        row["symbol"] for row in body["symbols"] if row["status"] == "TRADING"
+    }
+    assert list(catalogue.assets) == body["assets"]
 
 
 def test_a_saved_exchange_info_loads_as_it_was(tmp_path):

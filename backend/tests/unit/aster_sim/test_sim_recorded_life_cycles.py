@@ -1,4 +1,4 @@
-"""The recorded user streams of the engine's lineage, frame by frame beside ours for the same actions.
+"""Frames of user streams, recorded from the engine's lineage and written by hand, beside ours for the same actions.
 
 Names, order and fields must agree, and every value too but for those in ``EXPLAINED``; a difference that goes away
 or is added fails the test.
@@ -7,6 +7,8 @@ or is added fails the test.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from random import Random
@@ -17,9 +19,8 @@ import pytest
 from aster_sim.core.catalogue import Catalogue, parse_instrument
 from aster_sim.core.orders import BOTH
 from aster_sim.core.venue import Venue
+from support.samples import sample, samples
 from support.sim_bench import START_US, Bench
-
-RECORDED = Path(__file__).parents[5] / "shared" / "data" / "binance_um_user_stream_lifecycle.json"
 
 OURS = {
     "E": "times are the clock's",
@@ -31,28 +32,61 @@ OURS = {
     "o.si": "ids are given by client and venue",
 }
 MARK_ON_TICK = "our mark price is on the tick, Binance's was 0.07577341: it moves unrealised PnL and isolated margin"
-EXPLAINED: dict[str, dict[str, str]] = {
+BINANCES: dict[str, dict[str, str]] = {
     "otoco_stop_triggered": {
-        **OURS,
         "a.P.up": MARK_ON_TICK,
         "a.P.iw": MARK_ON_TICK,
         "a.B.cw": MARK_ON_TICK + "; the cross wallet is what the isolated one leaves",
         "o.n": "0.0045444, which Binance cut to 0.00454439 (binary rounding)",
     },
-    "manual_market_close_expires_gte_gtc_siblings": dict(OURS),
     "single_stop_market_fill": {
-        **{key: why for key, why in OURS.items() if key != "o.si"},
         "o.V": "self-trade prevention mode, added by Binance in 2023; not in AsterDEX's documents",
         "o.pm": "price match mode, added by Binance in 2023; not in AsterDEX's documents",
         "o.gtd": "good-till date, added by Binance in 2023; not in AsterDEX's documents",
     },
 }
+"""Where the recordings of Binance differ besides."""
 
 
-def _recorded(name: str) -> list[dict[str, Any]]:
-    if not RECORDED.exists():
-        pytest.skip(f"the recording {RECORDED.name} is not beside this tree")
-    return json.loads(RECORDED.read_text(encoding="utf-8"))[name]
+@dataclass(frozen=True, slots=True)
+class Bracket:
+    """The numbers of a bracket's life, from the entry to the exit that fills."""
+
+    symbol: str
+    tick: str
+    quantity: str
+    price: str
+    wallet: str
+    earned: str
+    below: str
+    above: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """The numbers of a stop without a bracket; the wallet is of no account."""
+
+    symbol: str
+    tick: str
+    quantity: str
+    price: str
+    trigger: str
+
+
+NUMBERS: dict[tuple[str, str], Bracket | Stop] = {
+    ("otoco_stop_triggered", "ours"): Bracket("LARKUSDT", "0.001", "12", "2.500", "500", "3.25", "2.450", "2.550"),
+    ("otoco_stop_triggered", "recorded"): Bracket(
+        "TRXUSDT", "0.00001", "150", "0.07575", "316.19875734", "25.89322001", "0.07550", "0.07600"
+    ),
+    ("manual_market_close_expires_gte_gtc_siblings", "ours"): Bracket(
+        "LARKUSDT", "0.001", "12", "2.510", "500", "3", "2.450", "2.550"
+    ),
+    ("manual_market_close_expires_gte_gtc_siblings", "recorded"): Bracket(
+        "TRXUSDT", "0.00001", "150", "0.07596", "316.14609474", "25.85422001", "0.07550", "0.07650"
+    ),
+    ("single_stop_market_fill", "ours"): Stop("PLUMUSDT", "0.00001", "20", "1.20000", "1.10000"),
+    ("single_stop_market_fill", "recorded"): Stop("SEIUSDT", "0.0000001", "53", "0.8983000", "0.8500000"),
+}
 
 
 def _instrument(symbol: str, tick: str, price: str) -> Catalogue:
@@ -103,68 +137,85 @@ def _offer(bench: Bench, symbol: str, side: str, quantity: str, price: str) -> N
     bench.place(maker, symbol=symbol, side=side, type="LIMIT", timeInForce="GTC", quantity=quantity, price=price)
 
 
-def _bracket(side: str, close: str, take_profit: str, stop_loss: str) -> list[dict[str, str]]:
+def _legs(numbers: Bracket, side: str) -> list[dict[str, str]]:
     """An OTOCO as the web page of the recording places it."""
-    common = {"securityType": "USDT_FUTURES", "symbol": "TRXUSDT", "quantity": "150"}
+    close, target, stop = (
+        ("SELL", numbers.above, numbers.below) if side == "BUY" else ("BUY", numbers.below, numbers.above)
+    )
+    common = {"securityType": "USDT_FUTURES", "symbol": numbers.symbol, "quantity": numbers.quantity}
     exits = {**common, "side": close, "timeInForce": "GTE_GTC", "workingType": "MARK_PRICE", "reduceOnly": "true"}
     exits["priceProtect"] = "TRUE"
     return [
         {**common, "strategySubId": "1", "side": side, "type": "MARKET"},
-        {**exits, "strategySubId": "2", "type": "TAKE_PROFIT_MARKET", "stopPrice": take_profit},
-        {**exits, "strategySubId": "3", "type": "STOP_MARKET", "stopPrice": stop_loss},
+        {**exits, "strategySubId": "2", "type": "TAKE_PROFIT_MARKET", "stopPrice": target},
+        {**exits, "strategySubId": "3", "type": "STOP_MARKET", "stopPrice": stop},
     ]
 
 
-def _isolated_at_one(bench: Bench) -> None:
-    market = bench.venue.market("TRXUSDT")
+def _isolated_at_one(numbers: Bracket) -> Bench:
+    bench = _bench(numbers.symbol, numbers.tick, numbers.price, wallet=numbers.wallet)
+    market = bench.venue.market(numbers.symbol)
     bench.venue.settings.set_leverage(bench.account, market, 1)
     bench.venue.settings.set_margin_type(bench.account, market, "ISOLATED")
+    return bench
 
 
-def _otoco_stop_triggered() -> list[dict[str, Any]]:
-    bench = _bench("TRXUSDT", "0.00001", "0.07575", wallet="316.19875734")
-    _isolated_at_one(bench)
-    bench.account.position("TRXUSDT", BOTH).realised = Decimal("25.89322001")
+def _otoco_stop_triggered(numbers: Bracket) -> list[dict[str, Any]]:
+    bench = _isolated_at_one(numbers)
+    bench.account.position(numbers.symbol, BOTH).realised = Decimal(numbers.earned)
     bench.events()
-    bench.venue.strategies.place(bench.account, "OTOCO", "", _bracket("SELL", "BUY", "0.07550", "0.07600"))
-    _offer(bench, "TRXUSDT", "SELL", "150", "0.07600")
-    bench.jump("0.07600", "TRXUSDT")
+    bench.venue.strategies.place(bench.account, "OTOCO", "", _legs(numbers, "SELL"))
+    _offer(bench, numbers.symbol, "SELL", numbers.quantity, numbers.above)
+    bench.jump(numbers.above, numbers.symbol)
     return bench.events()
 
 
-def _manual_market_close() -> list[dict[str, Any]]:
-    bench = _bench("TRXUSDT", "0.00001", "0.07596", wallet="316.15065294")
-    _isolated_at_one(bench)
-    bench.venue.strategies.place(bench.account, "OTOCO", "", _bracket("BUY", "SELL", "0.07650", "0.07550"))
-    position = bench.account.position("TRXUSDT", BOTH)
-    assert position.entry_price == Decimal("0.07597")
-    # the recording begins with the position that it closes: what it earned and owned before is taken from it
-    position.realised = Decimal("25.85422001")
-    bench.account.wallet = Decimal("316.14609474")
+def _manual_market_close(numbers: Bracket) -> list[dict[str, Any]]:
+    bench = _isolated_at_one(numbers)
+    bench.venue.strategies.place(bench.account, "OTOCO", "", _legs(numbers, "BUY"))
+    position = bench.account.position(numbers.symbol, BOTH)
+    assert position.entry_price == Decimal(numbers.price) + Decimal(numbers.tick)
+    # the story begins with the position that it closes: what it earned and owned before is taken from the numbers
+    position.realised = Decimal(numbers.earned)
+    bench.account.wallet = Decimal(numbers.wallet)
     bench.events()
-    bench.jump("0.07597", "TRXUSDT")
-    bench.place(symbol="TRXUSDT", side="SELL", type="MARKET", quantity="150", reduceOnly="true")
+    bench.jump(str(position.entry_price), numbers.symbol)
+    bench.place(symbol=numbers.symbol, side="SELL", type="MARKET", quantity=numbers.quantity, reduceOnly="true")
     return bench.events()
 
 
-def _single_stop_market_fill() -> list[dict[str, Any]]:
-    bench = _bench("SEIUSDT", "0.0000001", "0.8983", wallet="1000", taker_rate="0.0005")
-    _offer(bench, "SEIUSDT", "SELL", "53", "0.8983")
-    bench.place(symbol="SEIUSDT", side="BUY", type="MARKET", quantity="53")
-    bench.place(symbol="SEIUSDT", side="SELL", type="STOP_MARKET", stopPrice="0.8500000", quantity="53")
+def _single_stop_market_fill(numbers: Stop) -> list[dict[str, Any]]:
+    symbol, quantity, trigger = numbers.symbol, numbers.quantity, numbers.trigger
+    bench = _bench(symbol, numbers.tick, numbers.price, wallet="1000", taker_rate="0.0005")
+    _offer(bench, symbol, "SELL", quantity, numbers.price)
+    bench.place(symbol=symbol, side="BUY", type="MARKET", quantity=quantity)
+    bench.place(symbol=symbol, side="SELL", type="STOP_MARKET", stopPrice=trigger, quantity=quantity)
     bench.events()
-    _offer(bench, "SEIUSDT", "BUY", "53", "0.8500000")
-    market = bench.venue.market("SEIUSDT")
-    bench.venue.jump("SEIUSDT", market.instrument.tick * 8_500_100)
-    bench.venue.jump("SEIUSDT", Decimal("0.85"))
+    _offer(bench, symbol, "BUY", quantity, trigger)
+    bench.jump(str(Decimal(trigger) + 100 * Decimal(numbers.tick)), symbol)
+    bench.jump(trigger, symbol)
     return bench.events()[-1:]
 
 
-PLAYED = {
+PLAYED: dict[str, Callable[[Any], list[dict[str, Any]]]] = {
     "otoco_stop_triggered": _otoco_stop_triggered,
     "manual_market_close_expires_gte_gtc_siblings": _manual_market_close,
     "single_stop_market_fill": _single_stop_market_fill,
 }
+
+
+def _explained(name: str, origin: str) -> set[str]:
+    """The fields of a story that differ from ours."""
+    always = OURS.keys() - {"o.si"} if name == "single_stop_market_fill" else OURS.keys()
+    return always | (BINANCES.get(name, {}).keys() if origin == "recorded" else set())
+
+
+@pytest.fixture(params=samples("user_stream.json"))
+def origin(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
+    """Whose stories, and their frames by name."""
+    path: Path = request.param
+    whose = "ours" if path == sample("user_stream.json") else "recorded"
+    return whose, json.loads(path.read_text(encoding="utf-8"))
 
 
 def _leaves(frame: Any, path: str = "") -> dict[str, list[Any]]:
@@ -215,17 +266,19 @@ def _story(frames: list[dict[str, Any]]) -> list[str]:
 
 
 @pytest.mark.parametrize("name", PLAYED)
-def test_the_same_actions_tell_the_same_story(name):
-    recorded, ours = _recorded(name), PLAYED[name]()
-    assert _story(ours) == _story(recorded)
+def test_the_same_actions_tell_the_same_story(name, origin):
+    whose, frames = origin
+    assert _story(PLAYED[name](NUMBERS[name, whose])) == _story(frames[name])
 
 
 @pytest.mark.parametrize("name", PLAYED)
-def test_every_field_agrees_but_for_those_explained(name):
-    recorded, ours = _recorded(name), PLAYED[name]()
-    assert _differences(recorded, ours) == set(EXPLAINED[name])
+def test_every_field_agrees_but_for_those_explained(name, origin):
+    whose, frames = origin
+    assert _differences(frames[name], PLAYED[name](NUMBERS[name, whose])) == _explained(name, whose)
 
 
-def test_frames_of_one_trigger_share_their_time_as_recorded():
-    ours = _otoco_stop_triggered()
-    assert len({frame["T"] for frame in ours[5:]}) == 1
+def test_frames_of_one_trigger_share_their_time_as_recorded(origin):
+    whose, frames = origin
+    name = "otoco_stop_triggered"
+    for told in (frames[name], PLAYED[name](NUMBERS[name, whose])):
+        assert len({frame["T"] for frame in told[5:]}) == 1

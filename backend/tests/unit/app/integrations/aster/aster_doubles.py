@@ -8,10 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import count
-from pathlib import Path
 from urllib.parse import parse_qsl
-
-import pytest
 
 from app.integrations.aster.auth import V1Credentials, V3Credentials
 from app.integrations.aster.client import AsterClient
@@ -25,14 +22,6 @@ V3 = V3Credentials(user=USER, private_key=PUBLIC_KEY_OF_THE_DOCS, chain_id=714)
 V1 = V1Credentials(api_key="the-key-of-the-test", api_secret="secret-of-the-test")
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 NOON_MS = int(NOON.timestamp() * 1000)
-
-
-def recording(name: str) -> bytes:
-    """A recorded file beside the repository, or a clear skip."""
-    path = Path(__file__).resolve().parents[7] / "shared" / "data" / name
-    if not path.exists():
-        pytest.skip(f"the recording {name} is not beside the repository (../shared/data)")
-    return path.read_bytes()
 
 
 class LeapingClock:

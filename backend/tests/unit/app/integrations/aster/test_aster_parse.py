@@ -6,11 +6,11 @@ import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-from aster_doubles import recording
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,11 +27,14 @@ from app.domain.reports import (
 )
 from app.integrations.aster import parse, wire
 from app.integrations.aster.parse_stream import market_prices, user_event
+from support.samples import answers, sample, samples
+
+_OURS = dict(answers(sample("answers.json")))
+_STREAM = sample("user_stream.json")
 
 
 def _case(operation: str) -> bytes:
-    cases = json.loads(recording("ccxt_futures_responses.json"))["cases"]
-    return json.dumps(next(case["body"] for case in cases if case["op"].startswith(operation))).encode()
+    return json.dumps(_OURS[operation]).encode()
 
 
 def _order(operation: str) -> wire.Order:
@@ -41,21 +44,19 @@ def _order(operation: str) -> wire.Order:
     return msgspec.json.decode(body, type=wire.Order)
 
 
-def test_recorded_filled_order_is_read() -> None:
-    report = parse.order_report(_order("GET /fapi/v3/order (FILLED"))
-    assert report.order_id == 17338441758
-    assert report.client_order_id == "727Wt3TIUgkUCxXp20E543"
+def test_filled_order_is_read() -> None:
+    report = parse.order_report(_order("GET /fapi/v3/order"))
+    assert report.order_id == 90000000017
+    assert report.client_order_id == "sample-entry"
     assert report.status is ExchangeOrderStatus.FILLED
-    assert (report.average_price, report.executed_quantity) == (Decimal("2304.56000"), Decimal("0.010"))
+    assert (report.average_price, report.executed_quantity) == (Decimal("3400.50000"), Decimal("0.250"))
     assert (report.side, report.position_side) == (Side.BUY, PositionSide.BOTH)
-    assert report.updated_at == datetime(2026, 4, 21, 19, 38, 20, 700_000, tzinfo=UTC)
+    assert report.updated_at == datetime(2026, 9, 21, 14, 13, 20, 700_000, tzinfo=UTC)
     assert not report.is_conditional
 
 
-@pytest.mark.parametrize(
-    "operation", ["POST /fapi/v3/batchOrders", "POST /fapi/v3/order", "GET /fapi/v3/openOrders (resting LIMIT)"]
-)
-def test_recorded_resting_order_has_no_average_price(operation: str) -> None:
+@pytest.mark.parametrize("operation", ["POST /fapi/v3/batchOrders", "POST /fapi/v3/order", "GET /fapi/v3/openOrders"])
+def test_resting_order_has_no_average_price(operation: str) -> None:
     report = parse.order_report(_order(operation))
     assert report.status is ExchangeOrderStatus.NEW
     assert report.average_price == 0
@@ -64,54 +65,94 @@ def test_recorded_resting_order_has_no_average_price(operation: str) -> None:
 
 def test_fill_price_comes_from_the_quote_when_the_average_is_missing() -> None:
     """Scenario U6."""
-    order = _order("GET /fapi/v3/order (FILLED")
+    order = _order("GET /fapi/v3/order")
     order.avg_price = Decimal(0)
-    assert parse.order_report(order).average_price == Decimal("2304.56")
+    assert parse.order_report(order).average_price == Decimal("3400.5")
 
 
-def test_recorded_account_answers_are_read() -> None:
+def test_account_answers_are_read() -> None:
     balance = parse.balance_report(msgspec.json.decode(_case("GET /fapi/v3/balance"), type=list[wire.Balance])[0])
     assert (balance.asset, balance.wallet_balance, balance.available_balance) == (
         "USDT",
-        Decimal("1.11341089"),
-        Decimal("0.81341089"),
+        Decimal("2512.75000001"),
+        Decimal("2339.42500001"),
     )
     position = parse.position_report(
-        msgspec.json.decode(_case("GET /fapi/v3/positionRisk (flat row"), type=list[wire.PositionRisk])[0]
+        msgspec.json.decode(_case("GET /fapi/v3/positionRisk"), type=list[wire.PositionRisk])[0]
     )
     assert position.is_flat
     assert (position.leverage, position.margin_type) == (20, MarginType.CROSSED)
-    assert position.maximum_notional == 2_500_000
+    assert position.maximum_notional == 3_000_000
     trade = parse.fill_report(msgspec.json.decode(_case("GET /fapi/v3/userTrades"), type=list[wire.UserTrade])[0])
-    assert (trade.exchange_trade_id, trade.side, trade.commission) == (2583152, Side.SELL, Decimal("0.00279605"))
+    assert (trade.exchange_trade_id, trade.side, trade.commission) == (7000001, Side.SELL, Decimal("0.341225"))
     assert trade.client_order_id is None
     income = parse.income_report(msgspec.json.decode(_case("GET /fapi/v3/income"), type=list[wire.Income])[0])
     assert (income.kind, income.amount, income.transfer_id) == (
         "FUNDING_FEE",
-        Decimal("0.00134317"),
-        "4480321991774044580",
+        Decimal("-0.34170625"),
+        "9000000000000000123",
     )
 
 
-def test_recorded_market_answers_are_read() -> None:
-    mark = parse.mark_price(msgspec.json.decode(_case("GET /fapi/v3/premiumIndex"), type=wire.PremiumIndex))
-    assert (mark.mark_price, mark.funding_rate) == (Decimal("106630.71786957"), Decimal("0.0001"))
-    book = parse.order_book("BTCUSDT", msgspec.json.decode(_case("GET /fapi/v3/depth"), type=wire.Depth))
-    assert book.bids[0] == (Decimal("106626.8"), Decimal("8.266"))
+def test_market_answers_are_read() -> None:
+    mark = parse.mark_price(
+        msgspec.json.decode(_case("GET /fapi/v3/premiumIndex?symbol=BTCUSDT"), type=wire.PremiumIndex)
+    )
+    assert (mark.mark_price, mark.funding_rate) == (Decimal("84150.51234567"), Decimal("0.00008125"))
+    book = parse.order_book("BTCUSDT", msgspec.json.decode(_case("GET /fapi/v3/depth?limit=5"), type=wire.Depth))
+    assert book.bids[0] == (Decimal("84150.5"), Decimal("1.250"))
     assert len(book.asks) == 5
 
 
-def test_recorded_brackets_keep_their_digits() -> None:
+def test_brackets_keep_their_digits() -> None:
     """JSON numbers are read from their text, never through a binary float."""
     rows = msgspec.json.decode(_case("GET /fapi/v3/leverageBracket"), type=list[wire.SymbolBrackets])
     first, second = parse.brackets(rows[0])
-    assert (first.maximum_leverage, str(first.maintenance_rate), first.notional_cap) == (50, "0.01", 5000)
-    assert (str(second.maintenance_rate), second.cumulative) == ("0.025", 75)
+    assert (first.maximum_leverage, str(first.maintenance_rate), first.notional_cap) == (40, "0.015", 4000)
+    assert (str(second.maintenance_rate), second.cumulative) == ("0.035", 80)
 
 
-@pytest.mark.parametrize("name", ["accountV4_demo.json", "accountV4_demo_node.json"])
-def test_recorded_accounts_are_read(name: str) -> None:
-    body = recording(name)
+_WIRE = {
+    "GET /fapi/v3/premiumIndex?symbol=BTCUSDT": wire.PremiumIndex,
+    "GET /fapi/v3/depth?limit=5": wire.Depth,
+    "GET /fapi/v3/balance": list[wire.Balance],
+    "GET /fapi/v3/positionSide/dual": wire.PositionMode,
+    "GET /fapi/v3/commissionRate?symbol=BTCUSDT": wire.CommissionRate,
+    "GET /fapi/v3/positionRisk": list[wire.PositionRisk],
+    "POST /fapi/v3/leverage": wire.Leverage,
+    "GET /fapi/v3/income": list[wire.Income],
+    "POST /fapi/v3/batchOrders": list[wire.Order],
+    "POST /fapi/v3/order": wire.Order,
+    "GET /fapi/v3/order": wire.Order,
+    "GET /fapi/v3/openOrders": list[wire.Order],
+    "GET /fapi/v3/userTrades": list[wire.UserTrade],
+    "GET /fapi/v3/leverageBracket": list[wire.SymbolBrackets],
+}
+_REPORT: dict[type, Callable[[Any], object]] = {
+    wire.Order: parse.order_report,
+    wire.UserTrade: parse.fill_report,
+    wire.Income: parse.income_report,
+    wire.Balance: parse.balance_report,
+    wire.PositionRisk: parse.position_report,
+    wire.PremiumIndex: parse.mark_price,
+    wire.SymbolBrackets: parse.brackets,
+}
+
+
+@pytest.mark.parametrize("path", samples("answers.json"))
+def test_every_recorded_answer_that_we_ask_for_is_read(path: Path) -> None:
+    found = [(operation, body) for operation, body in answers(path) if operation in _WIRE]
+    assert {operation for operation, _ in found} == set(_WIRE)
+    for operation, body in found:
+        rows = msgspec.json.decode(json.dumps(body), type=_WIRE[operation])
+        for row in rows if isinstance(rows, list) else [rows]:
+            if type(row) in _REPORT:
+                _REPORT[type(row)](row)
+
+
+@pytest.mark.parametrize("path", [*samples("account_one_way.json"), *samples("account_hedge.json")])
+def test_recorded_accounts_are_read(path: Path) -> None:
+    body = path.read_bytes()
     report = parse.account_report(msgspec.json.decode(body, type=wire.Account))
     assert report.can_trade
     assert str(report.wallet_balance) == json.loads(body)["totalWalletBalance"]
@@ -133,45 +174,59 @@ def test_unknown_direction_is_refused_rather_than_guessed(read: Callable[[str], 
 
 # --- the user stream
 
-
-def _frames(name: str) -> list[str]:
-    return [json.dumps(frame) for frame in json.loads(recording("binance_um_user_stream_lifecycle.json"))[name]]
+streams = pytest.mark.parametrize("path", samples("user_stream.json"))
 
 
-def test_recorded_stop_trigger_keeps_one_order_through_expired_new_and_filled() -> None:
+def _frames(name: str, path: Path = _STREAM) -> list[str]:
+    return [json.dumps(frame) for frame in json.loads(path.read_bytes())[name]]
+
+
+def _stop(path: Path) -> list[OrderUpdate]:
+    """What the frames of a triggered bracket tell of its stop."""
+    events = map(user_event, _frames("otoco_stop_triggered", path))
+    stop = [one for one in events if isinstance(one, OrderUpdate) and one.order.original_type_text == "STOP_MARKET"]
+    assert len({update.order.order_id for update in stop}) == 1
+    return stop
+
+
+@streams
+def test_recorded_stop_trigger_keeps_one_order_through_expired_new_and_filled(path: Path) -> None:
     """Scenario P8, fact sheet section 6."""
-    updates = [event for event in map(user_event, _frames("otoco_stop_triggered")) if isinstance(event, OrderUpdate)]
-    stop = [update for update in updates if update.order.order_id == 4014170259]
+    stop = _stop(path)
     assert [update.order.status_text for update in stop] == ["NEW", "EXPIRED", "NEW", "FILLED"]
     assert [update.order.is_triggered for update in stop] == [False, False, True, True]
     assert all(update.order.is_conditional and update.order.reduce_only for update in stop)
-    fill = stop[-1].fill
+    assert [update.fill is None for update in stop] == [True, True, True, False]
+
+
+def test_fill_of_a_triggered_stop_is_read() -> None:
+    fill = _stop(_STREAM)[-1].fill
     assert fill is not None
-    assert (fill.exchange_trade_id, fill.price, fill.quantity) == (133744542, Decimal("0.07600"), Decimal(150))
+    assert (fill.exchange_trade_id, fill.price, fill.quantity) == (4000002, Decimal("2.55"), Decimal(12))
     assert (fill.commission, fill.commission_asset, fill.realised_pnl) == (
-        Decimal("0.00456000"),
+        Decimal("0.01224"),
         "USDT",
-        Decimal("-0.03900000"),
+        Decimal("-0.612"),
     )
-    assert [update.fill for update in stop[:-1]] == [None, None, None]
 
 
 @pytest.mark.parametrize(
     "name",
     ["otoco_stop_triggered", "manual_market_close_expires_gte_gtc_siblings", "single_stop_market_fill"],
 )
-def test_every_recorded_frame_is_recognised(name: str) -> None:
-    for frame in _frames(name):
+@streams
+def test_every_recorded_frame_is_recognised(path: Path, name: str) -> None:
+    for frame in _frames(name, path):
         assert isinstance(user_event(frame), OrderUpdate | AccountUpdate), frame
 
 
-def test_recorded_account_update_tells_positions_and_balances() -> None:
+def test_account_update_tells_positions_and_balances() -> None:
     updates = [event for event in map(user_event, _frames("otoco_stop_triggered")) if isinstance(event, AccountUpdate)]
     opened, closed = updates
-    assert (opened.reason, opened.positions[0].quantity) == ("ORDER", Decimal(-150))
+    assert (opened.reason, opened.positions[0].quantity) == ("ORDER", Decimal(-12))
     assert opened.positions[0].margin_type is MarginType.ISOLATED
     assert closed.positions[0].quantity == 0
-    assert closed.balances[0].wallet_balance == Decimal("316.15065294")
+    assert closed.balances[0].wallet_balance == Decimal("499.3637648")
 
 
 def test_combined_frame_is_unwrapped() -> None:
@@ -243,12 +298,15 @@ def test_new_enumeration_value_does_not_hide_the_order(field: str, value: str) -
         assert (event.order.status, event.order.status_text) == (ExchangeOrderStatus.UNRECOGNISED, value)
 
 
-def test_recorded_mark_prices_are_read_from_array_and_single_frames() -> None:
-    frames = json.loads(recording("aster_ws_frames_measured.json"))["frames"]
+@pytest.mark.parametrize("path", samples("market_frames.json"))
+def test_mark_prices_are_read_from_array_and_single_frames(path: Path) -> None:
+    frames = json.loads(path.read_bytes())["frames"]
     frame = next(frame for frame in frames if frame["stream"].startswith("!markPrice"))
     [mark] = market_prices(json.dumps(frame))
-    assert (mark.symbol, mark.mark_price, mark.funding_rate) == ("BTCUSDT", Decimal("84249.3"), Decimal("0.00009554"))
-    single = {"stream": "btcusdt@markPrice@1s", "data": frame["data"][0]}
+    [row] = frame["data"]
+    assert mark.symbol == "BTCUSDT"
+    assert (mark.mark_price, mark.funding_rate) == (Decimal(row["p"]), Decimal(row["r"]))
+    single = {"stream": "btcusdt@markPrice@1s", "data": row}
     assert market_prices(json.dumps(single)) == [mark]
     assert market_prices('{"result":null,"id":1}') == []
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from decimal import Decimal
-from functools import cache
 from pathlib import Path
 
 import pytest
@@ -21,8 +20,8 @@ from app.integrations.aster.instruments import read_exchange_info
 from app.services.execution.adjustment_risk import assess_adjustment
 from app.services.execution.planning import EntryPlan
 from app.services.execution.risk import Exposure, RiskApproved, RiskRefused, assess
+from support.samples import samples
 
-RECORDED = Path(__file__).parents[7] / "shared" / "data" / "aster_exchangeInfo_v3_official_demo.json"
 LIMITS = st.none() | st.decimals(min_value=Decimal(1), max_value=Decimal("1e8"), places=2)
 
 
@@ -145,19 +144,12 @@ def test_an_approved_change_is_within_every_limit_and_never_takes_off_more_than_
         assert plan.quantity <= most or plan.quantity == plan.trade.exposure
 
 
-@cache
-def recorded() -> dict[str, Instrument]:
-    if not RECORDED.exists():
-        return {}
-    return dict(read_exchange_info(RECORDED.read_bytes()).instruments)
-
-
-@pytest.mark.skipif(not RECORDED.exists(), reason=f"the recorded exchange info is not there: {RECORDED.name}")
-def test_rounding_is_exact_for_every_recorded_symbol() -> None:
+@pytest.mark.parametrize("path", samples("exchange_info.json"))
+def test_rounding_is_exact_for_every_recorded_symbol(path: Path) -> None:
     """For each of them: the largest quantity within the allocation, on both steps, and exits on the tick."""
-    assert len(recorded()) >= 200
+    approved: set[str] = set()
     policy = AccountPolicy(account_id="default", is_paper=True)
-    for instrument in recorded().values():
+    for instrument in read_exchange_info(path.read_bytes()).instruments.values():
         tradable = replace(instrument, status="TRADING")
         for ticks in (1, 7, 1_000, 123_457):
             mark = instrument.minimum_price + (instrument.tick_size or Decimal("0.0001")) * ticks
@@ -166,9 +158,11 @@ def test_rounding_is_exact_for_every_recorded_symbol() -> None:
                 verdict = assess(asked, market(tradable, mark), Exposure(notional_by_asset={}), policy, START)
                 if not isinstance(verdict, RiskApproved):
                     continue
+                approved.add(instrument.symbol)
                 plan = verdict.plan
                 require_filters(plan, tradable)
                 assert plan.quantity * mark <= Decimal(allocation) < (plan.quantity + instrument.market_step) * mark
                 trigger = instrument.price_at_nearest_tick(mark * Decimal("1.0137"))
                 assert is_multiple(trigger - instrument.minimum_price, instrument.tick_size)
                 assert abs(trigger - mark * Decimal("1.0137")) * 2 <= instrument.tick_size
+    assert len(approved) > 10
