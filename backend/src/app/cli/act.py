@@ -63,6 +63,8 @@ def finish(asking: Asking, result: dict[str, Any]) -> None:
     if not asking.as_json:
         from app.cli import render
 
+        for note in render.result_notes(result):
+            typer.secho(note, err=True, fg=typer.colors.YELLOW)
         _complain(render.result_errors(result))
     if result["status"] == "pending":
         raise ServiceRefused(

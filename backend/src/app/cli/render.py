@@ -147,6 +147,11 @@ def result_errors(result: Document) -> list[str]:
     ]
 
 
+def result_notes(result: Document) -> list[str]:
+    """What the sender should know of how the decision was read, one line each."""
+    return [f"{item['asset']}: {note}" for item in result["results"] for note in item.get("notes", ())]
+
+
 def explanation(document: Document) -> Group:
     """What a decision would do: for each asset its plan in a few lines, and its checks."""
     return Group(*(Text(part) if isinstance(part, str) else part for part in _explained(document)))
@@ -159,7 +164,8 @@ def _explained(document: Document) -> Iterator[str | FittingTable]:
     if not document["is_ready"]:
         yield f"not ready: {'; '.join(document['reasons'])}"
     for one in document["assets"]:
-        yield f"\n{one['asset']} {one['action']}: would {one['would']}"
+        yield f"\n{one['asset']} {one['action'] or 'unreadable'}: would {one['would']}"
+        yield from (f"  {note}" for note in one["notes"])
         if one["plan"]:
             yield from _plan_lines(one["plan"])
         rows = [(check["check"], _status(check["verdict"]), check["message"]) for check in one["checks"]]
@@ -267,7 +273,9 @@ def decisions_table(items: Iterable[Document]) -> FittingTable:
             _time(decision["received_at"]),
             decision["account_id"],
             _status(decision["status"]),
-            ", ".join(f"{item['asset']} {item['action']} {item['status']}" for item in decision["results"]),
+            ", ".join(
+                f"{item['asset']} {item['action'] or 'unreadable'} {item['status']}" for item in decision["results"]
+            ),
             decision["decision_id"],
         )
         for decision in items

@@ -221,7 +221,7 @@ async def demonstrate(application: Application, body: bytes) -> None:
         DecisionRefused: it is no valid decision.
     """
     from app.cli import render
-    from app.schemas.decision import parse_decision
+    from app.schemas.decision import AssetDecision, parse_decision
     from app.schemas.result import AssetStatus
 
     decision = parse_decision(body).model_copy(
@@ -245,8 +245,9 @@ async def demonstrate(application: Application, body: bytes) -> None:
         shown.print(line, style="red", markup=False)
     bare = [
         item.asset
-        for item, asked in zip(result.results, decision.decisions, strict=True)
-        if asked.action.is_entry
+        for item, asked in zip(result.results, decision.items, strict=True)
+        if isinstance(asked, AssetDecision)
+        and asked.action.is_entry
         and (asked.tp_price or asked.sl_price or asked.trailing_stop)
         and item.status is not AssetStatus.PROTECTED
     ]

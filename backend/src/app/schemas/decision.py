@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, Any, Self
@@ -13,20 +15,39 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    ModelWrapValidatorHandler,
+    PrivateAttr,
     TypeAdapter,
     ValidationError,
+    ValidationInfo,
     WithJsonSchema,
     field_validator,
     model_validator,
 )
+from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
 from app.domain.money import is_multiple, plain
 from app.domain.tracing import TRACEPARENT, trace_id_of
-from app.schemas.fields import Leverage, NonNegative, Number, Percentage, Positive, PositivePercentage, UtcTime
-from app.schemas.json_text import read_object, wrong_fields
+from app.schemas import usage
+from app.schemas.fields import (
+    DecimalText,
+    Leverage,
+    NonNegative,
+    Number,
+    Percentage,
+    Positive,
+    PositivePercentage,
+    UtcTime,
+)
+from app.schemas.json_text import invalid, read_object, sentence_of, wrong_fields
 
 MAXIMUM_ASSETS = 200
+_LONGEST_ASSET = 40
 _TEXT_LIMIT = 20_000
+_AS_RECORDED = "as_recorded"
+"""In a validation's context: the decision was accepted before, perhaps by rules that were looser."""
+_UNREADABLE = "unreadable"
+"""The only key of an asset's decision on record that could not be read when it came."""
 
 
 class Action(StrEnum):
@@ -81,10 +102,23 @@ class PositionAdjustment(_Strict):
         """Whether the position's size changes, not only its exits."""
         return self.adjustment_amount_usd is not None or self.adjustment_percentage is not None
 
+    @property
+    def moved_stop(self) -> Decimal | None:
+        """Where the stop loss is to go."""
+        return self.new_sl_price
+
+    @property
+    def moved_target(self) -> Decimal | None:
+        """Where the take profit is to go."""
+        return self.new_tp_price
+
     @model_validator(mode="after")
-    def _says_what(self) -> Self:
+    def _says_what(self, info: ValidationInfo) -> Self:
         if self.has_size and self.adjustment_type is None:
             raise ValueError("adjustment_type must say increase or decrease")
+        if self.adjustment_type is not None and not self.has_size and not _is_recorded(info):
+            kind = self.adjustment_type.value
+            raise ValueError(f"{kind} by how much? give adjustment_amount_usd or adjustment_percentage")
         if not self.has_size and self.new_tp_price is None and self.new_sl_price is None:
             raise ValueError("give adjustment_amount_usd or adjustment_percentage, new_tp_price or new_sl_price")
         return self
@@ -100,21 +134,45 @@ class OrderAdjustment(_Strict):
     cancel_tp: _Wish = False
     cancel_sl: _Wish = False
 
+    @property
+    def moved_stop(self) -> Decimal | None:
+        """Where the stop loss is to go; a price beside ``adjust_sl`` false only restates the present one."""
+        return None if self.adjust_sl is False else self.new_sl_price
+
+    @property
+    def moved_target(self) -> Decimal | None:
+        """Where the take profit is to go."""
+        return None if self.adjust_tp is False else self.new_tp_price
+
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        """What was restated and is not used, in words."""
+        return tuple(
+            f"order_adjustment.{name} {plain(price)} was ignored: {flag} is false"
+            for name, price, moved, flag in (
+                ("new_tp_price", self.new_tp_price, self.moved_target, "adjust_tp"),
+                ("new_sl_price", self.new_sl_price, self.moved_stop, "adjust_sl"),
+            )
+            if price is not None and moved is None
+        )
+
     @model_validator(mode="after")
     def _says_what(self) -> Self:
         for leg, moves, price, cancels in (
-            ("tp", self.adjust_tp, self.new_tp_price, self.cancel_tp),
-            ("sl", self.adjust_sl, self.new_sl_price, self.cancel_sl),
+            ("tp", self.adjust_tp, self.moved_target, self.cancel_tp),
+            ("sl", self.adjust_sl, self.moved_stop, self.cancel_sl),
         ):
             if moves and price is None:
                 raise ValueError(f"new_{leg}_price is required with adjust_{leg}")
             if cancels and (moves or price is not None):
                 raise ValueError(f"cancel_{leg} contradicts a new price; give one of the two")
-            if price is not None and moves is False:
-                raise ValueError(f"new_{leg}_price contradicts adjust_{leg} false; leave one of them out")
-        if self.new_tp_price is None and self.new_sl_price is None and not self.cancel_tp and not self.cancel_sl:
+        if self.moved_target is None and self.moved_stop is None and not self.cancel_tp and not self.cancel_sl:
             raise ValueError("nothing to do: give new_tp_price, new_sl_price, cancel_tp or cancel_sl")
         return self
+
+
+def _is_recorded(info: ValidationInfo) -> bool:
+    return isinstance(info.context, dict) and _AS_RECORDED in info.context
 
 
 def _rules_between_fields(schema: dict[str, Any]) -> None:
@@ -157,11 +215,15 @@ class TrailingStop(_Strict):
 
 
 class AssetDecision(_Strict):
-    """The decision on one asset. Unknown fields are refused: a misspelt ``sl_price`` must not leave a position bare."""
+    """The decision on one asset.
+
+    Unknown fields are refused, and so are fields that the action does not use: a misspelt ``sl_price``, or one in the
+    wrong place, must not leave a position bare (scenario P16).
+    """
 
     model_config = ConfigDict(json_schema_extra=_rules_between_fields)
 
-    asset: Annotated[str, Field(min_length=1, max_length=40)]
+    asset: Annotated[str, Field(min_length=1, max_length=_LONGEST_ASSET)]
     action: Action
     allocation_usd: NonNegative | None = None
     leverage: Leverage | None = None
@@ -175,6 +237,17 @@ class AssetDecision(_Strict):
     confidence: Percentage | None = None
     risk_level: Annotated[str, Field(max_length=100)] | None = None
 
+    @property
+    def adds_risk(self) -> bool:
+        """Whether it opens a position or adds to one."""
+        change = self.position_adjustment
+        return self.action.is_entry or (change is not None and change.adjustment_type is AdjustmentType.INCREASE)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the sender should know of how it was read."""
+        return () if self.order_adjustment is None else self.order_adjustment.ignored
+
     @model_validator(mode="after")
     def _complete(self) -> Self:
         if self.action.is_entry and not self.allocation_usd:
@@ -187,14 +260,62 @@ class AssetDecision(_Strict):
             raise ValueError("order_adjustment is required for adjust_orders")
         return self
 
+    @model_validator(mode="wrap")
+    @classmethod
+    def _only_what_the_action_uses(  # behind _complete, so that it wraps that as well
+        cls, said: Any, handler: ModelWrapValidatorHandler[Self], info: ValidationInfo
+    ) -> Self:
+        if not isinstance(said, dict):
+            return handler(said)
+        unused = usage.superfluous(said)
+        # an allocation of 0 stays, as it always has: what is on record must keep its fingerprint
+        used = {name: value for name, value in said.items() if name not in unused or name == "allocation_usd"}
+        wrong = [found for name, value in unused.items() for found in usage.complaints(said["action"], name, value)]
+        if not wrong or _is_recorded(info):
+            return handler(used)
+        problems = [
+            InitErrorDetails(type=PydanticCustomError("unused_field", sentence), loc=path, input=None)
+            for path, sentence in wrong
+        ]
+        try:
+            handler(used)
+        except ValidationError as error:
+            problems += [_raised_again(problem) for problem in error.errors(include_url=False)]
+        raise ValidationError.from_exception_data(cls.__name__, problems)
+
+
+def _raised_again(problem: ErrorDetails) -> InitErrorDetails:
+    again = InitErrorDetails(type=problem["type"], loc=problem["loc"], input=problem["input"])
+    return again | {"ctx": problem["ctx"]} if "ctx" in problem else again
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnreadableDecision:
+    """An asset's decision that could not be read: it is refused by itself, and nothing beside it adds risk.
+
+    ``place`` is its index in the document. ``asset`` is what was sent where that is a name, else its place; ``action``
+    is None where it is none of ours.
+    """
+
+    place: int
+    asset: str
+    action: Action | None
+    said: Any
+    problem: str
+
 
 class TradingDecision(BaseModel):
-    """A whole decision. Unknown fields on this level are kept with the record and ignored."""
+    """A whole decision. Unknown fields on this level are kept with the record and ignored.
+
+    ``decisions`` are those that could be read. :attr:`unreadable` are the others, which only :func:`parse_decision`
+    lets pass.
+    """
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
-    decision_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]{1,64}$")] | None = None
-    account_id: Annotated[str, Field(min_length=1, max_length=64)] = "default"
+    decision_id: Annotated[DecimalText, Field(pattern=r"^[A-Za-z0-9._:-]{1,64}$")] | None = None
+    account_id: Annotated[DecimalText, Field(min_length=1, max_length=64)] = "default"
+    source: Annotated[str, Field(min_length=1, max_length=64)] | None = None
     timestamp: UtcTime | None = None
     portfolio_rationale: Annotated[str, Field(max_length=_TEXT_LIMIT)] | None = None
     portfolio_risk_level: Annotated[str, Field(max_length=100)] | None = None
@@ -203,6 +324,20 @@ class TradingDecision(BaseModel):
         list[AssetDecision],
         Field(min_length=1, max_length=MAXIMUM_ASSETS, json_schema_extra={"uniqueItems": True}),
     ]
+    _unreadable: tuple[UnreadableDecision, ...] = PrivateAttr(default=())
+
+    @property
+    def unreadable(self) -> tuple[UnreadableDecision, ...]:
+        """Decisions on assets that could not be read."""
+        return self._unreadable
+
+    @property
+    def items(self) -> tuple[AssetDecision | UnreadableDecision, ...]:
+        """Every asset's decision, in the order of the document."""
+        found: list[AssetDecision | UnreadableDecision] = list(self.decisions)
+        for one in self._unreadable:
+            found.insert(one.place, one)
+        return tuple(found)
 
     @field_validator("account_id", mode="before")
     @classmethod
@@ -211,17 +346,17 @@ class TradingDecision(BaseModel):
 
     @model_validator(mode="after")
     def _each_asset_once(self) -> Self:
-        seen: set[str] = set()
-        for item in self.decisions:
-            if item.asset in seen:
-                raise ValueError(f"asset {item.asset} appears twice; merge the two into one")
-            seen.add(item.asset)
+        repeated = repeated_asset([item.asset for item in self.decisions])
+        if repeated is not None:
+            raise ValueError(repeated)
         return self
 
     def fingerprint(self) -> str:
         """Hash of what the sender said, in canonical form: equal bodies are equal whatever their spelling."""
         # null, absent and the default say the same; and who asks again does so in a trace, or a span, of its own
         said = self.model_dump(mode="json", exclude_defaults=True, exclude={TRACEPARENT})
+        if self._unreadable:
+            said[_UNREADABLE] = [[one.place, one.said] for one in self._unreadable]
         return hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()
 
     def traced(self, traceparent: str | None) -> Self:
@@ -234,16 +369,103 @@ class TradingDecision(BaseModel):
 
     def body(self) -> dict[str, Any]:
         """What the sender said, as JSON values, for the record."""
-        return self.model_dump(mode="json", exclude_unset=True)
+        said = self.model_dump(mode="json", exclude_unset=True)
+        for one in self._unreadable:
+            kept = {"asset": one.asset, "action": one.action, "said": _as_json(one.said), "problem": one.problem}
+            said["decisions"].insert(one.place, {_UNREADABLE: kept})
+        return said
+
+    @classmethod
+    def from_record(cls, body: Mapping[str, Any]) -> Self:
+        """The decision that :meth:`body` told, also by an earlier version, which dropped what it did not use."""
+        items = list(enumerate(body["decisions"]))
+        known = [item for _, item in items if set(item) != {_UNREADABLE}]
+        decision = cls.model_validate({**body, "decisions": known}, context={_AS_RECORDED: True})
+        return decision.beside(
+            UnreadableDecision(
+                place=place,
+                asset=item[_UNREADABLE]["asset"],
+                action=item[_UNREADABLE]["action"] and Action(item[_UNREADABLE]["action"]),
+                said=item[_UNREADABLE]["said"],
+                problem=item[_UNREADABLE]["problem"],
+            )
+            for place, item in items
+            if set(item) == {_UNREADABLE}
+        )
+
+    def beside(self, unreadable: Iterable[UnreadableDecision]) -> Self:
+        """The same decision with those that could not be read, in the order of their places."""
+        whole = self.model_copy()
+        whole._unreadable = tuple(unreadable)  # noqa: SLF001 — its own
+        return whole
+
+
+def repeated_asset(assets: Iterable[str]) -> str | None:
+    """Why a decision can't be carried out whose assets are these, or None: each may come once."""
+    seen: set[str] = set()
+    for asset in assets:
+        if asset in seen:
+            return f"asset {asset} appears twice; merge the two into one"
+        seen.add(asset)
+    return None
+
+
+def _as_json(said: Any) -> Any:
+    """JSON values as they are kept on record, which has no decimals."""
+    return json.loads(json.dumps(said, default=str))
 
 
 def parse_decision(body: bytes | str) -> TradingDecision:
     """Read a decision from JSON text, exactly.
 
+    An asset's decision that can't be read does not hinder those beside it: see :attr:`TradingDecision.unreadable`.
+
     Raises:
         DecisionRefused: ``validation_error``; the message names each wrong field and what it should be.
     """
+    document = read_object(body, "a field 'decisions'")
     try:
-        return TradingDecision.model_validate(read_object(body, "a field 'decisions'"))
+        return TradingDecision.model_validate(document)
     except ValidationError as error:
+        return _read_apart(document, error)
+
+
+def _read_apart(document: dict[str, Any], error: ValidationError) -> TradingDecision:
+    """The decision without the assets that ``error`` complains of, when something is left of it.
+
+    Raises:
+        DecisionRefused: nothing of it can be read, or what is wrong is not inside an asset's decision.
+    """
+    broken: dict[int, list[str]] = {}
+    for problem in error.errors(include_url=False, include_context=False, include_input=False):
+        match problem["loc"]:
+            case ("decisions", int(place), *_):
+                broken.setdefault(place, []).append(sentence_of(problem))
+            case _:
+                raise wrong_fields(error) from None
+    said = document["decisions"]
+    if len(broken) == len(said):
         raise wrong_fields(error) from None
+    unreadable = [_unreadable_at(place, said[place], "; ".join(broken[place])) for place in sorted(broken)]
+    readable = [item for place, item in enumerate(said) if place not in broken]
+    try:
+        decision = TradingDecision.model_validate({**document, "decisions": readable}).beside(unreadable)
+    except ValidationError as further:
+        raise wrong_fields(further) from None
+    repeated = repeated_asset(item.asset for item in decision.items)
+    if repeated is not None:
+        raise invalid(repeated)
+    return decision
+
+
+def _unreadable_at(place: int, said: Any, problem: str) -> UnreadableDecision:
+    asset = said.get("asset") if isinstance(said, dict) else None
+    action = said.get("action") if isinstance(said, dict) else None
+    is_name = isinstance(asset, str) and 0 < len(asset) <= _LONGEST_ASSET
+    return UnreadableDecision(
+        place=place,
+        asset=str(asset) if is_name else f"decisions[{place}]",
+        action=Action(action) if isinstance(action, str) and action in set(Action) else None,
+        said=said,
+        problem=problem,
+    )

@@ -65,10 +65,11 @@ class AssetExplained(_Value):
     """One asset: ``verdict`` is that of the first check that refuses."""
 
     asset: str
-    action: Action
+    action: Action | None
     would: str
     verdict: Verdict
     plan: PlanExplained | None = None
+    notes: tuple[str, ...] = ()
     checks: tuple[CheckExplained, ...] = ()
 
 

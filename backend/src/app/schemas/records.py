@@ -13,9 +13,9 @@ from app.domain.ids import OrderRole
 from app.domain.orders import Order, OrderState
 from app.domain.reports import FillReport, OrderType, PositionSide, Side, TimeInForce, WorkingType
 from app.domain.trades import CloseReason, Trade, TradeError, TradeSide, TradeStatus
-from app.schemas.decision import Action
+from app.schemas.decision import TradingDecision, UnreadableDecision
 from app.schemas.fields import Number, UtcTime
-from app.schemas.result import AssetResult, AssetStatus, ExecutionResult, ResultError, ResultStatus
+from app.schemas.result import AssetResult, AssetStatus, ExecutionResult, ResultError, ResultStatus, unreadable_result
 
 ItemT = TypeVar("ItemT")
 
@@ -116,7 +116,7 @@ class TradeDocument(_Document):
     error: ResultError | None
     orders: tuple[OrderDocument, ...]
     fills: tuple[FillDocument, ...]
-    context: dict[str, Any] = Field(description="exit_plan, rationale, confidence and risk_level of the decision")
+    context: dict[str, Any] = Field(description="exit_plan, rationale, confidence, risk_level, source of the decision")
 
 
 class PositionDocument(_Document):
@@ -154,10 +154,12 @@ class DecisionDocument(ExecutionResult):
 def pending_result(
     body: Mapping[str, Any], *, decision_id: str, account_id: str, is_paper: bool, received_at: datetime
 ) -> ExecutionResult:
-    """The result of a decision that has none on record yet: every asset is pending."""
+    """The result of a decision that has none on record yet: every asset that could be read is pending."""
     results = tuple(
-        AssetResult(asset=item["asset"], action=Action(item["action"]), status=AssetStatus.PENDING, success=False)
-        for item in body["decisions"]
+        unreadable_result(item)
+        if isinstance(item, UnreadableDecision)
+        else AssetResult(asset=item.asset, action=item.action, status=AssetStatus.PENDING, success=False)
+        for item in TradingDecision.from_record(body).items
     )
     return ExecutionResult(
         decision_id=decision_id,

@@ -7,7 +7,7 @@ from enum import StrEnum
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.domain.errors import ErrorCode
-from app.schemas.decision import Action
+from app.schemas.decision import Action, UnreadableDecision
 from app.schemas.fields import Number, UtcTime
 
 
@@ -90,7 +90,7 @@ class AssetResult(_Value):
     """What became of one asset's decision."""
 
     asset: str
-    action: Action
+    action: Action | None = Field(description="null: it could not be read")
     status: AssetStatus
     success: bool
     trade_id: str | None = None
@@ -105,6 +105,7 @@ class AssetResult(_Value):
     commission: Number | None = None
     commission_asset: str | None = None
     timings_ms: Timings = Timings()
+    notes: tuple[str, ...] = Field(default=(), description="how the decision was read, where that needs saying")
     error: ResultError | None = None
 
 
@@ -119,6 +120,12 @@ class ExecutionResult(_Value):
     received_at: UtcTime
     completed_at: UtcTime | None
     results: tuple[AssetResult, ...]
+
+
+def unreadable_result(one: UnreadableDecision) -> AssetResult:
+    """It could not be read, and nothing of it was done."""
+    error = ResultError(code=ErrorCode.VALIDATION_ERROR, message=one.problem)
+    return AssetResult(asset=one.asset, action=one.action, status=AssetStatus.REJECTED, success=False, error=error)
 
 
 def whole_status(statuses: list[AssetStatus]) -> ResultStatus:

@@ -21,7 +21,7 @@ from app.services.execution.mailbox import MailboxFull
 from app.services.execution.market import Market
 from app.services.execution.phases import Phase, phase_of
 from app.services.execution.planning import EntryWish, adjustment_kind
-from app.services.execution.risk import RiskRefused
+from app.services.execution.risk import RiskRefused, beside_unreadable
 from app.services.execution.supervision import Supervisor
 
 _PHASE_PATIENCE_S = 2.0
@@ -63,7 +63,11 @@ class DecisionRunner:
             decided_at=running.decided_at,
             received_at=running.received_at,
             flipped=flipped,
+            source=running.decision.source,
         )
+        if item.adds_risk and running.decision.unreadable:
+            self.on_refused(wish, beside_unreadable(running.decision.unreadable))
+            return
         match item.action:
             case Action.HOLD:
                 self.intake.report(running.decision_id, running.received_at, results.skipped(item))
@@ -117,7 +121,7 @@ class DecisionRunner:
         """
         change = wish.item.position_adjustment or wish.item.order_adjustment
         trade = next((trade for trade in desk.active if trade.exposure), None)
-        if change is None or change.new_sl_price is None or trade is None:
+        if change is None or change.moved_stop is None or trade is None:
             return None
         rows = await self.client.positions(desk.asset)
         ours = (row for row in rows if row.position_side is trade.position_side and not row.is_flat)

@@ -16,7 +16,7 @@ from app.domain.ids import OrderRole
 from app.domain.money import BPS, ZERO, plain
 from app.domain.policy import AccountPolicy, RiskPolicy
 from app.domain.trades import AdjustmentKind, Leg, Trade, TradeSide
-from app.schemas.decision import Action, AssetDecision, TradingDecision
+from app.schemas.decision import Action, AssetDecision, TradingDecision, UnreadableDecision
 from app.schemas.explanation import (
     AssetExplained,
     CheckExplained,
@@ -92,6 +92,7 @@ class _Sheet:
             would=would if verdict is Verdict.OK else "send nothing",
             verdict=verdict,
             plan=plan,
+            notes=item.notes,
             checks=tuple(self.checks),
         )
 
@@ -122,11 +123,16 @@ class Explainer:
             is_ready=readiness.is_ready,
             reasons=readiness.reasons,
             halt=halt.as_dict() if halt else None,
-            assets=tuple([await self._explain(wish) for wish in wishes]),
+            assets=(
+                *map(_unreadable, decision.unreadable),
+                *[await self._explain(wish, decision.unreadable) for wish in wishes],
+            ),
         )
 
-    async def _explain(self, wish: EntryWish) -> AssetExplained:
+    async def _explain(self, wish: EntryWish, unreadable: tuple[UnreadableDecision, ...]) -> AssetExplained:
         sheet, action = _Sheet(), wish.item.action
+        if unreadable and wish.item.adds_risk:
+            sheet.refuse("validation", risk.beside_unreadable(unreadable))
         if action is Action.HOLD:
             return sheet.explained(wish.item, "do nothing")
         if action is Action.CLOSE_POSITION:
@@ -285,6 +291,18 @@ class Explainer:
     def _stop_kept(self, plan: AdjustmentPlan) -> str:
         adjustment_risk.check_stop_kept(plan, self.policy.risk)
         return "required" if self.policy.risk.require_stop_loss else "not required"
+
+
+def _unreadable(one: UnreadableDecision) -> AssetExplained:
+    sheet = _Sheet()
+    sheet.refuse("validation", RiskRefused(code=ErrorCode.VALIDATION_ERROR, message=one.problem))
+    return AssetExplained(
+        asset=one.asset,
+        action=one.action,
+        would="send nothing",
+        verdict=Verdict.REFUSED,
+        checks=tuple(sheet.checks),
+    )
 
 
 def _unread(wish: EntryWish, sheet: _Sheet, error: ExchangeError) -> AssetExplained:

@@ -51,6 +51,10 @@ class RunningDecision:
     told: dict[str, asyncio.Event] = field(default_factory=dict)
     """By asset: whether its result is no longer pending."""
 
+    def result_so_far(self, asset: str) -> AssetResult:
+        """An asset's result as it stands."""
+        return self.at_work[asset]() if asset in self.at_work else self.results[asset]
+
     async def until_told(self, asset: str) -> None:
         """Wait until an asset's result has ended."""
         if self.results[asset].status is AssetStatus.PENDING:
@@ -155,7 +159,7 @@ class Intake:
         event = self._narrator.event(
             EventType.DECISION_RECEIVED,
             {
-                "assets": [item.asset for item in decision.decisions],
+                "assets": [item.asset for item in decision.items],
                 "trace_id": decision.trace_id(decision_id),
             },
             decision_id=decision_id,
@@ -166,7 +170,7 @@ class Intake:
 
     def resume(self, stored: StoredDecision) -> RunningDecision:
         """Take up a decision that a dead process left unfinished."""
-        decision = TradingDecision.model_validate(stored.body)
+        decision = TradingDecision.from_record(stored.body)
         landed: asyncio.Future[tuple[RecordedEvent, ...]] = asyncio.get_running_loop().create_future()
         landed.set_result(())
         return self._remember(
@@ -193,7 +197,7 @@ class Intake:
             decision=decision,
             decided_at=decided_at,
             received_at=received_at,
-            results={item.asset: results.pending(item) for item in decision.decisions},
+            results={item.asset: results.at_first(item) for item in decision.items},
             landing=landing,
         )
         self._known[decision_id] = running
@@ -297,10 +301,7 @@ class Intake:
 
     def result_of(self, running: RunningDecision) -> ExecutionResult:
         """The whole result as it stands."""
-        ordered = tuple(
-            running.at_work[item.asset]() if item.asset in running.at_work else running.results[item.asset]
-            for item in running.decision.decisions
-        )
+        ordered = tuple(results.noted(running.result_so_far(item.asset), item) for item in running.decision.items)
         status = whole_status([one.status for one in ordered])
         return ExecutionResult(
             decision_id=running.decision_id,

@@ -25,7 +25,7 @@ FLIPPED = "flipped_trade_id"
 class EntryWish:
     """An asset's decision on its way in. ``decided_at`` is when the engine made it.
 
-    ``flipped`` is the trade that was closed to make room for it, once it was.
+    ``flipped`` is the trade that was closed to make room for it, once it was. ``source`` is the engine that decided.
     """
 
     decision_id: str
@@ -33,6 +33,7 @@ class EntryWish:
     decided_at: datetime
     received_at: datetime
     flipped: str | None = None
+    source: str | None = None
 
     @property
     def side(self) -> TradeSide:
@@ -141,9 +142,9 @@ def plan_adjustment(
     if item.action is Action.ADJUST_ORDERS and orders is not None:
         wanted = ((orders.cancel_sl, OrderRole.STOP_LOSS), (orders.cancel_tp, OrderRole.TAKE_PROFIT))
         drops = tuple(role for is_wanted, role in wanted if is_wanted)
-        stop, target = orders.new_sl_price, orders.new_tp_price
+        stop, target = orders.moved_stop, orders.moved_target
     else:
-        stop, target = (position.new_sl_price, position.new_tp_price) if position else (None, None)
+        stop, target = (position.moved_stop, position.moved_target) if position else (None, None)
     plan = AdjustmentPlan(
         wish=wish,
         trade=trade,
@@ -293,7 +294,11 @@ def entry_order(plan: EntryPlan, key: ClientOrderId, position_side: PositionSide
 
 def _context(wish: EntryWish) -> dict[str, Any]:
     kept = wish.item.model_dump(mode="json", include={"exit_plan", "rationale", "confidence", "risk_level"})
-    return {name: value for name, value in {**kept, FLIPPED: wish.flipped}.items() if value is not None}
+    return {
+        name: value
+        for name, value in {**kept, "source": wish.source, FLIPPED: wish.flipped}.items()
+        if value is not None
+    }
 
 
 def position_side_for(side: TradeSide, *, is_hedge_mode: bool) -> PositionSide:

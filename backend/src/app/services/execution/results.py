@@ -10,7 +10,7 @@ from app.domain.ids import OrderRole
 from app.domain.money import BPS, ZERO
 from app.domain.orders import Order, OrderState
 from app.domain.trades import Adjustment, AdjustmentKind, CloseReason, Trade, TradeError, TradeStatus
-from app.schemas.decision import Action, AssetDecision
+from app.schemas.decision import Action, AssetDecision, UnreadableDecision
 from app.schemas.fields import iso
 from app.schemas.result import (
     AssetResult,
@@ -19,6 +19,7 @@ from app.schemas.result import (
     ResultError,
     ResultOrders,
     Timings,
+    unreadable_result,
 )
 from app.services.execution.planning import FLIPPED
 from app.services.execution.risk import RiskRefused
@@ -59,7 +60,7 @@ def of_trade(trade: Trade, action: Action) -> AssetResult:
     )
 
 
-def of_adjustment(trade: Trade, adjustment: Adjustment, action: Action) -> AssetResult:
+def of_adjustment(trade: Trade, adjustment: Adjustment, action: Action | None) -> AssetResult:
     """The result of a decision that changes a trade, as it stands."""
     order = trade.order_of(adjustment)
     status = _adjustment_status(trade, adjustment, order)
@@ -140,8 +141,15 @@ def skipped(item: AssetDecision) -> AssetResult:
     return AssetResult(asset=item.asset, action=item.action, status=AssetStatus.SKIPPED, success=True)
 
 
-def pending(item: AssetDecision) -> AssetResult:
-    """Still at work, nothing to tell yet."""
+def noted(result: AssetResult, item: AssetDecision | UnreadableDecision) -> AssetResult:
+    """The result with what the sender should know of how its decision was read."""
+    return result.model_copy(update={"notes": item.notes}) if isinstance(item, AssetDecision) and item.notes else result
+
+
+def at_first(item: AssetDecision | UnreadableDecision) -> AssetResult:
+    """Still at work, nothing to tell yet; or over already, since it could not be read."""
+    if isinstance(item, UnreadableDecision):
+        return unreadable_result(item)
     return AssetResult(asset=item.asset, action=item.action, status=AssetStatus.PENDING, success=False)
 
 

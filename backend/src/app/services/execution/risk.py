@@ -24,6 +24,7 @@ from app.domain.policy import (
 )
 from app.domain.reports import AccountReport, BookTicker, LeverageBracket
 from app.domain.trades import Leg, Trade, TradeSide, TradeStatus
+from app.schemas.decision import UnreadableDecision
 from app.services.execution.planning import AdjustmentPlan, EntryPlan, EntryWish, MarketView, plan_entry
 
 _FIELD = {
@@ -107,6 +108,16 @@ def assess(
     except CheckFailed as refusal:
         return refusal.refused
     return RiskApproved(plan=plan)
+
+
+def beside_unreadable(unreadable: Iterable[UnreadableDecision]) -> RiskRefused:
+    """Nothing that adds risk is sent beside an asset's decision that could not be read."""
+    named = ", ".join(one.asset for one in unreadable)
+    text = (
+        f"the decision on {named} beside it could not be read, so nothing that adds risk was sent; correct it, and "
+        "send a new decision"
+    )
+    return RiskRefused(code=ErrorCode.VALIDATION_ERROR, message=text)
 
 
 def plan_opening(
