@@ -105,7 +105,8 @@ async def paper_face(
 
 
 def decision(asset: str = "BTCUSDT", action: str = "buy", **fields: Any) -> dict[str, Any]:
-    """A decision on one asset; protected unless the prices are given otherwise."""
+    """A decision on one asset; an entry is protected unless the prices are given otherwise."""
     prices: dict[str, Any] = {"tp_price": 99000, "sl_price": 94000} if asset == "BTCUSDT" else {}
-    one = {"asset": asset, "action": action, "allocation_usd": 1000, "leverage": 10, **prices, **fields}
+    wish = {"allocation_usd": 1000, "leverage": 10, **prices} if action in ("buy", "sell") else {}
+    one = {"asset": asset, "action": action, **wish, **fields}
     return {"decisions": [{name: value for name, value in one.items() if value is not None}]}
