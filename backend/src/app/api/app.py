@@ -15,6 +15,7 @@ from app.api.description import DESCRIPTION, TAGS, TITLE
 from app.api.edge import Edge
 from app.api.metrics import Metrics, RequestCounter
 from app.api.problems import install_problem_handlers
+from app.api.webhook_refusals import WebhookRefusals
 from app.core.version import program_version
 from app.dashboard.page import router as status_page
 from app.events.broadcast import Broadcast
@@ -55,6 +56,7 @@ def create_app(application: Application) -> FastAPI:
     app.state.application = application
     app.state.metrics = metrics
     app.state.broadcast = broadcast
+    app.state.webhook_refusals = WebhookRefusals(application)
     app.state.tokens = token_book(application)
     for room in (decisions, webhooks, control, records, health, stream, description, event_description):
         app.include_router(room.router)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
@@ -13,9 +13,16 @@ from fastapi.responses import Response
 from app.api.access import WRONG_TOKEN_DELAY_S, application_of
 from app.api.bodies import read_body
 from app.api.decisions import LOCATION_HEADER, REPLAY_HEADER, answer
-from app.api.problems import Problem, may_refuse, not_found
+from app.api.problems import Problem, may_refuse, not_found, problem_of
+from app.api.webhook_refusals import WebhookRefusals
+from app.domain.errors import TesError
+from app.domain.policy import AllocationBasis
+from app.schemas.json_text import invalid
 from app.schemas.result import ExecutionResult
 from app.schemas.tradingview import TradingViewAlert, parse_alert
+
+if TYPE_CHECKING:
+    from app.bootstrap import Application
 
 router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"])
 _SIGNATURE = "x-signature"
@@ -59,20 +66,55 @@ async def tradingview(
     secret = application.settings.webhook_secret
     if secret is None:
         raise not_found("webhook: set TES_WEBHOOK_SECRET to open it")
-    body = await read_body(request)
-    key = secret.get_secret_value().encode()
-    is_signed = _is_signed(body, request.headers.get(_SIGNATURE), key)
-    alert = parse_alert(body)
+    refusals: WebhookRefusals = request.app.state.webhook_refusals
+    alert: TradingViewAlert | None = None
+    try:
+        body = await read_body(request)
+        read = parse_alert(body)
+        key = secret.get_secret_value().encode()
+        await _require_proof(application, body, request.headers.get(_SIGNATURE), read, key)
+        alert = read
+        decision = alert.decision()
+        _require_notional(application, alert)
+        return await answer(application, decision, wait)
+    except Problem as problem:
+        refusals.tell(problem, alert)
+        raise
+    except TesError as error:
+        refusals.tell(problem_of(error), alert)
+        raise
+
+
+async def _require_proof(
+    application: Application, body: bytes, signature: str | None, alert: TradingViewAlert, key: bytes
+) -> None:
+    """The sender knows the secret.
+
+    Raises:
+        Problem: 401.
+    """
     said = "" if alert.secret is None else alert.secret.get_secret_value()
-    if not is_signed and not hmac.compare_digest(said.encode(), key):
-        await application.clock.sleep(WRONG_TOKEN_DELAY_S)
-        raise Problem(
-            HTTPStatus.UNAUTHORIZED,
-            "unauthorized",
-            "the alert's 'secret' must be TES_WEBHOOK_SECRET, or X-Signature the body's HMAC-SHA256 with it",
-            headers={"WWW-Authenticate": "Webhook"},
-        )
-    return await answer(application, alert.decision(), wait)
+    if _is_signed(body, signature, key) or hmac.compare_digest(said.encode(), key):
+        return
+    await application.clock.sleep(WRONG_TOKEN_DELAY_S)
+    raise Problem(
+        HTTPStatus.UNAUTHORIZED,
+        "unauthorized",
+        "the alert's 'secret' must be TES_WEBHOOK_SECRET, or X-Signature the body's HMAC-SHA256 with it",
+        headers={"WWW-Authenticate": "Webhook"},
+    )
+
+
+def _require_notional(application: Application, alert: TradingViewAlert) -> None:
+    """Contracts at their price are a notional; where allocations are margin they would be multiplied by the leverage.
+
+    Raises:
+        DecisionRefused: ``validation_error``, or as :meth:`Application.service`.
+    """
+    basis = application.service(alert.account_id).policy.risk.allocation_basis
+    if alert.is_sized_in_contracts and basis is AllocationBasis.MARGIN:
+        text = "allocation_usd: give it, since this account's allocations are margin (TES_RISK_ALLOCATION_BASIS)"
+        raise invalid(text, field="allocation_usd")
 
 
 def _is_signed(body: bytes, signature: str | None, key: bytes) -> bool:

@@ -33,6 +33,7 @@ class EventType(StrEnum):
     RESUMED = "Resumed"
     STREAM_CONNECTED = "StreamConnected"
     STREAM_LOST = "StreamLost"
+    WEBHOOK_REFUSED = "WebhookRefused"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

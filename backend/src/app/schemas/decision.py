@@ -66,6 +66,14 @@ class Action(StrEnum):
         return self in (Action.BUY, Action.SELL)
 
 
+class ExpectedPosition(StrEnum):
+    """What the sender takes the account to hold on an asset. Where it holds something else, nothing is sent."""
+
+    FLAT = "flat"
+    LONG = "long"
+    SHORT = "short"
+
+
 class AdjustmentType(StrEnum):
     """Direction of ``adjust_position``."""
 
@@ -232,6 +240,7 @@ class AssetDecision(_Strict):
     trailing_stop: TrailingStop | None = None
     position_adjustment: PositionAdjustment | None = None
     order_adjustment: OrderAdjustment | None = None
+    expected_position: ExpectedPosition | None = None
     exit_plan: Annotated[str, Field(max_length=_TEXT_LIMIT)] | None = None
     rationale: Annotated[str, Field(max_length=_TEXT_LIMIT)] | None = None
     confidence: Percentage | None = None

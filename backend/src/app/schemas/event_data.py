@@ -138,6 +138,16 @@ class StreamLostData(_Data):
     reason: str
 
 
+class WebhookRefusedData(_Data):
+    """An alert of TradingView that was refused, whose sender throws the answer away."""
+
+    status: int = Field(description="of the HTTP answer")
+    code: str
+    reason: str = Field(description="what is wrong and what to do; never what was sent")
+    field: str | None = Field(None, description="the field that is wrong, where it is one field's fault")
+    ticker: str | None = Field(None, description="of an alert that could be read and proved the secret")
+
+
 EVENT_DATA: Mapping[EventType, type[BaseModel]] = {
     EventType.DECISION_RECEIVED: DecisionReceivedData,
     EventType.DECISION_REJECTED: DecisionEndedData,
@@ -160,6 +170,7 @@ EVENT_DATA: Mapping[EventType, type[BaseModel]] = {
     EventType.RESUMED: ResumedData,
     EventType.STREAM_CONNECTED: StreamConnectedData,
     EventType.STREAM_LOST: StreamLostData,
+    EventType.WEBHOOK_REFUSED: WebhookRefusedData,
 }
 """The form of ``data``, by type."""
 
@@ -185,5 +196,6 @@ EVENT_MEANING: Mapping[EventType, str] = {
     EventType.RESUMED: "Entries are accepted again.",
     EventType.STREAM_CONNECTED: "The exchange's account stream is up.",
     EventType.STREAM_LOST: "The exchange's account stream is down; reconciliation covers the gap.",
+    EventType.WEBHOOK_REFUSED: "An alert of TradingView was refused; nothing of it was done.",
 }
 """What each event says happened."""

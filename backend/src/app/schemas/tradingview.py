@@ -5,37 +5,79 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from typing import Annotated, Literal
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, TypeAdapter, ValidationError
 
+from app.domain.money import plain
 from app.schemas.decision import Action, AssetDecision, TradingDecision
-from app.schemas.fields import Leverage, Positive, UtcTime
-from app.schemas.json_text import read_object, wrong_fields
+from app.schemas.fields import DecimalText, Leverage, Positive, UtcTime
+from app.schemas.json_text import invalid, read_object, wrong_fields
 
 _EXCHANGE = re.compile(r"^[A-Z0-9_]+:")
-_PERPETUAL = re.compile(r"(\.P|PERP)$")
+_PERPETUAL = re.compile(r"(\.P|_?PERP)$")
+_PLOT = re.compile(r"plot_[0-9]{1,2}")
 _ID_HEX = 40
+_KEPT = frozenset(
+    {
+        *("exchange", "interval", "timenow", "bar", "open", "high", "low", "close", "volume", "currency"),
+        *("basecurrency", "syminfo", "strategy_name", "name", "note", "description", "order_id", "order_comment"),
+        *("comment", "message", "alert_message", "position_size"),
+    }
+)
+"""What alerts carry beside what we use; it is kept with the record."""
+_SYNONYMS = {
+    "passphrase": "secret",
+    "order_action": "action",
+    "order_contracts": "contracts",
+    "order_price": "price",
+}
+_OTHER_SIDE = {"long": "short", "short": "long"}
+
+_PERCENT_DIGITS = Decimal("0.000001")
+_POSITIVE: TypeAdapter[Decimal] = TypeAdapter(Positive)
+Position = Literal["long", "short", "flat"]
 
 
 class TradingViewAlert(BaseModel):
-    """The message of an alert. Unknown fields are refused: a misspelt `sl_price` must not leave a position bare."""
+    """The message of an alert, flat or with a block ``strategy``.
 
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+    What TradingView offers beside these fields is kept; any other unknown field is refused: a misspelt `sl_price` must
+    not leave a position bare.
+    """
 
-    secret: SecretStr | None = Field(None, description="`TES_WEBHOOK_SECRET`, unless the X-Signature header proves it")
-    id: Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]{1,60}$")] | None = Field(
+    model_config = ConfigDict(extra="allow", frozen=True, hide_input_in_errors=True)
+
+    secret: SecretStr | None = Field(
+        None, description="`TES_WEBHOOK_SECRET`, also as `passphrase`, unless the X-Signature header proves it"
+    )
+    id: Annotated[DecimalText, Field(pattern=r"^[A-Za-z0-9._:-]{1,60}$")] | None = Field(
         None, description="the idempotency key; made of the whole alert when absent"
     )
     time: UtcTime = Field(description="`{{timenow}}`: old alerts are refused, and two alerts differ by it")
     ticker: Annotated[str, Field(min_length=1, max_length=60)] = Field(
-        description="`{{ticker}}`; an exchange in front and `.P` behind are dropped"
+        description="`{{ticker}}`; an exchange in front and `.P` or `PERP` behind are dropped"
     )
     action: Literal["buy", "sell", "close"] = Field(description="`{{strategy.order.action}}`, or `close`")
-    market_position: Literal["long", "short", "flat"] | None = Field(
-        None, description="`{{strategy.market_position}}`: `flat` closes the position, whatever the action"
+    market_position: Position | None = Field(
+        None,
+        description="`{{strategy.market_position}}`: `flat` closes the position; `long` after a sell, or `short` after "
+        "a buy, reduces it",
     )
-    account_id: Annotated[str, Field(min_length=1, max_length=64)] = "default"
+    prev_market_position: Position | None = Field(
+        None, description="`{{strategy.prev_market_position}}`: where something else is held, nothing is sent"
+    )
+    market_position_size: Any = Field(
+        None, description="`{{strategy.market_position_size}}`; with the one before, how much of it a reduction leaves"
+    )
+    prev_market_position_size: Any = Field(None, description="`{{strategy.prev_market_position_size}}`")
+    contracts: Any = Field(
+        None, description="`{{strategy.order.contracts}}`: times `price` the size, where `allocation_usd` is absent"
+    )
+    price: Any = Field(None, description="`{{strategy.order.price}}`")
+    account_id: Annotated[DecimalText, Field(min_length=1, max_length=64)] = "default"
     allocation_usd: Positive | None = None
     leverage: Leverage | None = None
     tp_price: Positive | None = None
@@ -47,31 +89,99 @@ class TradingViewAlert(BaseModel):
         """The exchange's name of the ticker."""
         return _PERPETUAL.sub("", _EXCHANGE.sub("", self.ticker.upper()))
 
+    @property
+    def is_sized_in_contracts(self) -> bool:
+        """Whether an entry's size is contracts at a price: a notional, whatever the account's allocations are."""
+        is_entry = self._action_and_expectation()[0].is_entry
+        return is_entry and self.allocation_usd is None and self._value_of_order() is not None
+
     def decision(self) -> TradingDecision:
         """What the alert asks for; the same alert is the same decision.
 
         Raises:
-            DecisionRefused: ``validation_error``, such as a buy without ``allocation_usd``.
+            DecisionRefused: ``validation_error``, such as a buy without a size, or a story that contradicts itself.
         """
         said = self.model_dump(mode="json", exclude={"secret"}, exclude_none=True)
-        digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
-        is_close = self.action == "close" or self.market_position == "flat"
-        wanted = {"allocation_usd", "leverage", "tp_price", "sl_price"} if not is_close else set()
+        digest = hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()
+        action, expected = self._action_and_expectation()
+        fields: dict[str, Any] = {"expected_position": expected, "rationale": self.rationale}
+        if action.is_entry:
+            fields |= {name: getattr(self, name) for name in ("leverage", "tp_price", "sl_price")}
+            fields["allocation_usd"] = self.allocation_usd or self._value_of_order()
+        elif action is Action.ADJUST_POSITION:
+            fields["position_adjustment"] = {"adjustment_type": "decrease", **self._reduction()}
         try:
             one = AssetDecision(
                 asset=self.asset,
-                action=Action.CLOSE_POSITION if is_close else Action(self.action),
-                rationale=self.rationale,
-                **{name: getattr(self, name) for name in wanted if getattr(self, name) is not None},
+                action=action,
+                **{name: value for name, value in fields.items() if value is not None},
             )
+            outside: dict[str, Any] = {"timestamp": self.time, "alert": said}
             return TradingDecision(
-                decision_id=f"tv-{self.id or digest[:_ID_HEX]}",
-                account_id=self.account_id,
-                timestamp=self.time,
-                decisions=[one],
+                decision_id=f"tv-{self.id or digest[:_ID_HEX]}", account_id=self.account_id, decisions=[one], **outside
             )
         except ValidationError as error:
             raise wrong_fields(error) from None
+
+    def _action_and_expectation(self) -> tuple[Action, str | None]:
+        """What is to be done, and what must be held for it.
+
+        Raises:
+            DecisionRefused: the action and the positions before and after it contradict each other.
+        """
+        before, after = self.prev_market_position, self.market_position
+        if self.action == "close":
+            if after in _OTHER_SIDE:
+                raise self._contradiction(f"a close after which the position is {after}")
+            return Action.CLOSE_POSITION, before
+        own = "long" if self.action == "buy" else "short"
+        other = _OTHER_SIDE[own]
+        if after == "flat":
+            if before == own:
+                raise self._contradiction(f"a {self.action} that ends a {own} position")
+            return Action.CLOSE_POSITION, before
+        if after == other:
+            if before not in (None, other):
+                raise self._contradiction(f"a {self.action} after which a {before} position is {other}")
+            return Action.ADJUST_POSITION, other
+        if after is None and before == other:
+            text = f"market_position: a {self.action} of a {other} position may reduce, close or turn it; say which"
+            raise invalid(text, field="market_position")
+        return Action(self.action), before
+
+    def _contradiction(self, what: str) -> Exception:
+        return invalid(f"market_position: {what} contradicts itself, so nothing was sent", field="market_position")
+
+    def _value_of_order(self) -> Decimal | None:
+        """Contracts at their price, where both are numbers."""
+        contracts, price = _positive(self.contracts), _positive(self.price)
+        return contracts * price if contracts and price else None
+
+    def _reduction(self) -> dict[str, Any]:
+        """How much is to be taken off, as TradingView tells it, else as the alert does.
+
+        Raises:
+            DecisionRefused: nothing says it.
+        """
+        after, before = _positive(self.market_position_size), _positive(self.prev_market_position_size)
+        if after and before and after < before:
+            return {"adjustment_percentage": plain((100 * (before - after) / before).quantize(_PERCENT_DIGITS))}
+        amount = self.allocation_usd or self._value_of_order()
+        if amount is None:
+            text = (
+                f"allocation_usd: by how much is the {self.market_position} position to be reduced? Give "
+                "allocation_usd, contracts and price, or market_position_size and prev_market_position_size"
+            )
+            raise invalid(text, field="allocation_usd")
+        return {"adjustment_amount_usd": amount}
+
+
+def _positive(value: Any) -> Decimal | None:
+    """A number above zero, or None: placeholders come empty, and as words."""
+    try:
+        return _POSITIVE.validate_python(value)
+    except ValidationError:
+        return None
 
 
 def parse_alert(body: bytes) -> TradingViewAlert:
@@ -80,7 +190,39 @@ def parse_alert(body: bytes) -> TradingViewAlert:
     Raises:
         DecisionRefused: ``validation_error``; the message names the field and never shows what was sent.
     """
+    said = _flat(read_object(body, "the fields of docs/tradingview.md"))
+    known = TradingViewAlert.model_fields.keys() | _KEPT
+    for name in said:
+        if name not in known and not _PLOT.fullmatch(name):
+            text = f"{name}: unknown field; check the spelling, or put what is to be kept into comment"
+            raise invalid(text, field=name)
     try:
-        return TradingViewAlert.model_validate(read_object(body, "the fields of docs/tradingview.md"))
+        return TradingViewAlert.model_validate(said)
     except ValidationError as error:
         raise wrong_fields(error) from None
+
+
+def _flat(said: Mapping[str, Any]) -> dict[str, Any]:
+    """The alert with our names, and with what its block ``strategy`` says.
+
+    Raises:
+        DecisionRefused: one field is said twice, and differently.
+    """
+    block = said.get("strategy")
+    if not isinstance(block, Mapping):
+        return _once({("strategy_name" if name == "strategy" else name): value for name, value in said.items()}.items())
+    order = block.get("order")
+    nested = [(f"order_{name}", value) for name, value in order.items()] if isinstance(order, Mapping) else []
+    around = [(name, value) for name, value in said.items() if name != "strategy"]
+    within = [(name, value) for name, value in block.items() if not (name == "order" and nested)]
+    return _once([*around, *within, *nested])
+
+
+def _once(fields: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in fields:
+        ours = _SYNONYMS.get(name, name)
+        if ours in found and found[ours] != value and ours not in _KEPT:
+            raise invalid(f"{ours}: said twice, and differently; leave one of the two out", field=ours)
+        found.setdefault(ours, value)
+    return found

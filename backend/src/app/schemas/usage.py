@@ -11,14 +11,14 @@ from typing import Any
 
 from app.domain.money import decimal_from_text
 
-_ENTRY = frozenset({"allocation_usd", "leverage", "tp_price", "sl_price", "trailing_stop"})
+_ENTRY = frozenset({"allocation_usd", "leverage", "tp_price", "sl_price", "trailing_stop", "expected_position"})
 _USED: Mapping[str, frozenset[str]] = {
     "buy": _ENTRY,
     "sell": _ENTRY,
     "hold": frozenset(),
-    "close_position": frozenset(),
-    "adjust_position": frozenset({"position_adjustment"}),
-    "adjust_orders": frozenset({"order_adjustment"}),
+    "close_position": frozenset({"expected_position"}),
+    "adjust_position": frozenset({"position_adjustment", "expected_position"}),
+    "adjust_orders": frozenset({"order_adjustment", "expected_position"}),
 }
 _ENTRIES = frozenset({"buy", "sell"})
 _SOME_USE = frozenset[str]().union(*_USED.values())

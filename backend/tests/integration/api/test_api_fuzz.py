@@ -177,11 +177,17 @@ KINDS: tuple[Callable[[Face, random.Random], Coroutine[Any, Any, int | None]], .
 )
 
 
+def _tells_of_webhooks(item: dict[str, Any]) -> bool:
+    return item.get("type") == "WebhookRefused" or item.get("data", {}).get("code") == "webhook_refused"
+
+
 async def state(face: Face) -> list[Any]:
-    """Everything that a request could have changed."""
+    """Everything that a request could have changed, but that refused webhooks are told of."""
     lists = ("/v1/decisions", "/v1/trades", "/v1/orders", "/v1/positions", "/v1/status", "/v1/events")
-    documents = [(await face.get(path)).json for path in lists]
+    documents = [(await face.get(path, limit="500")).json for path in lists]
     for document in documents:
+        document.pop("last_seq", None)
+        document["items"] = [item for item in document.get("items", ()) if not _tells_of_webhooks(item)]
         document.pop("as_of", None)
         for item in document.get("items", ()):
             for name in ("mark_price", "unrealised_pnl"):

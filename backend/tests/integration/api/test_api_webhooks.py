@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import json
@@ -75,6 +76,60 @@ async def test_a_wrong_field_is_named_and_the_secret_is_not_shown(face: Face, fi
     assert answer.status == 422
     assert next(iter(fields)) in answer.json["detail"]
     assert SECRET.encode() not in answer.body
+
+
+async def refusals(face: Face) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """What the log has of refused alerts: the events, and the alerts that were raised."""
+    events = (await face.get("/v1/events", limit="500")).json["items"]
+    raised = [one["data"] for one in events if one["type"] == "AlertRaised"]
+    refused = [one["data"] for one in events if one["type"] == "WebhookRefused"]
+    return refused, [data for data in raised if data["code"] == "webhook_refused"]
+
+
+async def test_a_refused_alert_leaves_an_event_with_the_reason_and_repeated_ones_one_alert() -> None:
+    """TradingView throws the answer away: nobody but the log tells why nothing was traded."""
+    async with paper_face(TES_WEBHOOK_SECRET=SECRET) as fresh:
+        closing = alert(id="bar-1", action="close", allocation_usd=None)
+        assert (await send(fresh, closing)).status == 200
+        for _ in range(2):
+            assert (await send(fresh, alert(secret="wrong"))).status == 401
+            assert (await send(fresh, alert(sl_prise=1))).status == 422
+            assert (await send(fresh, {**closing, "ticker": "ETHUSDT"})).status == 409
+        refused, raised = await refusals(fresh)
+        kinds = [(data["status"], data["code"], data["field"], data["ticker"]) for data in refused]
+        assert kinds == 2 * [
+            (401, "unauthorized", None, None),
+            (422, "validation_error", "sl_prise", None),
+            (409, "decision_conflict", None, "ETHUSDT"),
+        ]
+        assert len(raised) == 3
+        assert "sl_prise" in raised[1]["message"]
+        assert SECRET.encode() not in (await fresh.get("/v1/events")).body
+
+
+async def test_a_flood_of_refused_alerts_does_not_fill_the_log() -> None:
+    async with paper_face(TES_WEBHOOK_SECRET=SECRET) as fresh:
+        answers = await asyncio.gather(*(send(fresh, b"{") for _ in range(60)))
+        assert {answer.status for answer in answers} == {422}
+        refused, raised = await refusals(fresh)
+        assert 30 <= len(refused) < 45
+        assert len(raised) == 1
+
+
+async def test_templates_with_a_block_and_extras_trade(face: Face) -> None:
+    block = {"order_action": "buy", "order_contracts": 0.01, "order_price": 96000, "market_position": "long"}
+    opened = await send(face, alert(secret=None, passphrase=SECRET, action=None, allocation_usd=None, strategy=block))
+    assert (opened.status, opened.json["results"][0]["status"]) == (200, "filled")
+    extras = {"exchange": "BYBIT", "interval": "15", "contracts": "0.005", "comment": "", "order_id": "Long"}
+    reduced = await send(face, alert(action="sell", market_position="long", allocation_usd=300, **extras))
+    assert (reduced.status, reduced.json["results"][0]["status"]) == (200, "adjusted")
+    assert (await send(face, alert(action="close", market_position="flat"))).json["success"]
+
+
+async def test_contracts_are_no_margin() -> None:
+    async with paper_face(TES_WEBHOOK_SECRET=SECRET, TES_RISK_ALLOCATION_BASIS="margin") as margin:
+        answer = await send(margin, alert(allocation_usd=None, contracts=0.01, price=96000))
+        assert (answer.status, answer.json["field"]) == (422, "allocation_usd")
 
 
 async def test_an_old_alert_is_refused(face: Face) -> None:

@@ -188,6 +188,11 @@ def sell(asset: str = ETH, **changes: Any) -> dict[str, Any]:
     return wish | {"tp_price": 3300, "sl_price": 3500} | changes
 
 
+async def resting_stops(stage: Arena, symbol: str) -> list[Decimal]:
+    """The quantities of the stops on the book."""
+    return [Decimal(row["origQty"]) for row in await stage.levers.open_orders(symbol) if row["type"] == "STOP_MARKET"]
+
+
 async def stored(application: Application, trade_id: str | None) -> Trade:
     """The trade as the record has it."""
     assert trade_id is not None

@@ -39,6 +39,15 @@ WHAT_TO_DO: Mapping[str, str] = {
         "A step of the service failed unexpectedly; the rest goes on. The log has the traceback: report it. `tes "
         "reconcile` shows whether record and exchange still agree."
     ),
+    "position_contradicts": (
+        "A decision or an alert said what it takes to be held, and something else is; nothing was sent. Compare "
+        "`tes positions` with what the engine or the strategy believes, and put the one right that is wrong."
+    ),
+    "webhook_refused": (
+        "An alert of TradingView was refused, and its sender throws the answer away. The message says why; each "
+        "refusal is a `WebhookRefused` event. Mend the alert's message, its secret or its address. Close by hand what "
+        "it meant to close."
+    ),
     "halted": (
         "The service stopped taking entries by itself; the message says why: a refused key, a stop refused for an"
         " unknown reason, or three emergency closes within ten minutes. Find the cause, then `tes resume`."

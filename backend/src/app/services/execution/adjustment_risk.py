@@ -31,6 +31,7 @@ from app.services.execution.risk import (
     check_asset,
     check_cooldown,
     check_daily_loss,
+    check_expected,
     check_exposure,
     check_fate_known,
     check_listed,
@@ -78,7 +79,8 @@ def assess_adjustment(
 
 
 def check_present(wish: EntryWish, exposure: Exposure) -> Trade:
-    """There is a position of ours to change. Like every check, raises CheckFailed."""
+    """There is a position of ours to change, and it is the expected one. Like every check, raises CheckFailed."""
+    check_expected(wish, exposure)
     if exposure.trade is not None:
         return exposure.trade
     text = f"the service holds no position on {wish.item.asset} that could be changed; positions of others never are"

@@ -19,9 +19,9 @@ from app.services.execution.halting import KillSwitch
 from app.services.execution.intake import Intake, RunningDecision
 from app.services.execution.mailbox import MailboxFull
 from app.services.execution.market import Market
-from app.services.execution.phases import Phase, phase_of
+from app.services.execution.phases import Phase, beside_unreadable, phase_of
 from app.services.execution.planning import EntryWish, adjustment_kind
-from app.services.execution.risk import RiskRefused, beside_unreadable
+from app.services.execution.risk import CheckFailed, Exposure, RiskRefused, check_expected
 from app.services.execution.supervision import Supervisor
 
 _PHASE_PATIENCE_S = 2.0
@@ -73,6 +73,8 @@ class DecisionRunner:
                 self.intake.report(running.decision_id, running.received_at, results.skipped(item))
             case Action.BUY | Action.SELL:
                 await self._enter(running, wish)
+            case Action.CLOSE_POSITION if refusal := _contradiction(wish, self.desk(item.asset).exposure(wish)):
+                self.on_refused(wish, refusal)
             case Action.CLOSE_POSITION:
                 result = await self.close_position(item.asset, CloseReason.DECISION, None)
                 self.intake.report(running.decision_id, running.received_at, result)
@@ -130,3 +132,12 @@ class DecisionRunner:
     def _on_unread(self, wish: EntryWish, error: ExchangeError) -> None:
         text = f"{wish.item.asset} could not be read from the exchange, so nothing was sent: {error}"
         self.on_refused(wish, RiskRefused(code=ErrorCode.EXCHANGE_UNAVAILABLE, message=text))
+
+
+def _contradiction(wish: EntryWish, exposure: Exposure) -> RiskRefused | None:
+    """Why a close must not be asked for, where what is held is not what the sender takes to be held; or None."""
+    try:
+        check_expected(wish, exposure)
+    except CheckFailed as refusal:
+        return refusal.refused
+    return None

@@ -28,7 +28,7 @@ from app.schemas.explanation import (
 from app.services.execution import adjustment_risk, risk
 from app.services.execution.halting import KillSwitch
 from app.services.execution.market import Market
-from app.services.execution.phases import Phase, phase_of
+from app.services.execution.phases import Phase, beside_unreadable, phase_of
 from app.services.execution.planning import (
     AdjustmentPlan,
     EntryPlan,
@@ -132,7 +132,7 @@ class Explainer:
     async def _explain(self, wish: EntryWish, unreadable: tuple[UnreadableDecision, ...]) -> AssetExplained:
         sheet, action = _Sheet(), wish.item.action
         if unreadable and wish.item.adds_risk:
-            sheet.refuse("validation", risk.beside_unreadable(unreadable))
+            sheet.refuse("validation", beside_unreadable(unreadable))
         if action is Action.HOLD:
             return sheet.explained(wish.item, "do nothing")
         if action is Action.CLOSE_POSITION:

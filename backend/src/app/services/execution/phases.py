@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import Enum, auto
 
+from app.domain.errors import ErrorCode
 from app.domain.trades import AdjustmentKind
-from app.schemas.decision import Action, AssetDecision
+from app.schemas.decision import Action, AssetDecision, UnreadableDecision
 from app.services.execution.planning import adjustment_kind
+from app.services.execution.risk import RiskRefused
 
 
 class Phase(Enum):
@@ -29,6 +32,16 @@ def phase_of(item: AssetDecision) -> Phase:
             return Phase.ENTRIES
         case Action.ADJUST_POSITION | Action.ADJUST_ORDERS:
             return _PHASE_OF_KIND[adjustment_kind(item)]
+
+
+def beside_unreadable(unreadable: Iterable[UnreadableDecision]) -> RiskRefused:
+    """Nothing that adds risk is sent beside an asset's decision that could not be read."""
+    named = ", ".join(one.asset for one in unreadable)
+    text = (
+        f"the decision on {named} beside it could not be read, so nothing that adds risk was sent; correct it, and "
+        "send a new decision"
+    )
+    return RiskRefused(code=ErrorCode.VALIDATION_ERROR, message=text)
 
 
 _PHASE_OF_KIND = {

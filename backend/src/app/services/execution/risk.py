@@ -24,7 +24,7 @@ from app.domain.policy import (
 )
 from app.domain.reports import AccountReport, BookTicker, LeverageBracket
 from app.domain.trades import Leg, Trade, TradeSide, TradeStatus
-from app.schemas.decision import UnreadableDecision
+from app.schemas.decision import ExpectedPosition
 from app.services.execution.planning import AdjustmentPlan, EntryPlan, EntryWish, MarketView, plan_entry
 
 _FIELD = {
@@ -73,19 +73,25 @@ class AdjustmentApproved:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RiskRefused:
-    """The first check that failed; the message names the number and the limit."""
+    """The first check that failed; the message names the number and the limit.
+
+    ``contradicts``: the sender takes something else to be held than is, which a person must know.
+    """
 
     code: ErrorCode
     message: str
     retry_after_s: float | None = None
+    contradicts: bool = False
 
 
 class CheckFailed(Exception):
     """A check says no."""
 
-    def __init__(self, code: ErrorCode, message: str, retry_after_s: float | None = None) -> None:
+    def __init__(
+        self, code: ErrorCode, message: str, retry_after_s: float | None = None, *, contradicts: bool = False
+    ) -> None:
         super().__init__(message)
-        self.refused = RiskRefused(code=code, message=message, retry_after_s=retry_after_s)
+        self.refused = RiskRefused(code=code, message=message, retry_after_s=retry_after_s, contradicts=contradicts)
 
 
 def assess(
@@ -108,16 +114,6 @@ def assess(
     except CheckFailed as refusal:
         return refusal.refused
     return RiskApproved(plan=plan)
-
-
-def beside_unreadable(unreadable: Iterable[UnreadableDecision]) -> RiskRefused:
-    """Nothing that adds risk is sent beside an asset's decision that could not be read."""
-    named = ", ".join(one.asset for one in unreadable)
-    text = (
-        f"the decision on {named} beside it could not be read, so nothing that adds risk was sent; correct it, and "
-        "send a new decision"
-    )
-    return RiskRefused(code=ErrorCode.VALIDATION_ERROR, message=text)
 
 
 def plan_opening(
@@ -323,6 +319,7 @@ def check_cooldown(wish: EntryWish, exposure: Exposure, policy: RiskPolicy, now:
 def check_existing(wish: EntryWish, exposure: Exposure, policy: RiskPolicy) -> None:
     """What is held, or on its way, allows the entry (contract, section 9)."""
     check_fate_known(wish, exposure)
+    check_expected(wish, exposure)
     if not exposure.has_position:
         return
     asset, trade, mode = wish.item.asset, exposure.trade, policy.on_existing_position
@@ -337,6 +334,25 @@ def check_existing(wish: EntryWish, exposure: Exposure, policy: RiskPolicy) -> N
     else:
         return
     raise CheckFailed(ErrorCode.POSITION_EXISTS, text)
+
+
+def check_expected(wish: EntryWish, exposure: Exposure) -> None:
+    """What is held is what the sender takes to be held. An entry or exit on its way is left to the other checks."""
+    expected = wish.item.expected_position
+    if expected is None or wish.flipped is not None:
+        return
+    trade, is_free = exposure.trade, not exposure.has_position
+    held = "no position" if is_free else f"a {trade.side.value} position" if trade else "a position, or one on its way,"
+    if expected is ExpectedPosition.FLAT:
+        is_so = is_free
+    else:
+        is_so = trade.side.value == expected.value if trade else not is_free
+    if is_so:
+        return
+    taken = "no position" if expected is ExpectedPosition.FLAT else f"a {expected.value} position"
+    text = f"the sender takes {wish.item.asset} to have {taken}, but there is {held}; nothing was sent"
+    code = ErrorCode.POSITION_ABSENT if is_free else ErrorCode.POSITION_EXISTS
+    raise CheckFailed(code, text, contradicts=True)
 
 
 def check_fate_known(wish: EntryWish, exposure: Exposure) -> None:

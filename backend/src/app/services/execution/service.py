@@ -26,6 +26,7 @@ from app.domain.ids import ClientOrderId, IdSource
 from app.domain.policy import AccountPolicy
 from app.domain.ports import Clock, Randomness
 from app.domain.trades import CloseReason, Trade
+from app.events.alerts.repeats import Repeats
 from app.integrations.aster.client import AsterClient
 from app.repositories.decisions import DecisionRepository
 from app.repositories.flags import FlagRepository
@@ -110,6 +111,7 @@ class ExecutionService:
         self._kill_switch = KillSwitch(self.account_id, flags, narrator, clock)
         self._troubles = TroubleDesk(client, flags, clock, self._kill_switch, self._tell_alert, place)
         self._emergencies = EmergencyWatch()
+        self._repeats = Repeats(clock)
         self._daily = DailyResult(client, clock)
         self._projection = Projection()
         self._hearing = Hearing()
@@ -328,6 +330,8 @@ class ExecutionService:
         if wish.flipped is not None:
             text = f"the position on the other side was closed, but nothing was opened: {refusal.message}"
             result = results.failed(wish.item, refusal.code, text)
+        if refusal.contradicts and self._repeats.is_first((wish.item.asset, refusal.message)):
+            self._tell_alert(Alert(Severity.WARNING, "position_contradicts", refusal.message), wish.item.asset)
         self._intake.report(wish.decision_id, wish.received_at, result)
 
     def _on_order(self, asset: str, key: ClientOrderId, fact: facts.Fact) -> None:

@@ -30,12 +30,14 @@ MEANS_SOMETHING: dict[str, Any] = {
     "trailing_stop": {"callback_rate": 1},
     "position_adjustment": {"new_sl_price": 95000},
     "order_adjustment": {"cancel_sl": True},
+    "expected_position": "long",
 }
 USED = {
-    "buy": {"allocation_usd", "leverage", "sl_price", "tp_price", "trailing_stop"},
-    "sell": {"allocation_usd", "leverage", "sl_price", "tp_price", "trailing_stop"},
-    "adjust_position": {"position_adjustment"},
-    "adjust_orders": {"order_adjustment"},
+    "buy": {"allocation_usd", "leverage", "sl_price", "tp_price", "trailing_stop", "expected_position"},
+    "sell": {"allocation_usd", "leverage", "sl_price", "tp_price", "trailing_stop", "expected_position"},
+    "close_position": {"expected_position"},
+    "adjust_position": {"position_adjustment", "expected_position"},
+    "adjust_orders": {"order_adjustment", "expected_position"},
 }
 
 
