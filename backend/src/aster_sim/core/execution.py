@@ -223,6 +223,11 @@ class Engine:
         prices = market.prices
         return abs(prices.mark - prices.last) > market.instrument.trigger_protect * prices.mark
 
+    def _too_large(self, market: Market, order: Order) -> bool:
+        """Whether a triggered order is more than one market order may be, where the venue holds it to that."""
+        obeys = self._state.rules.triggers_obey_market_maximum
+        return obeys and order.type == MARKET and order.remaining > market.instrument.market_max_qty
+
     def _fire(self, market: Market, order: Order) -> None:
         state = self._state
         account = state.accounts[order.account]
@@ -241,7 +246,7 @@ class Engine:
         account.changed(order)
         order.status = NEW
         self._booker.tell(order, market, "NEW")
-        if not margin_suffices(state, account, market, order):
+        if self._too_large(market, order) or not margin_suffices(state, account, market, order):
             self._booker.finish(order, EXPIRED)
             return
         self._execute(market, account, order)

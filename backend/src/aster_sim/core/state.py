@@ -77,9 +77,15 @@ class Rules:
 
     ``refuse_unfillable``: FOK orders that cannot be filled and GTX orders that would take are refused with -5021
     and -5022 (as client libraries expect) instead of taken and EXPIRED (as documented).
+    ``only_closing_orders_cover``: a close is refused with -2022 for resting orders that can only close themselves,
+    instead of any resting order on its side (as seen live on 2026-10-02).
+    ``triggers_obey_market_maximum``: a conditional order that becomes a market order above MARKET_LOT_SIZE ends EXPIRED
+    with nothing executed; nothing public tells whether it does.
     """
 
     refuse_unfillable: bool = False
+    only_closing_orders_cover: bool = False
+    triggers_obey_market_maximum: bool = False
 
 
 @dataclass(slots=True)

@@ -359,9 +359,8 @@ class Venue:
             retail=retail,
         )
 
-    @staticmethod
-    def _check_reduce_only(account: Account, order: Order) -> None:
-        """-2022: nothing to close, or resting closing orders already cover the position.
+    def _check_reduce_only(self, account: Account, order: Order) -> None:
+        """-2022: nothing to close, or resting orders on its side already cover the position (facts section 13).
 
         closePosition orders are taken without a position too: they look for one when they trigger.
         """
@@ -370,10 +369,16 @@ class Venue:
         free = account.closable(order)
         if not order.waiting:
             for other in account.open_orders.get(order.symbol, {}).values():
-                if other.type == LIMIT and other.closes_only and other.side == order.side:
+                if self._covers(other, order):
                     free -= other.remaining
         if free <= ZERO:
             raise errors.REDUCE_ONLY_REJECTED.error()
+
+    def _covers(self, resting: Order, order: Order) -> bool:
+        """Whether a resting order counts as a close of the position that ``order`` is to close."""
+        if resting.type != LIMIT or (resting.side, resting.position_side) != (order.side, order.position_side):
+            return False
+        return resting.closes_only or not self.state.rules.only_closing_orders_cover
 
     @staticmethod
     def _check_fillable(market: Market, order: Order) -> None:

@@ -11,14 +11,15 @@ from aster_sim.core.numbers import money, parse_decimal, plain
 from aster_sim.http.people import ControlError
 from aster_sim.runtime import Runtime
 
-_KNOWN = frozenset({"refuse_unfillable", "insurance_fund", "pardon", "interest_caps"})
+_SWITCHES = ("refuse_unfillable", "only_closing_orders_cover", "triggers_obey_market_maximum")
+_KNOWN = frozenset({*_SWITCHES, "insurance_fund", "pardon", "interest_caps"})
 
 
 def shown_rules(runtime: Runtime) -> dict[str, Any]:
     """The rules now, and the insurance fund with where its money came from and went."""
     state = runtime.venue.state
     return {
-        "refuse_unfillable": state.rules.refuse_unfillable,
+        **{name: getattr(state.rules, name) for name in _SWITCHES},
         "interest_caps": {
             symbol: plain(market.interest_cap)
             for symbol, market in state.markets.items()
@@ -37,7 +38,7 @@ def shown_rules(runtime: Runtime) -> dict[str, Any]:
 def change_rules(runtime: Runtime, body: Mapping[str, Any]) -> dict[str, Any]:
     """Change what the body names; the rules then.
 
-    ``refuse_unfillable``: refuse FOK and GTX orders (-5021, -5022) instead of letting them expire. ``insurance_fund``:
+    The switches are those of :class:`~aster_sim.core.state.Rules`, true or false. ``insurance_fund``:
     what the fund holds from now on, in USDT; none means that profitable clients are deleveraged. ``pardon``: lift the
     bans of rate limits. ``interest_caps``: by symbol, the most that all clients may hold together, in quote units; null
     lifts a cap. Raises ControlError; then nothing was changed.
@@ -45,7 +46,7 @@ def change_rules(runtime: Runtime, body: Mapping[str, Any]) -> dict[str, Any]:
     unknown = sorted(body.keys() - _KNOWN)
     if unknown:
         raise ControlError(f"unknown rule(s) {', '.join(unknown)}; known are {', '.join(sorted(_KNOWN))}")
-    for name in ("refuse_unfillable", "pardon"):
+    for name in (*_SWITCHES, "pardon"):
         if not isinstance(body.get(name, False), bool):
             raise ControlError(f"{name} must be true or false")
     state = runtime.venue.state
@@ -59,7 +60,8 @@ def change_rules(runtime: Runtime, body: Mapping[str, Any]) -> dict[str, Any]:
     for market, cap in caps:
         market.interest_cap = cap
     state.fund.start += balance - state.fund.balance
-    state.rules.refuse_unfillable = body.get("refuse_unfillable", state.rules.refuse_unfillable)
+    for name in _SWITCHES:
+        setattr(state.rules, name, body.get(name, getattr(state.rules, name)))
     if body.get("pardon"):
         runtime.limits.pardon()
     return shown_rules(runtime)

@@ -16,6 +16,16 @@ async def test_unfillable_orders_are_refused_once_told_so(venue, alice):
     assert (await alice.order(**FOK)).code == -5021
 
 
+async def test_each_disputed_rule_is_a_switch(alice):
+    rules = await alice.control("GET", "rules")
+    switches = {name: value for name, value in rules.items() if isinstance(value, bool)}
+    assert switches == dict.fromkeys(
+        ("refuse_unfillable", "only_closing_orders_cover", "triggers_obey_market_maximum"), False
+    )
+    turned = await alice.control("POST", "rules", dict.fromkeys(switches, True))
+    assert all(turned[name] is True for name in switches)
+
+
 async def test_an_empty_insurance_fund_deleverages_the_winner(venue, alice, bob):
     await alice.control("POST", "rules", {"insurance_fund": "0"})
     for client, side in ((alice, "BUY"), (bob, "SELL")):

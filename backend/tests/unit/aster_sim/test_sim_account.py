@@ -67,6 +67,38 @@ def test_resting_exits_that_cover_the_position_block_a_further_close(bench):
     assert bench.market("SELL", "0.010", reduceOnly="true").status == "FILLED"
 
 
+def test_any_resting_order_on_its_side_blocks_a_reduce_only_close(bench):
+    """Facts section 13: a limit that is not reduce-only counts as well; one on the other side, or a stop, does not."""
+    bench.market("BUY", "0.010")
+    close = {"side": "SELL", "type": "MARKET", "quantity": "0.010", "reduceOnly": "true"}
+    bench.limit("BUY", "0.010", "95000")
+    bench.stop("SELL", "94000", quantity="0.010")
+    foreign = bench.limit("SELL", "0.009", "97000")
+    assert bench.place(**close).status == "FILLED"
+    bench.market("BUY", "0.010")
+    bench.limit("SELL", "0.001", "97000")
+    assert bench.code_of(**close) == -2022
+    assert bench.code_of(**close | {"type": "LIMIT", "timeInForce": "IOC", "price": "96000"}) == -2022
+    assert bench.stop("SELL", "93000", quantity="0.010", reduceOnly="true").open
+    bench.venue.state.rules.only_closing_orders_cover = True
+    assert bench.place(**close).status == "FILLED"
+    assert foreign.open
+
+
+def test_a_plain_market_order_closes_what_a_foreign_limit_covers(bench):
+    bench.market("BUY", "0.010")
+    bench.limit("SELL", "0.010", "97000")
+    assert bench.market("SELL", "0.010").status == "FILLED"
+    assert bench.amount() == 0
+
+
+def test_in_hedge_mode_the_other_sides_orders_cover_nothing(bench):
+    bench.venue.settings.set_dual_side(bench.account, dual_side=True)
+    bench.market("BUY", "0.010", positionSide="LONG")
+    bench.limit("SELL", "0.010", "97000", positionSide="SHORT")
+    assert bench.market("SELL", "0.010", positionSide="LONG").status == "FILLED"
+
+
 def test_a_reduce_only_order_is_cut_to_the_position(bench):
     bench.market("BUY", "0.010")
     order = bench.market("SELL", "0.500", reduceOnly="true")

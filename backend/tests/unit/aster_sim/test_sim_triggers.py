@@ -6,6 +6,8 @@ from decimal import Decimal
 
 import pytest
 
+from support.sim_bench import make_bench
+
 BURST = ["EXPIRED/EXPIRED/STOP_MARKET", "NEW/NEW/MARKET", "ACCOUNT", "TRADE/FILLED/MARKET"]
 
 
@@ -76,6 +78,19 @@ def test_a_reduce_only_trigger_without_position_expires_and_executes_nothing(ben
     bench.jump("93000")
     assert bench.story() == ["EXPIRED/EXPIRED/STOP_MARKET"]
     assert (stop.status, stop.executed, bench.amount()) == ("EXPIRED", Decimal(0), Decimal(0))
+
+
+@pytest.mark.parametrize(("obeys", "status", "left"), [(False, "FILLED", 0), (True, "EXPIRED", 130)])
+def test_a_trigger_above_the_market_maximum_ends_as_the_rule_says(obeys, status, left):
+    """Facts section 13: nothing public tells whether triggered orders obey MARKET_LOT_SIZE; BTC's maximum is 120."""
+    bench = make_bench(depth="1000", balance="100000000")
+    bench.venue.state.rules.triggers_obey_market_maximum = obeys
+    bench.market("BUY", "70")
+    bench.market("BUY", "60")
+    assert bench.code_of(side="SELL", type="MARKET", quantity="130", reduceOnly="true") == -4005
+    stop = bench.stop("SELL", "94000", quantity="130", reduceOnly="true")
+    bench.jump("93990")
+    assert (stop.status, bench.amount()) == (status, left)
 
 
 def test_close_position_closes_whatever_is_held_then(bench):
