@@ -26,6 +26,7 @@ from app.domain.policy import (
     AllocationBasis,
     ExistingPositionPolicy,
     ExternalPositionPolicy,
+    ForeignOrdersPolicy,
     LeveragePolicy,
     ProtectionFailurePolicy,
     ProtectionPolicy,
@@ -209,6 +210,9 @@ class AccountKeys(BaseModel):
     protection_base_delay_seconds: Annotated[_Seconds, Field(gt=0)] = Field(0.2, description="seconds above 0")
     protection_deadline_seconds: Annotated[_Seconds, Field(gt=0)] = Field(10, description="seconds above 0")
     protection_on_failure: ProtectionFailurePolicy = Field(ProtectionFailurePolicy.CLOSE, description="close or alert")
+    protection_foreign_orders: ForeignOrdersPolicy = Field(
+        ForeignOrdersPolicy.PLAIN, description="plain, cancel or alert"
+    )
 
     reconcile_interval_seconds: Annotated[_Seconds, Field(ge=1)] = Field(30, description="seconds from 1")
     reconcile_external_positions: ExternalPositionPolicy = Field(
@@ -254,6 +258,7 @@ class AccountKeys(BaseModel):
             base_delay_s=self.protection_base_delay_seconds,
             deadline_s=self.protection_deadline_seconds,
             on_failure=self.protection_on_failure,
+            foreign_orders=self.protection_foreign_orders,
         )
 
     def reconcile_policy(self) -> ReconcilePolicy:

@@ -33,13 +33,15 @@ class OrderRole(StrEnum):
     REDUCE = "reduce"
     """Takes off a part of the position."""
     CLOSE = "close"
+    TAKE_BACK = "take_back"
+    """Takes back what a plain close executed beyond the position, so that nothing is held on the other side."""
     EXTERNAL_STOP = "external_stop"
     """The stop of a position that the service did not open; it belongs to no trade (contract, section 3: protect)."""
 
     @property
     def is_exit(self) -> bool:
-        """Whether the order can only reduce the position."""
-        return self is not OrderRole.ENTRY
+        """Whether the order takes off what the trade holds."""
+        return self not in (OrderRole.ENTRY, OrderRole.TAKE_BACK)
 
 
 _LETTER = {
@@ -49,6 +51,7 @@ _LETTER = {
     OrderRole.TRAILING_STOP: "r",
     OrderRole.REDUCE: "d",
     OrderRole.CLOSE: "c",
+    OrderRole.TAKE_BACK: "b",
     OrderRole.EXTERNAL_STOP: "x",
 }
 _ROLE = {letter: role for role, letter in _LETTER.items()}

@@ -15,7 +15,7 @@ from enum import StrEnum
 from app.domain.errors import IllegalTransition, Refusal
 from app.domain.ids import ClientOrderId, OrderRole
 from app.domain.money import ZERO
-from app.domain.reports import ExchangeOrderStatus, OrderReport, OrderRequest, RequestStamp
+from app.domain.reports import ExchangeOrderStatus, OrderReport, OrderRequest, PositionSide, RequestStamp
 
 
 class OrderState(StrEnum):
@@ -230,6 +230,12 @@ class Order:
     def role(self) -> OrderRole:
         """What the order is for."""
         return self.key.role
+
+    @property
+    def is_plain_close(self) -> bool:
+        """Whether it is a close without reduce-only, which could open the other side: sent once, like an entry."""
+        is_one_way = self.request.position_side is PositionSide.BOTH
+        return self.role is OrderRole.CLOSE and is_one_way and not self.request.reduce_only
 
     @property
     def quantity(self) -> Decimal:

@@ -41,6 +41,14 @@ class ProtectionFailurePolicy(StrEnum):
     ALERT = "alert"
 
 
+class ForeignOrdersPolicy(StrEnum):
+    """What to do when others' orders make the exchange refuse our reduce-only close."""
+
+    PLAIN = "plain"
+    CANCEL = "cancel"
+    ALERT = "alert"
+
+
 class ExternalPositionPolicy(StrEnum):
     """What to do with positions that the service did not open."""
 
@@ -84,6 +92,7 @@ class ProtectionPolicy:
     base_delay_s: float = 0.2
     deadline_s: float = 10
     on_failure: ProtectionFailurePolicy = ProtectionFailurePolicy.CLOSE
+    foreign_orders: ForeignOrdersPolicy = ForeignOrdersPolicy.PLAIN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

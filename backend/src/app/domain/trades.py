@@ -237,7 +237,8 @@ class Trade:
 
     ``deadline_at`` is when an exposure that is not fully protected must be given up. ``externally_reduced`` is what
     somebody else (the account's owner, a liquidation) took off the position. ``funding`` is what we received (negative:
-    paid). ``is_accounted`` once every execution's fee and PnL came from the exchange (scenario H5).
+    paid). ``is_accounted`` once every execution's fee and PnL came from the exchange (scenario H5). ``overshoot`` is
+    what plain closes of ours executed beyond the position, and so opened on the other side.
     """
 
     id: str
@@ -269,6 +270,7 @@ class Trade:
     close_retry_at: datetime | None = None
     protection_failed: bool = False
     is_accounted: bool = False
+    overshoot: Decimal = ZERO
     funding: Decimal = ZERO
     error: TradeError | None = None
     context: Mapping[str, Any] = field(default_factory=dict)
@@ -364,8 +366,13 @@ class Trade:
 
     @property
     def entered_quantity(self) -> Decimal:
-        """Executed quantity of all entries."""
-        return sum((self.executed(order) for order in self.entries), start=ZERO)
+        """Executed quantity of all entries, and of what was taken back of closes that went too far."""
+        return sum((self.executed(order) for order in self.entries), start=ZERO) + self.taken_back
+
+    @property
+    def taken_back(self) -> Decimal:
+        """How much of the overshoot has been taken back."""
+        return sum((self.executed(order) for order in self.orders_of(OrderRole.TAKE_BACK)), start=ZERO)
 
     @property
     def exited_quantity(self) -> Decimal:
@@ -418,7 +425,7 @@ class Trade:
     @property
     def exit_fills(self) -> tuple[FillReport, ...]:
         """Every execution that reduced the position, ours or not."""
-        entry_ids = {entry.exchange_order_id for entry in self.entries}
+        entry_ids = {order.exchange_order_id for order in self.orders if not order.role.is_exit}
         return tuple(fill for fill in self.fills if fill.order_id not in entry_ids)
 
     @property

@@ -42,6 +42,7 @@ trades = Table(
     Column("close_retry_at", UtcDateTime),
     Column("protection_failed", Flag, nullable=False),
     Column("is_accounted", Flag, nullable=False),
+    Column("overshoot", Money, nullable=False, server_default="0"),
     Column("funding", Money, nullable=False),
     Column("error", Json),
     Column("context", Json, nullable=False),

@@ -21,6 +21,7 @@ from app.domain.trades import Trade
 from app.schemas.decision import parse_decision
 from app.schemas.result import ExecutionResult
 from app.services.execution.service import ExecutionService
+from aster_sim.core.catalogue import parse_instrument
 from aster_sim.server import AccountSpec, RunningVenue, VenueConfig, start_venue
 from support.described import every_event_is_described
 from support.serving import account_at
@@ -112,6 +113,15 @@ class Arena:
             await until(lambda: application.service("default").readiness().is_ready)
             yield application
             await every_event_is_described(application)
+
+    def limit_market_orders(self, symbol: str, most: str) -> None:
+        """From now on one market order on the symbol is at most this large; told with the exchange's rules."""
+        market = self.levers.venue.venue.state.markets[symbol]
+        raw = dict(market.instrument.raw)
+        raw["filters"] = [
+            {**row, "maxQty": most} if row["filterType"] == "MARKET_LOT_SIZE" else row for row in raw["filters"]
+        ]
+        market.instrument = parse_instrument(raw)
 
     async def fresh_prices(self) -> None:
         await self.levers.price(BTC, "96000")

@@ -254,10 +254,9 @@ def _may_lose_its_stop(trade: Trade, run: Run) -> bool:
     """Whether a decision dropped the stop, or the exchange left no room for a second one (O4)."""
     dropped = any(role in _STOPS for one in trade.adjustments for role in one.drops)
     refused = any(
-        row.code == _REDUCE_ONLY and (key := parse_client_order_id(row.client_order_id)) is not None
-        and key.trade_id == trade.id
+        row.code == _REDUCE_ONLY and _is_of(parse_client_order_id(row.client_order_id), trade, _STOPS)
         for row in run.sent
-    )  # fmt: skip
+    )
     return dropped or refused
 
 
@@ -289,7 +288,7 @@ def _bared(trade: Trade, run: Run, orders: list[Any], fills: list[Any]) -> Itera
         for fill in fills:
             key = ids.get(fill["orderId"])
             if fill["time"] <= gone_ms and key is not None and key.trade_id == trade.id:
-                held += Decimal(fill["qty"]) * (1 if key.role is OrderRole.ENTRY else -1)
+                held += Decimal(fill["qty"]) * (-1 if key.role.is_exit else 1)
         if held > 0 and not covered and not trade.externally_reduced:
             yield f"{row['clientOrderId']} was canceled with {held} held and no other stop on the book"
 

@@ -39,6 +39,8 @@ SCENARIOS: Mapping[str, tuple[str, ...]] = {
     "P9": ("code:POST order * -4999",),
     "O3": ("code:DELETE order * -2011",),
     "O5": ("code:POST order * -4131",),
+    "O7": ("world:market maximum",),
+    "O8": ("world:human_cover",),
     "W1": ("log:aster.user_stream_down",),
     "L1": ("code:* 429 *", "code:* 418 *"),
     "L2": ("code:* -1021", "code:* -4225"),

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from app.domain.ids import parse_client_order_id
+from aster_sim.core.errors import VenueError
 from aster_sim.http import people
 from proof.fates import BY_NAME
 from proof.process import Fuse
@@ -226,6 +228,28 @@ class Doings:
             if held.side == "BOTH":
                 params["reduceOnly"] = "true"
             people.place(self._stage.exchange.runtime, owner, params)
+
+    def human_cover(self, account: str, asset: str, bps: int, reduce_only: bool, lasts: float) -> None:
+        """A person's limit for all that is held, taken back after a time."""
+        stage, owner = self._stage, self._stage.exchange.account(account)
+        market = stage.exchange.market(asset)
+        tick = market.instrument.tick
+        for held in owner.held(asset):
+            sells = held.amount > 0
+            price = market.prices.mark * (1 + Decimal(bps if sells else -bps) / 10_000)
+            params = {"symbol": asset, "side": "SELL" if sells else "BUY", "type": "LIMIT", "timeInForce": "GTC",
+                      "positionSide": held.side, "quantity": str(abs(held.amount)),
+                      "price": str((price / tick).to_integral_value() * tick)}  # fmt: skip
+            if held.side == "BOTH" and reduce_only:
+                params["reduceOnly"] = "true"
+            number = people.place(stage.exchange.runtime, owner, params)["orderId"]
+            taken_back = {"symbol": asset, "orderId": str(number)}
+
+            def take_back(taken_back: dict[str, str] = taken_back) -> None:
+                with contextlib.suppress(VenueError, people.ControlError):
+                    people.cancel(stage.exchange.runtime, owner, taken_back)
+
+            self._side_tasks.append(asyncio.create_task(_at_the_end(lasts, take_back)))
 
     def human_flip(self, account: str, asset: str) -> None:
         people.change_position(self._stage.exchange.runtime, {"account": account, "symbol": asset, "do": "flip"})

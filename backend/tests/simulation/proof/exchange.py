@@ -17,7 +17,7 @@ import msgspec
 from aster_sim.auth import Authenticator
 from aster_sim.clock import SkewedClock, seeded
 from aster_sim.core.account import Account
-from aster_sim.core.catalogue import Catalogue, built_in_catalogue
+from aster_sim.core.catalogue import Catalogue, Instrument, built_in_catalogue, parse_instrument
 from aster_sim.core.errors import VenueError
 from aster_sim.core.market import Market
 from aster_sim.core.venue import Venue
@@ -53,13 +53,28 @@ class Reply:
     body: bytes
 
 
-def catalogue_of(assets: Sequence[str]) -> Catalogue:
-    """The built-in catalogue with these assets only: a market that nobody trades costs time."""
-    return replace(
-        _CATALOGUE,
-        instruments={name: _CATALOGUE.instruments[name] for name in assets},
-        start_prices={name: _CATALOGUE.start_prices[name] for name in assets},
-    )
+def catalogue_of(assets: Sequence[str], market_maximum_usd: int = 0) -> Catalogue:
+    """The built-in catalogue with these assets only: a market that nobody trades costs time.
+
+    ``market_maximum_usd`` is what one market order may be worth at the start price; 0 is the catalogue's own maximum.
+    """
+    instruments = {name: _CATALOGUE.instruments[name] for name in assets}
+    prices = {name: _CATALOGUE.start_prices[name] for name in assets}
+    if market_maximum_usd:
+        most = {name: Decimal(market_maximum_usd) / prices[name] for name in assets}
+        instruments = {name: _held_to(instruments[name], most[name]) for name in assets}
+    return replace(_CATALOGUE, instruments=instruments, start_prices=prices)
+
+
+def _held_to(instrument: Instrument, most: Decimal) -> Instrument:
+    """The same instrument with another maximum for market orders, on the step."""
+    step = instrument.market_step
+    bound = max(most // step * step, instrument.market_min_qty)
+    rows = [
+        {**row, "maxQty": str(bound)} if row["filterType"] == "MARKET_LOT_SIZE" else row
+        for row in instrument.raw["filters"]
+    ]
+    return parse_instrument({**instrument.raw, "filters": rows})
 
 
 class Exchange:
@@ -67,13 +82,17 @@ class Exchange:
 
     def __init__(
         self, loop: VirtualLoop, trace: Trace, seed: int, accounts: Sequence[AccountSpec], assets: Sequence[str],
-        *, nonce_window_s: float, depth: Decimal, volatility: float,
+        *, nonce_window_s: float, depth: Decimal, volatility: float, rules: Sequence[str] = (),
+        market_maximum_usd: int = 0,
     ) -> None:  # fmt: skip
         entropy = seeded(seed, "entropy")
         true_clock = TrueClock(loop)
         self.faults = FaultPlan(seeded(seed, "faults"), true_clock.now_us)
         clock = SkewedClock(true_clock, self.faults.skew_us)
-        self.venue = Venue(catalogue_of(assets), seeded(seed, "liquidity"), clock.now_us, depth=depth)
+        catalogue = catalogue_of(assets, market_maximum_usd)
+        self.venue = Venue(catalogue, seeded(seed, "liquidity"), clock.now_us, depth=depth)
+        for rule in rules:
+            setattr(self.venue.state.rules, rule, True)
         auth = Authenticator(CHAIN_ID, nonce_window_s)
 
         def token(size: int) -> str:

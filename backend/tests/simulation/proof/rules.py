@@ -151,7 +151,7 @@ def _bare_spans(ledger: Ledger, trade: Trade, run: Run) -> Iterator[tuple[float,
             continue
         key = ours.get(fill["orderId"])
         if key is not None and key.trade_id == trade.id:
-            net += Decimal(fill["qty"]) * (1 if key.role is OrderRole.ENTRY else -1)
+            net += Decimal(fill["qty"]) * (-1 if key.role.is_exit else 1)
         held = max(Decimal(0), Decimal(fill["positionAfter"]) * (1 if trade.position_side.value == "SHORT" else sign))
         if trade.position_side.value == "SHORT":
             held = abs(Decimal(fill["positionAfter"]))
@@ -247,10 +247,14 @@ def _too_soon(run: Run, account: str, entries: Mapping[str, list[tuple[float, bo
 
 
 def nothing_foreign(run: Run) -> Iterator[str]:
-    """Only orders of ours are placed, canceled or amended by us."""
+    """Only orders of ours are placed, canceled or amended by us; with the operator's leave, what covers ours goes."""
     known = {trade.id for trades in run.trades.values() for trade in trades}
+    may_cancel = run.world.settings.get("TES_PROTECTION_FOREIGN_ORDERS") == "cancel"
+    by_the_human: set[int] = set()
     for row in run.ledger["requests"]:
-        if row["origin"] == "human" or row["method"] == "GET":
+        if row["origin"] == "human":
+            by_the_human.update(row["order_ids"] if row["method"] == "DELETE" else ())
+        if row["origin"] == "human" or row["method"] == "GET" or (may_cancel and row["method"] == "DELETE"):
             continue
         key = parse_client_order_id(row["client_order_id"])
         if row["path"].rpartition("/")[2] in ("order", "batchOrders") and (key is None or key.trade_id not in known):
@@ -259,7 +263,8 @@ def nothing_foreign(run: Run) -> Iterator[str]:
             yield "everything was canceled at once"
     for account in run.trades:
         for row in _ledger(run, account).orders:
-            if parse_client_order_id(row["clientOrderId"]) is None and row["status"] == "CANCELED":
+            is_theirs = parse_client_order_id(row["clientOrderId"]) is None and row["status"] == "CANCELED"
+            if is_theirs and not may_cancel and row["orderId"] not in by_the_human:
                 yield f"the human's order {row['orderId']} was canceled"
 
 
@@ -284,7 +289,7 @@ def _meddled(run: Run, account: str) -> set[str]:
     """Assets of an account on which the human opened something."""
     return {
         happening.details["asset"] for happening in run.world.happenings
-        if happening.what in ("human_trade", "human_flip") and happening.details["account"] == account
+        if happening.what in ("human_trade", "human_flip", "human_cover") and happening.details["account"] == account
     }  # fmt: skip
 
 

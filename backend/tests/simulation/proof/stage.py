@@ -103,7 +103,10 @@ class Stage:
         self.exchange = Exchange(
             self.loop, self.trace, world.seed, specs, world.assets,
             nonce_window_s=world.nonce_window_s, depth=Decimal(world.depth), volatility=world.volatility,
+            rules=world.rules, market_maximum_usd=world.market_maximum_usd,
         )  # fmt: skip
+        if world.market_maximum_usd:
+            self.trace.reach("world:market maximum")
         for name in world.hedged:
             people.change_modes(self.exchange.runtime, {"account": name, "hedge": True})
         self.wire = Wire(self.loop, self.exchange, dice_for(world.seed, "wire"), self.trace, world.nonce_window_s)

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from aster_sim.clock import seeded
+from proof.foreign import ForeignOrders
 from proof.happenings import Happening
 from proof.races import Races
 from proof.scenes import Scenes
@@ -48,6 +49,10 @@ class World:
     happenings: tuple[Happening, ...]
     stands_by: bool = False
     """Whether a second process stands by."""
+    rules: tuple[str, ...] = ()
+    """Which disputed rules of the exchange hold."""
+    market_maximum_usd: int = 0
+    """How much one market order may be worth at the start prices; 0 is what the exchange's catalogue says."""
 
     def with_happenings(self, happenings: tuple[Happening, ...]) -> World:
         """The same world in which other things happen."""
@@ -59,9 +64,10 @@ class World:
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> World:
-        """Read again."""
+        """Read again. Worlds that were written down before there were such rules had another one for -2022."""
+        raw = {"rules": ("only_closing_orders_cover",), **raw}
         happenings = tuple(Happening(**one) for one in raw["happenings"])
-        lists = {name: tuple(raw[name]) for name in ("accounts", "assets", "hedged")}
+        lists = {name: tuple(raw[name]) for name in ("accounts", "assets", "hedged", "rules")}
         return cls(**{**raw, **lists, "happenings": happenings})
 
 
@@ -133,6 +139,8 @@ class _Maker:
         scenes = Scenes(seeded(self._seed, "scenes"), self.accounts, self.assets, self._storm_s)
         happenings += scenes.draw()
         window_s = scenes.window_s or window_s
+        foreign = ForeignOrders(seeded(self._seed, "foreign orders"), self.accounts, self.assets, self._storm_s)
+        happenings += foreign.draw()
         races = Races(seeded(self._seed, "standby"), self.accounts, self.assets, self._storm_s)
         happenings += races.draw()
         happenings += firewalls(seeded(self._seed, "firewall"), self._storm_s)
@@ -142,7 +150,7 @@ class _Maker:
             assets=self.assets,
             schemes={name: "v3" if dice.random() < 0.6 else "v1" for name in self.accounts},
             hedged=tuple(name for name in self.accounts if dice.random() < 0.12),
-            settings=self._settings(window_s) | self._on_existing() | scenes.settings,
+            settings=self._settings(window_s) | self._on_existing() | foreign.settings | scenes.settings,
             balance=dice.choice((1_000, 10_000, 100_000)),
             nonce_window_s=window_s,
             depth=dice.choice(("1", "1", "1", "0.05", "0.005")),
@@ -155,6 +163,8 @@ class _Maker:
             storm_s=self._storm_s,
             ending=dice.choice(("hold", "close")),
             stands_by=races.stands_by,
+            rules=foreign.rules,
+            market_maximum_usd=seeded(self._seed, "market maximum").choice((0, 0, 0, 0, 300, 1000)),
             happenings=tuple(sorted(happenings, key=lambda happening: happening.at)),
         )
 

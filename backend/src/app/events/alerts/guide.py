@@ -18,6 +18,17 @@ WHAT_TO_DO: Mapping[str, str] = {
         "A close was refused or not filled. It is tried until the position is flat. Look whether the asset still "
         "trades and has a book; close by hand at the exchange if you must: the service sees it."
     ),
+    "close_blocked": (
+        "The exchange refuses to close because resting orders that are not ours cover the position; the message "
+        "names them. With `TES_PROTECTION_FOREIGN_ORDERS=plain` the position is being closed all the same, with "
+        "`cancel` those orders are canceled first. With `alert`, and always in hedge mode, cancel them by hand, or "
+        "close by hand: our stop stays until then."
+    ),
+    "close_overshot": (
+        "Somebody reduced the position in the moment in which it was closed, so a part of the close opened the other"
+        " side. That is being taken back: see that `tes positions` shows the asset flat, or with nothing but what is "
+        "yours."
+    ),
     "closed_by_exchange": (
         "The exchange liquidated or deleveraged a position. Nothing is left to do about it. Lower the leverage "
         "before the next."

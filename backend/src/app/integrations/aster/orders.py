@@ -201,13 +201,15 @@ class OrderCalls:
                 return None
             raise
 
-    async def open_orders(self, symbol: str | None = None) -> list[OrderReport]:
+    async def open_orders(
+        self, symbol: str | None = None, priority: Priority = Priority.RECONCILIATION
+    ) -> list[OrderReport]:
         """All resting orders of the account, or of one symbol, ours or not."""
         return await self._gateway.read(
             endpoints.OPEN_ORDERS,
             form([("symbol", symbol)]) if symbol is not None else "",
             _order_reports,
-            priority=Priority.RECONCILIATION,
+            priority=priority,
             weight=endpoints.OPEN_ORDERS.weight if symbol is not None else endpoints.ALL_OPEN_ORDERS_WEIGHT,
         )
 

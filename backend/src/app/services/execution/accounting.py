@@ -14,6 +14,7 @@ from app.domain.reports import FillReport
 from app.domain.trades import Trade
 from app.services.execution import facts
 from app.services.execution.evidence import Evidence
+from app.services.execution.plain_close import with_overshoot
 
 _LOOK_BACK = timedelta(minutes=2)
 _SETTLED_AFTER_S = 65.0
@@ -33,6 +34,7 @@ async def account_for(evidence: Evidence, trade: Trade) -> facts.Accounted:
         held = await evidence.position(trade) * trade.side.sign if trade.entered_quantity == ZERO else ZERO
         accounted = await evidence.account_for(trade)
         if held <= ZERO or accounted.fills or _is_settled(evidence, trade):
+            accounted = await with_overshoot(evidence, trade, accounted)
             return await _with_takers(evidence, trade, accounted)
         await evidence.clock.sleep(_LOOK_AGAIN_S)
 

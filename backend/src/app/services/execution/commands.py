@@ -56,6 +56,11 @@ class ReadBook:
 
 
 @dataclass(frozen=True, slots=True)
+class ReadCover:
+    """Read the position and the others' orders that cover it, for a close refused with -2022 (scenario O8)."""
+
+
+@dataclass(frozen=True, slots=True)
 class Account:
     """Fetch every execution and the funding from the exchange."""
 
@@ -77,10 +82,30 @@ class Alert:
 
 
 @dataclass(frozen=True, slots=True)
+class CancelForeign:
+    """Cancel the orders of others that cover the position: the operator chose that. ``alert`` names them."""
+
+    alert: Alert
+
+
+@dataclass(frozen=True, slots=True)
 class StopEntries:
     """No more entries on the account until an operator resumes (scenario P9)."""
 
     reason: str
 
 
-Command = Send | Cancel | Query | Resolve | CheckPosition | ReadBook | Account | WakeAt | Alert | StopEntries
+Command = (
+    Send
+    | Cancel
+    | Query
+    | Resolve
+    | CheckPosition
+    | ReadBook
+    | ReadCover
+    | CancelForeign
+    | Account
+    | WakeAt
+    | Alert
+    | StopEntries
+)

@@ -34,8 +34,10 @@ from app.services.execution.desk_tools import Adjust, DeskTools, Enter, Learn, M
 from app.services.execution.entry_flow import EntryFlow
 from app.services.execution.exits import unrecorded_exits
 from app.services.execution.folding import fold
+from app.services.execution.foreign_cover import ForeignCover
 from app.services.execution.late_fills import doubtful_entries, look_again
 from app.services.execution.mailbox import Mailbox
+from app.services.execution.plain_close import cancel_covering, read_cover, send_plain
 from app.services.execution.planning import EntryWish
 from app.services.execution.protection import LOOK_FIRST, Moment
 from app.services.execution.risk import Exposure
@@ -52,6 +54,7 @@ _T = TypeVar("_T")
 _KEPT_ENDED_TRADES = 32
 _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 10.0
+_RECORDED_FIRST = (OrderRole.REDUCE, OrderRole.TAKE_BACK)
 
 
 class Desk:
@@ -70,6 +73,7 @@ class Desk:
         self._looks_until: dict[str, datetime] = {}
         self._teller = Teller(tools.trades, tools.narrator, tools.background, tools.on_change)
         self._room: ExitRoom | None = None
+        self._covers: dict[str, ForeignCover] = {}
         self.once = SentOnce(tools, self.take, self.trade)
         self._adjuster = Adjuster(self, tools)
         self._entries = EntryFlow(self, tools, self._adjuster)
@@ -222,8 +226,14 @@ class Desk:
                 self._keep(folded)
                 self._teller.changed(before, folded)
             return
-        chance, looks_until = tools.randomness.uniform(0, 1), self._looks_until.get(before.id)
-        moment = Moment(now=tools.clock.now(), chance=chance, room=self._room, looks_until=looks_until)
+        moment = Moment(
+            now=tools.clock.now(),
+            chance=tools.randomness.uniform(0, 1),
+            instrument=tools.market.instrument(self.asset),
+            room=self._room,
+            cover=self._covers.get(before.id),
+            looks_until=self._looks_until.get(before.id),
+        )
         try:
             step = decide(folded, moment, tools.policy.protection)
         except IllegalTransition as error:
@@ -242,6 +252,7 @@ class Desk:
             self._active.pop(trade.id, None)
             self._keep_ended(trade)
             self._wakes.pop(trade.id, None)
+            self._covers.pop(trade.id, None)
             if trade.entered_quantity > ZERO:
                 self._last_activity = max(filter(None, (self._last_activity, trade.closed_at)))
             self._adjuster.on_ended(trade)
@@ -286,7 +297,7 @@ class Desk:
         match command:
             case commands.Send(order=order):
                 key = ("send", order.client_order_id, str(order.transmissions))
-                if order.role is OrderRole.REDUCE:
+                if order.role in _RECORDED_FIRST or order.is_plain_close:
                     # behind the record of this change, which is told in a moment
                     self._tools.background.soon(lambda: self.start(key, self._send_recorded(trade.id, order)))
                 else:
@@ -301,6 +312,10 @@ class Desk:
                 self.start(("check", trade.id), self._check_position(trade))
             case commands.ReadBook():
                 self.start(("book", trade.id), self._read_book(trade))
+            case commands.ReadCover():
+                self.start(("cover", trade.id), self._read_cover(trade))
+            case commands.CancelForeign(alert=alert):
+                self.start(("foreign", trade.id), self._cancel_foreign(trade, alert))
             case commands.Account():
                 self.start(("account", trade.id), self._account(trade))
             case commands.WakeAt(at=at):
@@ -323,10 +338,14 @@ class Desk:
         self._placed(trade_id, order, await transmit(self._tools.client, order))
 
     async def _send_recorded(self, trade_id: str, order: Order) -> None:
-        """A part is taken off once: what asks for it is on record before it leaves, whatever happens then."""
+        """Sent once: what asks for it is on record before it leaves, whatever happens then."""
+        placement: Placement
         try:
             await self._tools.trades.settled()
-            placement, _ = await self.once.send(trade_id, order, lambda: None)
+            if order.is_plain_close:
+                placement = await send_plain(self._tools.evidence, self.trade(trade_id), order)
+            else:
+                placement, _ = await self.once.send(trade_id, order, lambda: None)
         except StoreUnavailable as error:
             placement = NeverSent(reason=f"it could not be recorded: {error}")
         self._placed(trade_id, order, placement)
@@ -369,6 +388,26 @@ class Desk:
     async def _read_book(self, trade: Trade) -> None:
         self._room = await self._until_read(lambda: self._tools.market.exit_room(self.asset))
         self._jobs.pop(("book", trade.id), None)
+        self.learn(trade.id, facts.Ticked(at=self._tools.clock.now()))
+
+    async def _read_cover(self, trade: Trade) -> None:
+        cover = await self._until_read(lambda: read_cover(self._tools.evidence, trade))
+        self._jobs.pop(("cover", trade.id), None)
+        self._cover_seen(trade, cover)
+
+    async def _cancel_foreign(self, trade: Trade, alert: commands.Alert) -> None:
+        cover = self._covers.get(trade.id)
+        if cover is None:
+            return
+        self._teller.alert(alert, trade)
+        left = await cancel_covering(self._tools.client, cover)
+        if left.orders:
+            await self._tools.clock.sleep(_FIRST_PAUSE_S)
+        self._jobs.pop(("foreign", trade.id), None)
+        self._cover_seen(trade, left)
+
+    def _cover_seen(self, trade: Trade, cover: ForeignCover) -> None:
+        self._covers[trade.id] = cover
         self.learn(trade.id, facts.Ticked(at=self._tools.clock.now()))
 
     async def _account(self, trade: Trade) -> None:

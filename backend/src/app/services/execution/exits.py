@@ -6,6 +6,7 @@ Scenarios P1, P3, O1–O5, Z5, U9, H5, W6.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
@@ -14,29 +15,35 @@ from app.domain.errors import Refusal
 from app.domain.ids import ClientOrderId, OrderRole
 from app.domain.money import ZERO, plain
 from app.domain.orders import IN_FLIGHT, Order, OrderState, OrderTrigger
+from app.domain.policy import ForeignOrdersPolicy
 from app.domain.reports import OrderRequest, OrderType, PositionSide, TimeInForce
 from app.domain.trades import CloseReason, Trade, TradeTrigger
 from app.services.execution.commands import (
     Account,
     Alert,
+    CancelForeign,
     CheckPosition,
     Command,
     Query,
     ReadBook,
+    ReadCover,
     Resolve,
     Severity,
     WakeAt,
 )
-from app.services.execution.covering import has_stop
+from app.services.execution.covering import has_stop, has_triggered
+from app.services.execution.foreign_cover import ForeignCover
 from app.services.execution.protection import (
     BURST_GRACE_S,
     REASON_OF_EXIT,
     Moment,
     has_not_left,
+    make_room,
+    place,
     retire,
     send,
 )
-from app.services.execution.slices import ExitRoom, next_slice
+from app.services.execution.slices import ExitRoom, market_part, next_slice
 
 _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 5.0
@@ -47,8 +54,9 @@ _AHEAD = 2
 _WARN_AFTER = 2
 _ALARM_EVERY = 5
 _BOOK_FRESH = timedelta(seconds=1)
-_BOOK_PATIENCE = timedelta(seconds=3)
-"""A book that can't be read must not hold the close up for longer; then it is tried at market again."""
+_READ_PATIENCE = timedelta(seconds=3)
+"""What can't be read must not hold the close up for longer; then it is tried as before."""
+_ABOVE_MAXIMUM = -4005
 _UNFIT_SLICE = frozenset({Refusal.FILTER, Refusal.FORMAT, Refusal.CONFIG, Refusal.OTHER, Refusal.UNRECOGNISED})
 
 _FORCED_BY_PREFIX = {"autoclose-": CloseReason.LIQUIDATION, "adl_autoclose": CloseReason.ADL}
@@ -85,49 +93,132 @@ def _next_to_leave(trade: Trade, role: OrderRole) -> list[ClientOrderId]:
     return [ClientOrderId(trade.id, role, number) for number in range(first, first + _AHEAD)]
 
 
-def wind_up(trade: Trade, moment: Moment) -> tuple[Trade, list[Command]]:
+def wind_up(trade: Trade, moment: Moment, policy: ForeignOrdersPolicy) -> tuple[Trade, list[Command]]:
     """Do what is next on the way out; repeated until the trade is closed."""
     if trade.exposure == ZERO:
         return _clean_up(trade, moment)
-    trade, commands = _flatten(trade, moment)
+    trade, commands = _flatten(trade, moment, policy)
     # while nobody knows what came in, a position that is gone is not believed, and no close can be the last one
     doubtful = [entry for entry in trade.entries if entry.state is OrderState.UNKNOWN]
     return trade, [*commands, *(Resolve(entry.client_order_id) for entry in doubtful)]
 
 
-def _flatten(trade: Trade, moment: Moment) -> tuple[Trade, list[Command]]:
+def _flatten(trade: Trade, moment: Moment, policy: ForeignOrdersPolicy) -> tuple[Trade, list[Command]]:
     if moment.looks_until is not None and (moment.is_looking or has_stop(trade)):
         return trade, [WakeAt(moment.looks_until)] if moment.is_looking else []
     latest = trade.latest(OrderRole.CLOSE)
     if latest is None:
-        return _close(trade, moment, None)
+        return _close(trade, moment)
     if latest.state in IN_FLIGHT:
         return trade, []
     if latest.state is not OrderState.UNKNOWN and (latest.is_live or latest.needs_query):
         return trade, [Query(latest.client_order_id, BURST_GRACE_S)]
+    if latest.state is OrderState.UNKNOWN and latest.is_plain_close:
+        return trade, [Resolve(latest.client_order_id)]  # another one could open the other side
+    if latest.state is OrderState.FILLED and latest.request.type is OrderType.MARKET:
+        return _close(trade, moment)  # it was a part: the next one follows at once (O7)
     # it ended and something is left, or nobody knows; a close is reduce-only, so another one can't overshoot
-    return _close_again(trade, latest, moment)
+    return _close_again(trade, latest, moment, policy)
 
 
-def _close_again(trade: Trade, latest: Order, moment: Moment) -> tuple[Trade, list[Command]]:
-    """Free our own exits when they block, wait, re-read the position (U9) and where needed the book, then close."""
-    commands: list[Command] = []
-    if latest.refusal is Refusal.REDUCE_ONLY:
-        trade, commands = _free_own_exits(trade, moment)  # resting exits can cover the whole position (O4)
-    in_slices = _goes_on_in_slices(latest)
+def _close_again(
+    trade: Trade, latest: Order, moment: Moment, policy: ForeignOrdersPolicy
+) -> tuple[Trade, list[Command]]:
+    """Free our own targets when they block, wait, re-read the position (U9) and where needed the book, then close."""
+    in_slices, is_blocked = _goes_on_in_slices(latest), latest.refusal is Refusal.REDUCE_ONLY
+    cover = _fresh_cover(latest, moment) if is_blocked else None
+    trade, commands = _free_or_restore(trade, latest, moment)
     if trade.close_retry_at is None:
         trade = _pause(trade, latest, moment)
         commands += [CheckPosition(), *_tell_failing(trade, latest)]
         if in_slices:
             commands.append(ReadBook())
+        if is_blocked:
+            commands.append(ReadCover())
     due = trade.close_retry_at or moment.now
+    if cover is not None and cover.is_whole and policy is ForeignOrdersPolicy.CANCEL:
+        return trade, [*commands, CancelForeign(_tell_foreign(trade, cover, "they are being canceled"))]
     if moment.now < due:
         return trade, [*commands, WakeAt(due)]
     is_known = moment.room is not None and moment.room.at >= due - _BOOK_FRESH
-    if in_slices and not is_known and moment.now < due + _BOOK_PATIENCE:
-        return trade, [*commands, ReadBook(), WakeAt(due + _BOOK_PATIENCE)]
-    trade, more = _close(trade, moment, moment.room if in_slices and is_known else None)
+    if in_slices and not is_known and moment.now < due + _READ_PATIENCE:
+        return trade, [*commands, ReadBook(), WakeAt(due + _READ_PATIENCE)]
+    if is_blocked and cover is None and moment.now < due + _READ_PATIENCE:
+        return trade, [*commands, ReadCover(), WakeAt(due + _READ_PATIENCE)]
+    if cover is not None and cover.is_whole:
+        trade, more = _close_against_foreign(trade, cover, moment, policy)
+    else:
+        trade, more = _close(trade, moment, moment.room if in_slices and is_known else None)
     return trade, commands + more
+
+
+def _fresh_cover(latest: Order, moment: Moment) -> ForeignCover | None:
+    """What others' orders cover, as read after the refusal that they may explain."""
+    is_fresh = moment.cover is not None and latest.finished_at is not None and moment.cover.at >= latest.finished_at
+    return moment.cover if is_fresh else None
+
+
+def _close_against_foreign(
+    trade: Trade, cover: ForeignCover, moment: Moment, policy: ForeignOrdersPolicy
+) -> tuple[Trade, list[Command]]:
+    """Close in spite of others' orders that cover the position; our stop stays whatever becomes of it (O8, P13)."""
+    is_one_way = trade.position_side is PositionSide.BOTH  # in hedge mode no order of the position's can be plainer
+    if policy is ForeignOrdersPolicy.PLAIN and is_one_way:
+        alert = _tell_foreign(trade, cover, "it is closed by a market order that is not reduce-only")
+        trade, commands = _close(trade, moment, at_most=cover.held)
+        return trade, [alert, *commands]
+    is_told = trade.close_attempts % _ALARM_EVERY != 1
+    alert = _tell_foreign(trade, cover, "cancel them, or close by hand; our exits stay")
+    trade, commands = _close(trade, moment)
+    return trade, commands if is_told else [alert, *commands]
+
+
+def _tell_foreign(trade: Trade, cover: ForeignCover, what: str) -> Alert:
+    text = f"{trade.asset}: the exchange refuses to close because of orders that are not ours: {cover.text}; {what}"
+    return Alert(Severity.CRITICAL, "close_blocked", text)
+
+
+def _free_or_restore(trade: Trade, latest: Order, moment: Moment) -> tuple[Trade, list[Command]]:
+    """Make room for a close that our targets block (O4). What did not block it comes back, the stop always (P13)."""
+    is_foreign = moment.cover is not None and moment.cover.is_whole
+    blocks = latest.refusal is Refusal.REDUCE_ONLY and not is_foreign and _is_in_the_way(trade, latest)
+    trade, commands = _free(trade, moment) if blocks else (trade, [])
+    if latest.key.attempt < _WARN_AFTER:
+        return trade, commands
+    for leg in sorted(trade.legs, key=lambda leg: leg.role is OrderRole.TAKE_PROFIT):
+        last = trade.latest(leg.role)
+        is_gone = all(order.is_final for order in trade.orders_of(leg.role))
+        is_kept_away = blocks and leg.role is OrderRole.TAKE_PROFIT
+        if last is None or not is_gone or is_kept_away or has_triggered(last):
+            continue
+        if last.state is OrderState.CANCELED:
+            trade, more = place(trade, leg, last, moment, counts=False)
+            commands += more
+    return trade, commands
+
+
+def _free(trade: Trade, moment: Moment) -> tuple[Trade, list[Command]]:
+    """Take off the book what may rest in the way: targets, and a stop that has become a limit. Waiting stops stay."""
+    trade, commands = make_room(trade, moment.now)
+    for order in trade.orders:
+        if _rests_triggered(order):
+            trade, more = retire(trade, order, moment.now)
+            commands += more
+    return trade, commands
+
+
+def _rests_triggered(order: Order) -> bool:
+    return has_triggered(order) and order.request.price is not None and not order.is_final
+
+
+def _is_in_the_way(trade: Trade, close: Order) -> bool:
+    """Whether a target of ours, or a stop that has become a limit, was on the book when a close was sent."""
+    sent_at = close.submitted_at
+    return any(_rests_triggered(order) for order in trade.orders) or any(
+        target.acknowledged_at is not None
+        and (target.finished_at is None or sent_at is None or target.finished_at >= sent_at)
+        for target in trade.orders_of(OrderRole.TAKE_PROFIT)
+    )
 
 
 def _goes_on_in_slices(latest: Order) -> bool:
@@ -150,21 +241,27 @@ def _tell_failing(trade: Trade, latest: Order) -> list[Command]:
     return [Alert(Severity.CRITICAL if is_alarm else Severity.WARNING, "close_failing", text)]
 
 
-def _close(trade: Trade, moment: Moment, room: ExitRoom | None) -> tuple[Trade, list[Command]]:
-    """Send the next close: the whole at market, or with ``room`` the part that the book takes."""
+def _close(
+    trade: Trade, moment: Moment, room: ExitRoom | None = None, *, at_most: Decimal | None = None
+) -> tuple[Trade, list[Command]]:
+    """Send the next close: the whole at market or what one order may be, or with ``room`` what the book takes.
+
+    With ``at_most``, what the exchange showed to be held, it is not reduce-only.
+    """
     attempt = trade.close_attempts + 1
     key = ClientOrderId(trade.id, OrderRole.CLOSE, attempt)
+    wanted = trade.exposure if at_most is None else min(trade.exposure, at_most)
     request = OrderRequest(
         symbol=trade.asset,
         side=trade.side.exit_side,
         type=OrderType.MARKET,
         client_order_id=str(key),
-        quantity=trade.exposure,
+        quantity=market_part(wanted, moment.instrument, _accepted_at_most(trade)),
         position_side=trade.position_side,
-        reduce_only=trade.position_side is PositionSide.BOTH,
+        reduce_only=trade.position_side is PositionSide.BOTH and at_most is None,
     )
     if room is not None:
-        part = next_slice(request.side, trade.exposure, room, attempt)
+        part = next_slice(request.side, wanted, room, attempt)
         request = replace(
             request,
             type=OrderType.LIMIT,
@@ -176,6 +273,12 @@ def _close(trade: Trade, moment: Moment, room: ExitRoom | None) -> tuple[Trade, 
     return send(trade, Order(key=key, request=request), OrderTrigger.SUBMIT, moment.now)
 
 
+def _accepted_at_most(trade: Trade) -> Decimal | None:
+    """What a market close may be where the exchange's maximum is lower than we know: half of what it refused."""
+    refused = [order.quantity for order in trade.orders_of(OrderRole.CLOSE) if order.refusal_code == _ABOVE_MAXIMUM]
+    return min(refused) / 2 if refused else None
+
+
 def _pause(trade: Trade, latest: Order, moment: Moment) -> Trade:
     """Wait longer after each attempt, but not when the last one got on."""
     exponent = 0 if latest.executed_quantity > ZERO else max(trade.close_attempts - 1, 0)
@@ -183,21 +286,14 @@ def _pause(trade: Trade, latest: Order, moment: Moment) -> Trade:
     return replace(trade, close_retry_at=moment.now + timedelta(seconds=pause_s))
 
 
-def _free_own_exits(trade: Trade, moment: Moment) -> tuple[Trade, list[Command]]:
-    commands: list[Command] = []
-    for order in trade.orders:
-        if order.role in REASON_OF_EXIT:
-            trade, more = retire(trade, order, moment.now)
-            commands += more
-    return trade, commands
-
-
 def tidy(trade: Trade, moment: Moment) -> tuple[Trade, list[Command]]:
     """Take what turns up of ours after the end off the book, and book what it executed (scenarios C1, U10)."""
     trade, commands = _retire_exits(trade, moment)
+    commands += _follow_up(trade.orders_of(OrderRole.TAKE_BACK))
     if not commands and not trade.is_every_fill_known:
         return trade, [Account()]
-    return trade, commands
+    trade, more = _take_back(trade, moment)
+    return trade, commands + more
 
 
 def _retire_exits(trade: Trade, moment: Moment) -> tuple[Trade, list[Command]]:
@@ -212,19 +308,57 @@ def _retire_exits(trade: Trade, moment: Moment) -> tuple[Trade, list[Command]]:
 def _clean_up(trade: Trade, moment: Moment) -> tuple[Trade, list[Command]]:
     """Flat: take the siblings off the book, learn the fate of what is unknown, then account."""
     trade, commands = _retire_exits(trade, moment)
-    for order in trade.orders:
-        if order.role.is_exit:
-            continue
-        if order.state is OrderState.UNKNOWN:
-            commands.append(Resolve(order.client_order_id))
-        elif not order.is_final and order.state not in IN_FLIGHT:
-            commands.append(Query(order.client_order_id, BURST_GRACE_S))
-    if commands or not all(order.is_final for order in trade.orders):
-        return trade, commands
+    commands += _follow_up(order for order in trade.orders if not order.role.is_exit)
+    trade, more = _take_back(trade, moment)
+    if more or commands or not all(order.is_final for order in trade.orders):
+        return trade, commands + more
     if not trade.is_accounted or not trade.is_every_fill_known:
         return trade, [Account()]
     trade = replace(trade, close_reason=_told_by_fills(trade), closed_at=trade.closed_at or moment.now)
     return trade.after(TradeTrigger.SETTLED), _tell_forced(trade)
+
+
+def _follow_up(orders: Iterable[Order]) -> list[Command]:
+    """Ask what became of orders that nobody cancels."""
+    commands: list[Command] = []
+    for order in orders:
+        if order.state is OrderState.UNKNOWN:
+            commands.append(Resolve(order.client_order_id))
+        elif not order.is_final and order.state not in IN_FLIGHT:
+            commands.append(Query(order.client_order_id, BURST_GRACE_S))
+    return commands
+
+
+def _take_back(trade: Trade, moment: Moment) -> tuple[Trade, list[Command]]:
+    """Undo what a plain close opened on the other side, as soon as the executions show it (scenario O8)."""
+    latest = trade.latest(OrderRole.TAKE_BACK)
+    has_gone_plain = any(order.is_plain_close and trade.executed(order) for order in trade.orders)
+    if has_gone_plain and not trade.is_accounted and latest is None:
+        return trade, [Account()]  # while the exits are being canceled
+    left = trade.overshoot - trade.taken_back
+    if left <= ZERO or (latest is not None and not latest.is_final):
+        return trade, []
+    if latest is not None and trade.close_retry_at is None:
+        return replace(_pause(trade, latest, moment), is_accounted=False), []  # what is left is looked at again first
+    if trade.close_retry_at is not None and moment.now < trade.close_retry_at:
+        return trade, [WakeAt(trade.close_retry_at)]
+    key = ClientOrderId(trade.id, OrderRole.TAKE_BACK, latest.key.attempt + 1 if latest else 1)
+    request = OrderRequest(
+        symbol=trade.asset,
+        side=trade.side.entry_side,
+        type=OrderType.MARKET,
+        client_order_id=str(key),
+        quantity=market_part(left, moment.instrument),
+        position_side=trade.position_side,
+        reduce_only=True,
+    )
+    text = (
+        f"{trade.asset}: a close went {plain(left)} beyond the position, since somebody else reduced it at the same "
+        "moment; that is taken back now"
+    )
+    trade = replace(trade, is_accounted=False, close_retry_at=None)
+    trade, commands = send(trade, Order(key=key, request=request), OrderTrigger.SUBMIT, moment.now)
+    return trade, [Alert(Severity.CRITICAL, "close_overshot", text), *commands]
 
 
 def _tell_forced(trade: Trade) -> list[Command]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
+from app.domain.money import ZERO
 from app.domain.orders import Order
 from app.domain.reports import FillReport, OrderReport, Placement, RequestStamp
 from app.domain.trades import Adjustment, CloseReason, TradeError
@@ -139,10 +140,15 @@ class FillsBooked(_Fact):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accounted(_Fact):
-    """Every execution of the trade as the exchange booked it, and the funding received while it was open."""
+    """Every execution of the trade as the exchange booked it, and the funding received while it was open.
+
+    ``overshoot`` is what plain closes of ours opened on the other side: what still stands there, and what the trade
+    knew before to have been taken back.
+    """
 
     fills: tuple[FillReport, ...]
     funding: Decimal
+    overshoot: Decimal = ZERO
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import assert_never
 
 from app.domain.errors import Refusal
@@ -84,7 +85,15 @@ def _booked(trade: Trade, fact: facts.FillsBooked | facts.Accounted) -> Trade:
     trade = _with_fills(trade, fact.fills)
     if isinstance(fact, facts.FillsBooked):
         return trade
-    return replace(trade, funding=fact.funding, is_accounted=True)
+    trade = replace(trade, funding=fact.funding, is_accounted=True)
+    return trade if fact.overshoot == trade.overshoot else _overshot(trade, fact.overshoot)
+
+
+def _overshot(trade: Trade, overshoot: Decimal) -> Trade:
+    """A close that went too far: what it did not find any more had been taken off by an exit of ours, or by others."""
+    surplus = max(trade.exited_quantity - trade.entered_quantity, ZERO)
+    by_others = max(overshoot - trade.taken_back - surplus, ZERO)
+    return replace(trade, overshoot=overshoot, externally_reduced=trade.externally_reduced + by_others)
 
 
 def _absent(trade: Trade, fact: facts.OrderAbsent) -> Trade:

@@ -111,6 +111,10 @@ class Market:
         if read_at is None or self._clock.monotonic() - read_at > _INSTRUMENTS_FRESH_S:
             await self._read_instruments()
 
+    def instrument(self, asset: str) -> Instrument | None:
+        """The asset's trading rules as last read, or None when the exchange did not list it."""
+        return self._instruments.get(asset)
+
     def doubt_instruments(self) -> None:
         """Have them read again soon: the exchange has just refused an order for its symbol (scenario H3)."""
         self._instruments_read_at = None

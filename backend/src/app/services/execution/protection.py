@@ -12,6 +12,7 @@ from decimal import Decimal
 
 from app.domain.errors import Refusal
 from app.domain.ids import ClientOrderId, OrderRole
+from app.domain.instruments import Instrument
 from app.domain.orders import IN_FLIGHT, Order, OrderState, OrderTrigger
 from app.domain.policy import ProtectionPolicy
 from app.domain.reports import OrderRequest, OrderType, PositionSide, Side, TimeInForce
@@ -29,6 +30,7 @@ from app.services.execution.commands import (
     WakeAt,
 )
 from app.services.execution.covering import covering, hit_stop, is_secured, name_of, realises, standing
+from app.services.execution.foreign_cover import ForeignCover
 from app.services.execution.giving_up import give_up
 from app.services.execution.slices import ExitRoom
 
@@ -56,14 +58,17 @@ REASON_OF_EXIT = {
 class Moment:
     """When a decision is made, and one throw of the dice for its jitter: ``chance`` is in [0, 1).
 
-    ``room`` is what the exchange's book last showed, where somebody had to look (scenario O5). As long as there is a
+    ``instrument`` is None while the exchange's rules are not known. ``room`` is what the exchange's book last showed,
+    ``cover`` which orders of others close the position too, where an exit had to look (O5, O8). As long as there is a
     ``looks_until``, exits that a dead process may have sent are being looked for, and nothing that could be the same is
     sent (scenario C1): until then by no means, and after it only where there is no stop.
     """
 
     now: datetime
     chance: float
+    instrument: Instrument | None = None
     room: ExitRoom | None = None
+    cover: ForeignCover | None = None
     looks_until: datetime | None = None
 
     @property
@@ -145,10 +150,10 @@ def _ensure_leg(trade: Trade, leg: Leg, moment: Moment, policy: ProtectionPolicy
         return _retire_others(trade.with_leg(replace(leg, retry_at=None)), leg.role, shown, moment.now)
     latest = trade.latest(leg.role)
     if latest is None or latest.state is OrderState.PLANNED:
-        return _place(trade, leg, latest, moment, counts=True)
+        return place(trade, leg, latest, moment, counts=True)
     if not realises(latest, leg):
         # the wish has changed: the order for it first; whatever is left of the old one goes when that is shown (P10)
-        return _place(trade, leg, latest, moment, counts=True)
+        return place(trade, leg, latest, moment, counts=True)
     if latest.state in IN_FLIGHT or (latest.state is OrderState.CANCELING and not latest.needs_query):
         return trade, []
     if latest.needs_query:
@@ -157,10 +162,10 @@ def _ensure_leg(trade: Trade, leg: Leg, moment: Moment, policy: ProtectionPolicy
         if _is_exit_executing(trade):
             return trade, []  # the sizes are changing under our hands; wait for the end of it
         # the new size first; the old order goes when the new one is confirmed (P10)
-        return _place(trade, leg, latest, moment, counts=False)
+        return place(trade, leg, latest, moment, counts=False)
     if latest.refusal is Refusal.IMMEDIATE_TRIGGER and leg.activation_price is not None:
         # the price that the trailing stop was to wait for is reached: it follows from now on
-        return _place(trade, replace(leg, activation_price=None), latest, moment, counts=True)
+        return place(trade, replace(leg, activation_price=None), latest, moment, counts=True)
     if latest.refusal is Refusal.IMMEDIATE_TRIGGER:
         # its price is already passed: that is a stop that was hit, or a target that was reached (P1)
         return replace(trade, close_reason=REASON_OF_EXIT[leg.role]), []
@@ -203,7 +208,7 @@ def _try_again(
     trade = trade.with_leg(leg)
     if leg.retry_at is not None and moment.now < leg.retry_at:
         return trade, [*commands, WakeAt(leg.retry_at)]
-    trade, more = _place(trade, leg, latest, moment, counts=True)
+    trade, more = place(trade, leg, latest, moment, counts=True)
     return trade, commands + more
 
 
@@ -227,9 +232,7 @@ def _is_far_passed(order: Order) -> bool:
     return order.request.type is OrderType.LIMIT and order.refusal_code == too_low_or_high
 
 
-def _place(
-    trade: Trade, leg: Leg, latest: Order | None, moment: Moment, *, counts: bool
-) -> tuple[Trade, list[Command]]:
+def place(trade: Trade, leg: Leg, latest: Order | None, moment: Moment, *, counts: bool) -> tuple[Trade, list[Command]]:
     """Send the leg for the whole exposure: the planned order, the unresolved one again, or the next attempt."""
     trade = trade.with_leg(replace(leg, retry_at=None, attempts=leg.attempts + 1 if counts else leg.attempts))
     is_unresolved = latest is not None and latest.state is OrderState.UNKNOWN and realises(latest, leg)

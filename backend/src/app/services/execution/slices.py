@@ -1,4 +1,6 @@
-"""Slices: the largest part of a position that the book takes now, as an aggressive limit order. Pure.
+"""Slices: the part of a position that one order may be. Pure.
+
+At market that is bounded by MARKET_LOT_SIZE, and what is larger goes in several orders (scenario O7).
 
 Where the exchange refuses a market order for want of counter-offers, or fills it only in part, a limit that takes
 whatever is there at once (IOC) goes on (scenario O5). Its price follows the book, and keeps the percent-price filter.
@@ -34,6 +36,22 @@ class Slice:
 
     quantity: Decimal
     price: Decimal
+
+
+def market_part(wanted: Decimal, instrument: Instrument | None, most: Decimal | None = None) -> Decimal:
+    """What the next of the market orders for ``wanted`` asks for: the whole, or the largest part that is allowed.
+
+    The rest is left large enough for an order of its own. ``most`` bounds the part further, where the exchange has
+    refused more than that.
+    """
+    bounds = [bound for bound in (instrument.market_maximum if instrument else ZERO, most or ZERO) if bound > ZERO]
+    if not bounds or wanted <= min(bounds):
+        return wanted
+    part = min(bounds)
+    if instrument is None:
+        return part
+    part = round_down_to_step(min(part, wanted - instrument.market_minimum), instrument.market_step)
+    return max(part, instrument.market_minimum)
 
 
 def next_slice(side: Side, wanted: Decimal, room: ExitRoom, attempt: int) -> Slice:

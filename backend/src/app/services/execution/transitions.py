@@ -70,7 +70,7 @@ def decide(trade: Trade, moment: Moment, policy: ProtectionPolicy) -> Step:
         commands += more
         phase = _PHASE[trade.status]
     if phase is _Phase.LEAVING:
-        trade, more = wind_up(note_failures(trade, moment.now), moment)
+        trade, more = wind_up(note_failures(trade, moment.now), moment, policy.foreign_orders)
         commands += more
     elif trade.status is TradeStatus.CLOSED:
         trade, more = tidy(trade, moment)

@@ -113,5 +113,5 @@ def test_one_millisecond_gives_ids_of_their_own() -> None:
 
 
 @pytest.mark.parametrize("role", OrderRole)
-def test_everything_but_the_entry_is_an_exit(role: OrderRole) -> None:
-    assert role.is_exit is (role is not OrderRole.ENTRY)
+def test_all_but_the_entry_and_what_is_taken_back_are_exits(role: OrderRole) -> None:
+    assert role.is_exit is (role not in (OrderRole.ENTRY, OrderRole.TAKE_BACK))

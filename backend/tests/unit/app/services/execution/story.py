@@ -34,6 +34,7 @@ from app.services.execution import facts
 from app.services.execution.adjusting import next_key, reduction
 from app.services.execution.commands import Alert, Cancel, Command, Send, WakeAt
 from app.services.execution.folding import fold
+from app.services.execution.foreign_cover import ForeignCover
 from app.services.execution.planning import EntryWish, MarketView, new_trade, plan_entry
 from app.services.execution.protection import Moment
 from app.services.execution.slices import ExitRoom
@@ -148,6 +149,8 @@ class Story:
     fills: dict[int, FillReport] = field(default_factory=dict)
     book: OrderBook | None = DEEP_BOOK
     """What a look at the book shows; None when it can't be read."""
+    cover: ForeignCover | None = None
+    """What a look at the orders of others shows; None while it can't be read."""
     looks_until: datetime | None = None
     """For how long at most a desk would look for what a dead process may have sent."""
     _numbers: count[int] = field(default_factory=lambda: count(1))
@@ -164,7 +167,14 @@ class Story:
 
     def _moment(self) -> Moment:
         room = ExitRoom(instrument=BITCOIN, mark=MARK, book=self.book, at=self.now) if self.book else None
-        return Moment(now=self.now, chance=self.chance, room=room, looks_until=self.looks_until)
+        return Moment(
+            now=self.now,
+            chance=self.chance,
+            instrument=BITCOIN,
+            room=room,
+            cover=replace(self.cover, at=self.now) if self.cover else None,
+            looks_until=self.looks_until,
+        )
 
     def _take(self, step: Step) -> tuple[Command, ...]:
         self.trade, self.asked = step.trade, step.commands
@@ -416,13 +426,14 @@ class Story:
         assert leg is not None
         return replace(leg, trigger_price=Decimal(price), attempts=0, retry_at=None)
 
-    def account(self) -> tuple[Command, ...]:
+    def account(self, overshoot: Decimal | str = ZERO) -> tuple[Command, ...]:
         """The exchange's books: every execution of the trade's orders, filled up where the stream told less."""
         for order in self.trade.orders:
             known = sum((fill.quantity for fill in self.fills.values() if fill.order_id == self.order_id(order)), ZERO)
             if order.executed_quantity > known:
                 self.fill(order, order.executed_quantity - known)
-        return self.learn(facts.Accounted(at=self.now, fills=tuple(self.fills.values()), funding=Decimal("-0.5")))
+        fills, funding = tuple(self.fills.values()), Decimal("-0.5")
+        return self.learn(facts.Accounted(at=self.now, fills=fills, funding=funding, overshoot=Decimal(overshoot)))
 
     # --- chapters ---------------------------------------------------------------------------------------------------
 

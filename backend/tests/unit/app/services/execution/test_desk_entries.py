@@ -60,6 +60,7 @@ class Hall:
                 moved_away=lambda _: self.moved_away,
                 entries_ended=self.given_up.append,
                 is_hedge_mode=False,
+                instrument=lambda _: None,
                 prices=SimpleNamespace(last_mark=lambda _: None),
             ),
             narrator=Narrator(account_id="default", is_paper=True, new_id=lambda: "id", now=self.now),

@@ -92,6 +92,7 @@ async def bench(
         policy=AccountPolicy(account_id="default", is_paper=True),
         client=SimpleNamespace(place_order=place_order),
         trades=SimpleNamespace(record_progress=ignore, record_events=record_events),
+        market=SimpleNamespace(instrument=lambda _: None),
         evidence=SimpleNamespace(position_then_orders=position_then_orders, order=order, clock=clock),
         narrator=Narrator(account_id="default", is_paper=True, new_id=lambda: "id", now=clock.now),
         clock=clock,

@@ -204,7 +204,6 @@ def test_a_fill_of_an_increase_that_turns_up_after_the_trade_ended_is_closed_and
     story.account()
     assert (story.trade.status, result(story)) == (TradeStatus.CLOSED, AssetStatus.FAILED)
     story.query(more, FILLED, "0.005")
-    story.wake()
     assert [order.quantity for order in story.sent(OrderRole.CLOSE)] == [Decimal("0.005")]
     story.accept(story.close, FILLED, "0.005")
     story.clean()

@@ -13,14 +13,30 @@ from app.domain.errors import Refusal
 from app.domain.ids import OrderRole
 from app.domain.money import ZERO
 from app.domain.orders import Order, OrderState
+from app.domain.policy import ForeignOrdersPolicy as Foreign
+from app.domain.policy import ProtectionPolicy
 from app.domain.reports import Accepted, ExchangeOrderStatus, OrderType, PositionSide, Refused, TimeInForce, Unknown
 from app.domain.reports import RequestStamp as Stamp
 from app.domain.trades import AdjustmentKind, CloseReason, TradeStatus
 from app.services.execution import facts
-from app.services.execution.commands import Account, Alert, CheckPosition, Query, ReadBook, Resolve, Severity, WakeAt
+from app.services.execution.commands import (
+    Account,
+    Alert,
+    Cancel,
+    CancelForeign,
+    CheckPosition,
+    Query,
+    ReadBook,
+    ReadCover,
+    Resolve,
+    Severity,
+    WakeAt,
+)
+from app.services.execution.foreign_cover import ForeignCover, covering_orders
 
 X = ExchangeOrderStatus
 STOP, TARGET, CLOSE = OrderRole.STOP_LOSS, OrderRole.TAKE_PROFIT, OrderRole.CLOSE
+BACK = OrderRole.TAKE_BACK
 SIBLING = {STOP: TARGET, TARGET: STOP}
 REASON = {STOP: CloseReason.STOP_LOSS, TARGET: CloseReason.TAKE_PROFIT}
 
@@ -202,15 +218,17 @@ def test_a_close_that_races_a_stop_closes_once_and_the_executions_tell_the_reaso
     assert story.trade.exposure == ZERO
 
 
-def test_a_close_refused_for_resting_exits_frees_them_rereads_and_tries_again() -> None:
-    """Scenarios O4, U9."""
+def test_a_close_refused_for_a_resting_target_frees_it_rereads_and_tries_again() -> None:
+    """Scenarios O4, U9, P13: the stop stays."""
     story = closing()
     first = story.close
     story.refuse(first, Refusal.REDUCE_ONLY, -2022)
-    assert set(story.canceled) == {story.stop.client_order_id, story.target.client_order_id}
+    assert story.canceled == [story.target.client_order_id]
     assert story.all(CheckPosition) == [CheckPosition()]
+    assert story.all(ReadCover) == [ReadCover()]
     assert story.sent() == []
     story.clean()
+    story.cover = replace(covered(story), orders=())
     story.wake()
     (again,) = story.sent()
     assert (again.role, again.key.attempt, again.quantity) == (CLOSE, 2, WHOLE)
@@ -222,6 +240,180 @@ def test_other_refusals_of_a_close_leave_the_exits_standing() -> None:
     assert story.canceled == []
     story.wake()
     assert [order.role for order in story.sent()] == [CLOSE]
+
+
+def covered(story: Story, held: Decimal = WHOLE, limit: str = "0.010") -> ForeignCover:
+    """A person's limit that covers what is held, seen among the open orders."""
+    ours = story.report(story.target)
+    theirs = replace(ours, client_order_id="web_1", type_text="LIMIT", original_quantity=Decimal(limit), order_id=77)
+    rising = replace(theirs, client_order_id="web_2", side=story.trade.side.entry_side)
+    waiting = replace(theirs, client_order_id="web_3", type_text="STOP_MARKET")
+    return ForeignCover(held=held, orders=covering_orders(story.trade, (ours, theirs, rising, waiting)), at=story.now)
+
+
+def test_a_close_that_a_foreign_order_covers_is_plain_and_the_stop_stays() -> None:
+    """Scenarios O8, P13: not more than what is held, whoever holds more; and the order is named."""
+    story = closing()
+    story.refuse(story.close, Refusal.REDUCE_ONLY, -2022)
+    story.cover = covered(story, held=Decimal("0.008"))
+    story.wake()
+    (again,) = story.sent(CLOSE)
+    assert (again.request.reduce_only, again.request.type, again.quantity) == (
+        False,
+        OrderType.MARKET,
+        Decimal("0.008"),
+    )
+    (alert,) = story.all(Alert)
+    assert (alert.code, "77 (SELL 0.01" in alert.message) == ("close_blocked", True)
+    assert story.stop.state is OrderState.NEW
+
+
+def test_a_plain_close_in_doubt_is_resolved_and_never_repeated() -> None:
+    """Scenario O8: it could open the other side."""
+    story = closing()
+    story.refuse(story.close, Refusal.REDUCE_ONLY, -2022)
+    story.cover = covered(story)
+    story.wake()
+    story.lose(story.close)
+    assert story.all(Resolve) == [Resolve(story.close.client_order_id)]
+    for _ in range(5):
+        story.wait(10)
+        assert story.sent(CLOSE) == []
+    story.absent(story.close)
+    story.wake()
+    assert story.sent(CLOSE)[0].request.reduce_only
+
+
+@pytest.mark.parametrize("side", [PositionSide.BOTH, PositionSide.LONG])
+def test_without_leave_for_a_plain_close_it_is_told_and_tried_on(side: PositionSide) -> None:
+    """Scenario O8: by policy, and in hedge mode, where no order can be plainer; what was freed comes back."""
+    policy = ProtectionPolicy() if side is PositionSide.LONG else ProtectionPolicy(foreign_orders=Foreign.ALERT)
+    story = Story(submitted(position_side=side), policy=policy).protect()
+    story.ask_close()
+    freed = story.target
+    story.refuse(story.close, Refusal.REDUCE_ONLY, -2022)
+    story.clean()
+    for _ in range(7):
+        story.cover = None
+        story.refuse(story.close, Refusal.REDUCE_ONLY, -2022)
+        story.cover = covered(story)
+        story.wake()
+        assert story.sent(CLOSE)[0].request.reduce_only is (side is PositionSide.BOTH)
+    assert story.alerts.count("close_blocked") == 2
+    assert (story.stop.state, story.target.key.attempt) == (OrderState.NEW, freed.key.attempt + 1)
+    assert sum(command == Cancel(freed.client_order_id) for command in story.told) == 1
+
+
+def test_by_policy_the_foreign_orders_are_canceled_and_then_it_is_closed() -> None:
+    """Scenario O8."""
+    story = Story(policy=ProtectionPolicy(foreign_orders=Foreign.CANCEL)).protect()
+    story.ask_close()
+    story.refuse(story.close, Refusal.REDUCE_ONLY, -2022)
+    story.cover = covered(story)
+    story.decide()
+    (command,) = story.all(CancelForeign)
+    assert "77 (SELL" in command.alert.message
+    story.cover = replace(story.cover, orders=())
+    story.decide()
+    story.wake()
+    assert story.sent(CLOSE)[0].request.reduce_only
+
+
+def test_a_close_refused_without_a_reason_to_be_seen_stays_reduce_only() -> None:
+    """Scenarios O8, P13: -2022 may mean that the position is gone; our exits come back, and the stop never left."""
+    story = closing()
+    story.cover = replace(covered(story), orders=())
+    for _ in range(4):
+        story.refuse(story.close, Refusal.REDUCE_ONLY, -2022)
+        story.clean()
+        story.wake()
+        assert story.sent(CLOSE)[0].request.reduce_only
+        assert story.stop.key.attempt == 1
+    assert story.target.key.attempt > 1
+
+
+def test_a_stop_taken_away_while_closes_fail_comes_back() -> None:
+    """Scenario P13."""
+    story = closing()
+    story.refuse(story.close, Refusal.LIQUIDITY, -4131)
+    story.wake()
+    story.refuse(story.close, Refusal.LIQUIDITY, -4131)
+    story.stream(story.stop, X.CANCELED)
+    assert [order.role for order in story.sent()] == [STOP]
+
+
+@pytest.mark.parametrize("side", ["buy", "sell"])
+def test_a_plain_close_that_went_too_far_is_taken_back_once(side: str) -> None:
+    """Scenario O8: a race; what the executions show to be opened on the other side goes, and no more."""
+    story = Story(submitted(action=side)).protect()
+    story.ask_close()
+    story.refuse(story.close, Refusal.REDUCE_ONLY, -2022)
+    story.cover = covered(story)
+    story.wake()
+    story.accept(story.close, X.FILLED, WHOLE)
+    assert story.all(Account)
+    story.clean()
+    story.account(overshoot="0.004")
+    (back,) = story.sent()
+    assert (back.role, back.quantity, back.request.side) == (BACK, Decimal("0.004"), story.trade.side.entry_side)
+    assert back.request.reduce_only
+    assert "close_overshot" in story.alerts
+    story.account(overshoot="0.004")
+    assert story.sent() == []
+    story.accept(back, X.FILLED, "0.004")
+    story.account(overshoot="0.004")
+    assert story.trade.status is TradeStatus.CLOSED
+    assert (story.trade.exposure, story.trade.overshoot) == (ZERO, Decimal("0.004"))
+
+
+def test_what_is_left_of_an_overshoot_is_looked_at_before_it_is_taken_back() -> None:
+    """Scenario O8: somebody may have closed it meanwhile."""
+    story = closing()
+    story.refuse(story.close, Refusal.REDUCE_ONLY, -2022)
+    story.cover = covered(story)
+    story.wake()
+    story.accept(story.close, X.FILLED, WHOLE)
+    story.clean()
+    story.account(overshoot="0.004")
+    story.refuse(story.latest(BACK), Refusal.REDUCE_ONLY, -2022)
+    assert story.sent() == []
+    story.account(overshoot="0")
+    assert story.sent() == []
+    assert story.trade.status is TradeStatus.CLOSED
+
+
+def held(quantity: str) -> Story:
+    """A position as large as two market orders and more, protected."""
+    story = Story(submitted(allocation_usd=MARK * 119)).protect()
+    story.learn(facts.OrderQueried(at=story.now, report=story.report(story.entry, X.FILLED, quantity)))
+    return story
+
+
+def test_a_position_above_the_market_maximum_is_closed_in_parts_at_once() -> None:
+    """Scenario O7: no part above the maximum, none too small, no pause between them."""
+    story = held("119")
+    more = story.adjust(AdjustmentKind.INCREASE, "119")
+    assert more is not None
+    story.accept(more, X.FILLED, "119")
+    story.ask_close()
+    sent: list[Decimal] = []
+    while orders := story.sent(CLOSE):
+        sent.append(orders[0].quantity)
+        story.accept(orders[0], X.FILLED, orders[0].quantity)
+    assert sent == [Decimal(120), Decimal(118)]
+    assert story.trade.exposure == ZERO
+
+
+def test_a_close_above_a_maximum_that_we_do_not_know_is_halved_until_it_fits() -> None:
+    """Scenario O7: -4005 means parts."""
+    story = held("119")
+    story.ask_close()
+    for _ in range(2):
+        story.refuse(story.close, Refusal.FILTER, -4005)
+        story.wake()
+    assert story.close.quantity == Decimal("29.75")
+    story.accept(story.close, X.FILLED, "29.75")
+    assert [order.quantity for order in story.sent(CLOSE)] == [Decimal("29.75")]
 
 
 def test_a_close_refused_because_the_position_is_gone_is_success() -> None:
