@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from app.domain.ports import Clock
-from app.integrations.aster.budget import Priority
+from app.integrations.aster.priorities import Priority
 
 _FIRST_PAUSE_S = 1.0
 _LONGEST_PAUSE_S = 30.0

@@ -20,11 +20,11 @@ from app.domain.reports import (
     Refused,
 )
 from app.integrations.aster import endpoints, parse, wire
-from app.integrations.aster.budget import Priority
 from app.integrations.aster.errors import is_no_op
 from app.integrations.aster.exchange_clock import datetime_from_ms
 from app.integrations.aster.forms import form
 from app.integrations.aster.gateway import Gateway, Mutation, answer_of
+from app.integrations.aster.priorities import Priority
 
 _T = TypeVar("_T")
 _decode_leverage = msgspec.json.Decoder(wire.Leverage).decode

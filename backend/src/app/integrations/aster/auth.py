@@ -67,6 +67,14 @@ class Authenticator(Protocol):
         """Whether the exchange would still take a request with this stamp, as far as its clock is known."""
         ...
 
+    def is_fresh(self, stamp: RequestStamp) -> bool:
+        """Whether the exchange will take it, although others may have left since it was taken."""
+        ...
+
+    def leaves(self, stamp: RequestStamp) -> None:
+        """Note that a request with this stamp leaves now."""
+        ...
+
     def sign(self, form: str, stamp: RequestStamp) -> str:
         """``form`` with stamp, identity and signature appended: what is transmitted, to the letter."""
         ...
@@ -131,6 +139,14 @@ class V3Authenticator:
         """Whether the nonce is still within the exchange's window."""
         return self._clock.now_us() - stamp.value < self._window_us
 
+    def is_fresh(self, stamp: RequestStamp) -> bool:
+        """See :meth:`Authenticator.is_fresh`: it refuses what is older than the signer's newest hundred."""
+        return self.is_alive(stamp) and not self._nonces.is_overtaken(stamp.value)
+
+    def leaves(self, stamp: RequestStamp) -> None:
+        """See :meth:`Authenticator.leaves`."""
+        self._nonces.leaves(stamp.value)
+
     def sign(self, form: str, stamp: RequestStamp) -> str:
         """See :meth:`Authenticator.sign`."""
         message = f"{form}&nonce={stamp.value}{self._identity}" if form else f"nonce={stamp.value}{self._identity}"
@@ -175,6 +191,13 @@ class V1Authenticator:
     def is_alive(self, stamp: RequestStamp) -> bool:
         """Whether the timestamp is still within ``recvWindow``."""
         return self._clock.now_us() // 1000 - stamp.value < self._recv_window_ms
+
+    def is_fresh(self, stamp: RequestStamp) -> bool:
+        """See :meth:`Authenticator.is_fresh`: half of the window is left for the way."""
+        return 2 * (self._clock.now_us() // 1000 - stamp.value) < self._recv_window_ms
+
+    def leaves(self, stamp: RequestStamp) -> None:
+        """Timestamps know no order."""
 
     def sign(self, form: str, stamp: RequestStamp) -> str:
         """See :meth:`Authenticator.sign`."""

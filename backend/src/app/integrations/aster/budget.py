@@ -1,4 +1,4 @@
-"""The exchange's patience, shared out by importance (fact sheet, section 8; scenario L1).
+"""The exchange's patience, shared out by importance (fact sheet, section 8; scenarios L1, L7).
 
 Request weight is counted per IP, orders per account. A :class:`RequestBudget` belongs to an IP and may be shared by
 several clients; each client adds its own :class:`OrderWindows`.
@@ -6,11 +6,13 @@ several clients; each client adds its own :class:`OrderWindows`.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import IntEnum
 
 from app.domain.ports import Clock
+from app.integrations.aster.kept_room import KeptRoom
+from app.integrations.aster.priorities import SHARE, ExitsToCome, Priority
 
 WEIGHT_HEADER = "x-mbx-used-weight-1m"
 ORDERS_1M_HEADER = "x-mbx-order-count-1m"
@@ -28,28 +30,6 @@ _SHORTEST_WAIT_S = 0.001
 """A wait that is no more than a rounding error would be asked about again and again in the same moment."""
 
 
-class Priority(IntEnum):
-    """What goes first when patience runs short; the lower, the more important."""
-
-    CLOSE = 0
-    PROTECT = 1
-    CANCEL = 2
-    QUERY = 3
-    ENTRY = 4
-    RECONCILIATION = 5
-
-
-SHARE: Mapping[Priority, float] = {
-    Priority.CLOSE: 1.0,
-    Priority.PROTECT: 1.0,
-    Priority.CANCEL: 0.95,
-    Priority.QUERY: 0.9,
-    Priority.ENTRY: 0.85,
-    Priority.RECONCILIATION: 0.75,
-}
-"""How much of a limit may be used up when a request of this priority is let through. The rest is the exits' reserve."""
-
-
 @dataclass(frozen=True, slots=True)
 class Level:
     """How far a limit is used up in its present window, requests in flight included."""
@@ -59,26 +39,28 @@ class Level:
 
 
 class Window:
-    """One limit of the exchange: so much per so many seconds.
+    """One limit of the exchange: so much within any so many seconds.
 
-    The exchange's windows are its own; we learn of them by its headers. Between two headers we count what we sent.
+    Where the exchange's own windows begin is not known, so every span of their length is kept within the limit: then
+    each of theirs is too. What is used counts from the answer on, which is later than the exchange counted it. Between
+    two headers we count what we sent.
     """
 
-    __slots__ = ("_clock", "_in_flight", "_length_s", "_started_at", "_used", "limit")
+    __slots__ = ("_clock", "_in_flight", "_length_s", "_spent", "_spent_in_all", "limit")
 
     def __init__(self, clock: Clock, limit: int, length_s: float) -> None:
         self.limit = limit
         self._clock = clock
         self._length_s = length_s
-        self._started_at = clock.monotonic()
-        self._used = 0
+        self._spent: deque[tuple[float, int]] = deque()
+        self._spent_in_all = 0
         self._in_flight = 0
 
     @property
     def used(self) -> int:
         """What we believe to have used, requests in flight included."""
         self._roll()
-        return self._used
+        return self._spent_in_all + self._in_flight
 
     @property
     def level(self) -> Level:
@@ -86,40 +68,48 @@ class Window:
         return Level(self.used, self.limit)
 
     def _roll(self) -> None:
-        now = self._clock.monotonic()
-        if now - self._started_at >= self._length_s:
-            self._started_at = now
-            self._used = self._in_flight
+        gone_before = self._clock.monotonic() - self._length_s
+        while self._spent and self._spent[0][0] <= gone_before:
+            self._spent_in_all -= self._spent.popleft()[1]
 
-    def wait_for(self, amount: int, share: float) -> float:
-        """Seconds until ``amount`` may be spent within ``share`` of the limit; zero is now."""
-        self._roll()
-        if self._used + amount <= self.limit * share:
+    def _count(self, amount: int) -> None:
+        if amount:
+            self._spent.append((self._clock.monotonic(), amount))
+            self._spent_in_all += amount
+
+    def wait_for(self, amount: int, share: float, kept: int = 0) -> float:
+        """Seconds until ``amount`` may be spent within ``share`` of the limit beside what is ``kept``; zero is now."""
+        excess = self.used + kept + amount - self.limit * share
+        if excess <= 0:
             return 0.0
-        return max(_SHORTEST_WAIT_S, self._started_at + self._length_s - self._clock.monotonic())
+        free_at = self._clock.monotonic() + self._length_s
+        for at, spent in self._spent:
+            excess -= spent
+            if excess <= 0:
+                free_at = at + self._length_s
+                break
+        return max(_SHORTEST_WAIT_S, free_at - self._clock.monotonic())
 
     def spend(self, amount: int) -> None:
         """Count a request that is about to leave."""
-        self._used += amount
         self._in_flight += amount
 
-    def settle(self, amount: int, reported: int | None, *, was_sent: bool) -> None:
+    def settle(self, amount: int, reported: int | None, *, was_counted: bool) -> None:
         """Count a request that has ended, and believe what the exchange reports where it reports.
 
         A report far below our own count means that the exchange has begun a new window: ours begins with it.
         """
         self._in_flight -= amount
-        if not was_sent:
-            self._used -= amount
+        if was_counted:
+            self._count(amount)
+        if not was_counted or reported is None:
             return
-        if reported is None:
-            return
-        seen = reported + self._in_flight
-        if seen < self._used // 2:
-            self._started_at = self._clock.monotonic()
-            self._used = seen
-        else:
-            self._used = max(self._used, seen)
+        missing = reported + self._in_flight - self.used
+        if reported + self._in_flight < self.used // 2:
+            self._spent.clear()
+            self._spent_in_all = 0
+            missing = reported
+        self._count(max(missing, 0))
 
 
 class RequestBudget:
@@ -128,6 +118,7 @@ class RequestBudget:
     def __init__(self, clock: Clock, weight_limit_1m: int = DEFAULT_WEIGHT_1M) -> None:
         self._clock = clock
         self._weight = Window(clock, weight_limit_1m, 60.0)
+        self.kept = KeptRoom(clock)
         self._blocked_until = 0.0
         self._refusals = 0
         self._is_limit_named = False
@@ -149,7 +140,7 @@ class RequestBudget:
 
     def wait_for(self, weight: int, share: float) -> float:
         """Seconds until ``weight`` fits into ``share`` of the limit and we may speak; nothing is spent."""
-        return max(self.blocked_for_s, self._weight.wait_for(weight, share))
+        return max(self.blocked_for_s, self._weight.wait_for(weight, share, self.kept.total))
 
     def admit(self, weight: int, priority: Priority) -> float | None:
         """Spend ``weight`` and return None, or return the seconds to wait and spend nothing.
@@ -159,7 +150,7 @@ class RequestBudget:
         blocked = self.blocked_for_s
         if blocked > 0:
             return max(_SHORTEST_WAIT_S, blocked)
-        wait = self._weight.wait_for(weight, SHARE[priority])
+        wait = self._weight.wait_for(weight, SHARE[priority], self.kept.ahead_of(priority))
         if wait > 0:
             return wait
         self._weight.spend(weight)
@@ -174,7 +165,7 @@ class RequestBudget:
         reported = _number(headers, WEIGHT_HEADER)
         if reported is not None and not is_refusal and not self._is_limit_named and reported > self._weight.limit:
             self._weight.limit = 2 * reported
-        self._weight.settle(weight, reported, was_sent=headers is not None)
+        self._weight.settle(weight, reported, was_counted=headers is not None)
 
     def refused(self, http_status: int, retry_after_s: float | None) -> float:
         """Note a 429, a 418 or a page of the firewall (403), and return the seconds of silence.
@@ -212,26 +203,36 @@ class OrderWindows:
         self._clock = clock
         self._minute = Window(clock, limit_1m, 60.0)
         self._ten_seconds = Window(clock, limit_10s, 10.0)
+        self.kept = KeptRoom(clock)
         self._blocked_until = 0.0
 
-    def admit(self, orders: int, priority: Priority) -> float | None:
-        """Count ``orders`` and return None, or return the seconds to wait and count nothing."""
+    def wait_for(self, orders: int, priority: Priority, kept: int) -> float:
+        """Seconds until ``orders`` may be sent beside what is ``kept`` for others; zero is now."""
         share = SHARE[priority]
         wait = max(
             self._blocked_until - self._clock.monotonic(),
-            self._minute.wait_for(orders, share),
-            self._ten_seconds.wait_for(orders, share),
+            self._minute.wait_for(orders, share, kept),
+            self._ten_seconds.wait_for(orders, share, kept),
         )
+        return max(_SHORTEST_WAIT_S, wait) if wait > 0 else 0.0
+
+    def admit(self, orders: int, priority: Priority) -> float | None:
+        """Count ``orders`` and return None, or return the seconds to wait and count nothing."""
+        wait = self.wait_for(orders, priority, self.kept.ahead_of(priority))
         if wait > 0:
-            return max(_SHORTEST_WAIT_S, wait)
+            return wait
         self._minute.spend(orders)
         self._ten_seconds.spend(orders)
         return None
 
     def settle(self, orders: int, headers: Mapping[str, str] | None) -> None:
-        """End an admission, as in :meth:`RequestBudget.settle`."""
-        self._minute.settle(orders, _number(headers, ORDERS_1M_HEADER), was_sent=headers is not None)
-        self._ten_seconds.settle(orders, _number(headers, ORDERS_10S_HEADER), was_sent=headers is not None)
+        """End an admission, as in :meth:`RequestBudget.settle`; ``headers`` None also where the exchange counted none.
+
+        It looks at the nonce first: what is refused for that is no order yet (scenario L2).
+        """
+        was_counted = headers is not None
+        self._minute.settle(orders, _number(headers, ORDERS_1M_HEADER), was_counted=was_counted)
+        self._ten_seconds.settle(orders, _number(headers, ORDERS_10S_HEADER), was_counted=was_counted)
 
     def refused(self, retry_after_s: float | None) -> float:
         """Note a -1015 and return the seconds until orders are tried again: ten, when the exchange names none."""
@@ -250,6 +251,31 @@ class OrderWindows:
             self._minute.limit = limit_1m
         if limit_10s is not None:
             self._ten_seconds.limit = limit_10s
+
+
+def keep_room_for_entry(
+    budget: RequestBudget, windows: OrderWindows, owner: str, exits: ExitsToCome, weight: int
+) -> float | None:
+    """Keep room for an entry and its exits, in every window, and return None; or return the seconds to wait (L7).
+
+    Args:
+        budget, windows: of the address and of the account.
+        owner: the trade.
+        exits: what follows the entry.
+        weight: of one order.
+    """
+    orders = 1 + exits.count
+    wait = max(
+        budget.wait_for(orders * weight, SHARE[Priority.ENTRY]),
+        windows.wait_for(orders, Priority.ENTRY, windows.kept.total),
+    )
+    if wait > 0:
+        return wait
+    for kept, amount in ((budget.kept, weight), (windows.kept, 1)):
+        kept.keep(owner, Priority.ENTRY, amount)
+        kept.keep(owner, Priority.PROTECT, exits.stops * amount)
+        kept.keep(owner, Priority.TARGET, exits.targets * amount)
+    return None
 
 
 def _number(headers: Mapping[str, str] | None, name: str) -> int | None:

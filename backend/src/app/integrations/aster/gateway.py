@@ -1,4 +1,4 @@
-"""One request at a time: budget, stamp, signature, transport, verdict. Everything typed is built on this.
+"""One request at a time: budget, turn, stamp, signature, transport, verdict. Everything typed is built on this.
 
 A mutation is transmitted once and comes back as what is known of it. Only a refused clock (-4225, -1021) is answered by
 one more attempt with a fresh stamp, because it proves that the first was not executed (scenario L2). Reads are retried,
@@ -8,6 +8,7 @@ with growing waits, and raise.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NoReturn, TypeVar
@@ -22,6 +23,7 @@ from app.domain.errors import (
     RateLimited,
     Refusal,
     RefusedByExchange,
+    TesError,
     Unavailable,
     Verdict,
 )
@@ -31,10 +33,12 @@ from app.domain.troubles import AccessRefused, ClockAstray, SilenceAsked, Troubl
 from app.integrations.aster import endpoints, wire
 from app.integrations.aster.access import Access
 from app.integrations.aster.auth import Authenticator
-from app.integrations.aster.budget import OrderWindows, Priority, RequestBudget
+from app.integrations.aster.budget import OrderWindows, RequestBudget
 from app.integrations.aster.endpoints import Endpoint, Security
 from app.integrations.aster.errors import ASKS_FOR_SILENCE, Failure, classify
-from app.integrations.aster.exchange_clock import ExchangeClock, ms_from_datetime
+from app.integrations.aster.exchange_clock import EPOCH, ExchangeClock, ms_from_datetime
+from app.integrations.aster.priorities import Priority
+from app.integrations.aster.send_queue import SendQueue
 from app.integrations.aster.transport import Response, Transport, TransportNotSent, TransportOutcomeUnknown
 
 _log = structlog.get_logger(__name__)
@@ -42,6 +46,9 @@ _T = TypeVar("_T")
 _NO_HEADERS: Mapping[str, str] = {}
 _REFRESH_PAUSE_S = 5.0
 _SAYS_NOTHING_OF_A_KEY = frozenset({Verdict.UNKNOWN, Verdict.UNAVAILABLE}) | ASKS_FOR_SILENCE
+_COMES_BACK_S = 1.0
+"""So much later than it was told may an exit that has to wait ask again."""
+_UNSIGNED = RequestStamp(value=0, dead_after=EPOCH)
 _ALARMING_MOVE_S = 0.5
 _ALARMING_OFFSET_S = 1.0
 _decode_time = msgspec.json.Decoder(wire.ServerTime).decode
@@ -56,6 +63,14 @@ class Answer:
 
 
 Mutation = Answer | Refused | NeverSent | Unknown
+
+
+class _Unanswered(TesError):
+    """A request left, and no whole answer came back."""
+
+    def __init__(self, message: str, stamp: RequestStamp) -> None:
+        super().__init__(message)
+        self.stamp = stamp
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +113,7 @@ class Gateway:
         self._read_policy = read_policy
         self._next_refresh_at = 0.0
         self.access = Access(clock)
+        self.queue = SendQueue()
         self.on_trouble: Callable[[Trouble], None] = lambda _: None
         self._is_offset_told = False
         self._paths = {
@@ -116,6 +132,7 @@ class Gateway:
         priority: Priority,
         stamp: RequestStamp | None = None,
         orders: int = 0,
+        owner: str | None = None,
     ) -> Mutation:
         """Transmit once. Never raises for what the exchange or the network does.
 
@@ -123,46 +140,52 @@ class Gateway:
             endpoint: which.
             form: its parameters, escaped, without stamp and signature.
             priority: its place in the budget.
-            stamp: taken earlier; then it is not replaced, and a stamp past its window is ``NeverSent``.
+            stamp: taken earlier; then it is not replaced, and a stamp past its window is ``NeverSent``. Whoever took it
+                has waited for a turn in :attr:`queue` before. Without one, it is taken when the request leaves.
             orders: how many orders the exchange will count.
+            owner: the trade for which room may be kept.
         """
         if not self.exchange_clock.is_synchronised:
             return NeverSent(reason="the exchange's time is not known yet")
         if stamp is not None and not self.auth.is_alive(stamp):
             return NeverSent(reason="the stamp was past its window before it was sent")
-        used = stamp if stamp is not None else self.auth.stamp()
-        outcome = await self._transmit(endpoint, form, used, priority, orders)
+        outcome = await self._transmit(endpoint, form, stamp, priority, orders, owner)
         if isinstance(outcome, Refused) and outcome.family is Refusal.CLOCK:
             try:
                 await self.resynchronise()
             except (Unavailable, RefusedByExchange):
                 return outcome
             if stamp is None:
-                outcome = await self._transmit(endpoint, form, self.auth.stamp(), priority, orders)
+                outcome = await self._transmit(endpoint, form, None, priority, orders, owner)
         return outcome
 
     async def _transmit(
-        self, endpoint: Endpoint, form: str, stamp: RequestStamp, priority: Priority, orders: int
+        self,
+        endpoint: Endpoint,
+        form: str,
+        stamp: RequestStamp | None,
+        priority: Priority,
+        orders: int,
+        owner: str | None,
     ) -> Mutation:
         if self._is_signed(endpoint) and self.access.wait_s(priority):
             return NeverSent(reason="the exchange has just refused our key")
-        wait = self._admit(endpoint.weight, priority, orders)
+        wait = self._admit(endpoint.weight, priority, orders, owner)
         if wait is not None:
             return NeverSent(reason="the exchange's rate limit leaves no room", retry_after_s=wait)
         try:
-            response = await self._send(endpoint, form, stamp, endpoint.weight, orders)
-        except TransportNotSent as error:
+            used, response, failure = await self._send(endpoint, form, stamp, priority, endpoint.weight, orders)
+        except (TransportNotSent, NotSent) as error:
             return NeverSent(reason=str(error))
-        except TransportOutcomeUnknown as error:
-            return Unknown(reason=str(error), stamp=stamp)
-        failure = classify(response.status, response.body, response.headers, is_mutation=True)
+        except _Unanswered as error:
+            return Unknown(reason=str(error), stamp=error.stamp)
         self._note_access(endpoint, failure)
         if failure is None:
             self.budget.welcomed()
-            return Answer(response.body, stamp)
+            return Answer(response.body, used)
         wait = self._note_rate_limit(failure)
         if failure.verdict in (Verdict.UNKNOWN, Verdict.UNAVAILABLE, Verdict.FIREWALL):
-            return Unknown(reason=f"HTTP {failure.http_status}: {failure.message}", stamp=stamp)
+            return Unknown(reason=f"HTTP {failure.http_status}: {failure.message}", stamp=used)
         return Refused(family=failure.family, code=failure.code, message=failure.message, retry_after_s=wait)
 
     # --- reads
@@ -213,15 +236,13 @@ class Gateway:
     ) -> _T:
         if self._is_signed(endpoint) and self.access.wait_s(priority):
             raise AuthRefused("the exchange has just refused our key")
-        wait = self._admit(weight, priority, 0)
+        wait = self._admit(weight, priority, 0, None)
         if wait is not None:
             raise RateLimited("the exchange's rate limit leaves no room", retry_after_s=wait)
-        stamp = self._stamp_for_read(endpoint, weight)
         try:
-            response = await self._send(endpoint, form, stamp, weight, 0)
-        except (TransportNotSent, TransportOutcomeUnknown) as error:
+            _, response, failure = await self._send(endpoint, form, None, priority, weight, 0)
+        except (TransportNotSent, NotSent, _Unanswered) as error:
             raise Unavailable(str(error)) from error
-        failure = classify(response.status, response.body, response.headers, is_mutation=False)
         self._note_access(endpoint, failure)
         if failure is not None:
             self._raise_for_read(failure)
@@ -232,15 +253,6 @@ class Gateway:
             raise Unavailable(
                 f"the exchange's answer can't be read ({type(error).__name__})", http_status=200
             ) from error
-
-    def _stamp_for_read(self, endpoint: Endpoint, weight: int) -> RequestStamp | None:
-        if not self._is_signed(endpoint):
-            return None
-        try:
-            return self.auth.stamp()
-        except NotSent as error:
-            self.budget.settle(weight, None)
-            raise Unavailable(error.message) from error
 
     def _raise_for_read(self, failure: Failure) -> NoReturn:
         code, status, text = failure.code, failure.http_status, failure.message
@@ -263,36 +275,78 @@ class Gateway:
             endpoint.security is Security.KEY_ONLY_IN_V1 and self.auth.is_v3
         )
 
-    def _admit(self, weight: int, priority: Priority, orders: int) -> float | None:
-        wait = self.budget.admit(weight, priority)
+    def _admit(self, weight: int, priority: Priority, orders: int, owner: str | None) -> float | None:
+        granted = priority
+        if owner is not None and self.order_windows.kept.holds(owner, priority):
+            granted = min(priority, Priority.TARGET)  # it was let in when its room was kept
+        wait = self.budget.admit(weight, granted)
         if wait is None and orders:
-            wait = self.order_windows.admit(orders, priority)
+            wait = self.order_windows.admit(orders, granted)
             if wait is not None:
                 self.budget.settle(weight, None)
+        if owner is not None:
+            self._use_or_keep_room(owner, priority, weight, orders, wait)
         return wait
 
+    def _use_or_keep_room(self, owner: str, priority: Priority, weight: int, orders: int, wait: float | None) -> None:
+        """What leaves uses up its room; an exit that must wait keeps some, so that nothing lesser goes first (L7)."""
+        for kept, amount in ((self.budget.kept, weight), (self.order_windows.kept, orders)):
+            if wait is None:
+                kept.use(owner, priority, amount)
+            elif priority <= Priority.TARGET and not kept.holds(owner, priority):
+                kept.keep(owner, priority, amount, wait + _COMES_BACK_S)
+
     async def _send(
-        self, endpoint: Endpoint, form: str, stamp: RequestStamp | None, weight: int, orders: int
-    ) -> Response:
-        text = self.auth.sign(form, stamp) if stamp is not None and self._is_signed(endpoint) else form
-        query, body = (text, "") if endpoint.method == "GET" else ("", text)
-        headers = _NO_HEADERS if endpoint.security is Security.PUBLIC else self.auth.headers
-        timeout_s = self._timeout_s if endpoint.method == "GET" else self._order_timeout_s
-        seen: Mapping[str, str] | None = _NO_HEADERS
+        self,
+        endpoint: Endpoint,
+        form: str,
+        stamp: RequestStamp | None,
+        priority: Priority,
+        weight: int,
+        orders: int,
+    ) -> tuple[RequestStamp, Response, Failure | None]:
+        """Sign and send what was admitted; without a ``stamp``, when its turn has come.
+
+        Raises:
+            TransportNotSent, NotSent: nothing left this machine.
+            _Unanswered: it left, and no whole answer came back.
+        """
+        seen: Mapping[str, str] | None = None
+        counted: Mapping[str, str] | None = None
         is_refusal = False
         try:
-            response = await self._transport.request(
-                endpoint.method, self._paths[endpoint], query, body, headers, timeout_s
-            )
+            async with self.queue.turn(priority) if stamp is None else nullcontext():
+                used = stamp if stamp is not None else self._stamp_now(endpoint)
+                seen = counted = _NO_HEADERS
+                response = await self._exchange(endpoint, form, used)
+            failure = classify(response.status, response.body, response.headers, is_mutation=endpoint.method != "GET")
             seen, is_refusal = response.headers, response.status in (429, 418)
+            counted = None if failure is not None and failure.verdict is Verdict.CLOCK else seen
         except TransportNotSent:
-            seen = None
+            seen = counted = None
             raise
         finally:
             self.budget.settle(weight, seen, is_refusal=is_refusal)
             if orders:
-                self.order_windows.settle(orders, seen)
-        return response
+                self.order_windows.settle(orders, counted)
+        return used, response, failure
+
+    def _stamp_now(self, endpoint: Endpoint) -> RequestStamp:
+        return self.auth.stamp() if self._is_signed(endpoint) else _UNSIGNED
+
+    async def _exchange(self, endpoint: Endpoint, form: str, stamp: RequestStamp) -> Response:
+        is_signed = self._is_signed(endpoint)
+        text = self.auth.sign(form, stamp) if is_signed else form
+        if is_signed:
+            self.auth.leaves(stamp)
+        query, body = (text, "") if endpoint.method == "GET" else ("", text)
+        headers = _NO_HEADERS if endpoint.security is Security.PUBLIC else self.auth.headers
+        timeout_s = self._timeout_s if endpoint.method == "GET" else self._order_timeout_s
+        path = self._paths[endpoint]
+        try:
+            return await self._transport.request(endpoint.method, path, query, body, headers, timeout_s)
+        except TransportOutcomeUnknown as error:
+            raise _Unanswered(str(error), stamp) from error
 
     def _note_access(self, endpoint: Endpoint, failure: Failure | None) -> None:
         """Keep track of whether our key is taken, and tell when it is not (scenario L6)."""

@@ -11,11 +11,11 @@ import msgspec
 from app.domain.errors import Unavailable
 from app.domain.reports import FillReport, IncomeReport
 from app.integrations.aster import endpoints, wire
-from app.integrations.aster.budget import Priority
 from app.integrations.aster.exchange_clock import ms_from_datetime
 from app.integrations.aster.forms import form
 from app.integrations.aster.gateway import Gateway
 from app.integrations.aster.parse import fill_report, income_report
+from app.integrations.aster.priorities import Priority
 
 LONGEST_WINDOW_MS = 7 * 24 * 3600 * 1000 - 1
 PAGE = 1000

@@ -9,6 +9,8 @@ from threading import Lock
 USELESS_LEAD_US = 60_000_000
 NEWEST_KEPT = 50
 """Half of what the exchange remembers: an earlier nonce may be overtaken by as many again before it arrives."""
+MOST_OVERTAKING = 75
+"""Three quarters of what the exchange remembers: once so many later ones have left, a nonce is drawn anew."""
 
 
 class NonceAllocator:
@@ -25,6 +27,7 @@ class NonceAllocator:
         self._now_us = now_us
         self._last = 0
         self._newest: list[int] = []
+        self._left: list[int] = []
         self._lock = Lock()
 
     def allocate(self) -> int:
@@ -57,10 +60,22 @@ class NonceAllocator:
             del newest[:-NEWEST_KEPT]
             return nonce
 
+    def leaves(self, nonce: int) -> None:
+        """Note a nonce whose request leaves now."""
+        with self._lock:
+            insort(self._left, nonce)
+            del self._left[:-MOST_OVERTAKING]
+
+    def is_overtaken(self, nonce: int) -> bool:
+        """Whether so many later nonces have left that this one may be refused when it arrives (scenario L2)."""
+        with self._lock:
+            return len(self._left) == MOST_OVERTAKING and nonce < self._left[0]
+
     def _rise(self, now: int) -> int:
         if self._last - now > USELESS_LEAD_US:
             self._last = 0
             self._newest.clear()
+            self._left.clear()
         self._last = max(self._last + 1, now)
         self._newest.append(self._last)
         del self._newest[:-NEWEST_KEPT]

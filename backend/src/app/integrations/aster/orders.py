@@ -3,33 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from decimal import Decimal
 
 import msgspec
 
 from app.domain.errors import Refusal, RefusedByExchange, Verdict
+from app.domain.ids import parse_client_order_id
 from app.domain.reports import (
     Accepted,
     NeverSent,
     OrderReport,
     OrderRequest,
+    OrderType,
     Placement,
     PositionSide,
     Refused,
     RequestStamp,
     Side,
+    TimeInForce,
     Unknown,
 )
 from app.integrations.aster import endpoints, wire
-from app.integrations.aster.budget import Priority
+from app.integrations.aster.budget import keep_room_for_entry
 from app.integrations.aster.errors import classify_element
 from app.integrations.aster.forms import amendment_form, batch_form, form, order_form
 from app.integrations.aster.gateway import Answer, Gateway, Mutation
 from app.integrations.aster.history import PAGE, page_by_id, windows
 from app.integrations.aster.parse import order_report
+from app.integrations.aster.priorities import ExitsToCome, Priority
 
 BATCH_SIZE = 5
+_TARGETS = (OrderType.TAKE_PROFIT, OrderType.TAKE_PROFIT_MARKET)
 
 _decode_order = msgspec.json.Decoder(wire.Order).decode
 _decode_orders = msgspec.json.Decoder(list[wire.Order]).decode
@@ -37,7 +43,7 @@ _decode_elements = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
 def priority_of(request: OrderRequest) -> Priority:
-    """The place of an order in the budget: exits before entries, whatever the position mode."""
+    """The place of an order in the budget: closes and stops, then targets, then entries, whatever the position mode."""
     is_exit = (
         request.reduce_only
         or request.close_position
@@ -46,7 +52,15 @@ def priority_of(request: OrderRequest) -> Priority:
     )
     if not is_exit:
         return Priority.ENTRY
+    if request.type in _TARGETS or (request.type is OrderType.LIMIT and request.time_in_force is TimeInForce.GTC):
+        return Priority.TARGET
     return Priority.PROTECT if request.type.is_conditional else Priority.CLOSE
+
+
+def _owner(request: OrderRequest) -> str | None:
+    """The trade for which room may be kept."""
+    key = parse_client_order_id(request.client_order_id)
+    return key.trade_id if key is not None else None
 
 
 def _placement(outcome: Mutation) -> Placement:
@@ -110,6 +124,24 @@ class OrderCalls:
         """
         return self._gateway.auth.entry_stamp()
 
+    def turn(self, request: OrderRequest) -> AbstractAsyncContextManager[None]:
+        """Its turn among all requests that wait to leave; kept until the answer is there (scenario L2)."""
+        return self._gateway.queue.turn(priority_of(request))
+
+    def is_fresh(self, stamp: RequestStamp) -> bool:
+        """Whether the exchange will still take it, although others may have left since it was taken."""
+        return self._gateway.auth.is_fresh(stamp)
+
+    def keep_room_for_entry(self, trade_id: str, exits: ExitsToCome) -> float | None:
+        """Keep room for an entry and its exits in every limit; None when it is kept, else the seconds to wait (L7)."""
+        gateway, weight = self._gateway, endpoints.ORDER_PLACE.weight
+        return keep_room_for_entry(gateway.budget, gateway.order_windows, trade_id, exits, weight)
+
+    def release_room(self, trade_id: str) -> None:
+        """Keep no more room for a trade: its exits are placed, or there will be none."""
+        self._gateway.budget.kept.release(trade_id)
+        self._gateway.order_windows.kept.release(trade_id)
+
     async def place_order(
         self, request: OrderRequest, stamp: RequestStamp | None = None, priority: Priority | None = None
     ) -> Placement:
@@ -117,9 +149,10 @@ class OrderCalls:
 
         Args:
             request: the order; sent as it is, without further rounding.
-            stamp: from :meth:`stamp`. A given stamp is never replaced: past its window the order is ``NeverSent``, and
-                a refused clock is ``Refused`` with family ``CLOCK``. Without one, a refused clock is met by one resync
-                and one more attempt.
+            stamp: from :meth:`stamp`, taken or found fresh within a :meth:`turn`. A given stamp is never replaced:
+                past its window the order is ``NeverSent``, and a refused clock is ``Refused`` with family ``CLOCK``.
+                Without one it is taken as the order leaves, and a refused clock is met by one resync and one more
+                attempt.
             priority: place in the budget; by default :func:`priority_of`.
         """
         return _placement(
@@ -129,6 +162,7 @@ class OrderCalls:
                 priority=priority if priority is not None else priority_of(request),
                 stamp=stamp,
                 orders=1,
+                owner=_owner(request),
             )
         )
 

@@ -199,6 +199,8 @@ class Adjuster:
             text = "an internal step failed before anything was sent; see the log"
             self._hold_back(trade_id, order, TradeError(code=ErrorCode.INTERNAL_ERROR, message=text))
             raise
+        if obstacle is None and order.role is OrderRole.ENTRY:
+            obstacle = await self._desk.once.until_there_is_room(trade_id, lambda: self._objection(approved))
         if obstacle is not None:
             self._hold_back(trade_id, order, obstacle)
             return

@@ -90,14 +90,13 @@ class EntryFlow:
             text = "an internal step failed before anything was sent; see the log"
             self._give_up(message, trade, RiskRefused(code=ErrorCode.INTERNAL_ERROR, message=text))
             raise
-        if obstacle is None:
-            obstacle = late_objection(tools, approved.plan)
+        objection = functools.partial(late_objection, tools, approved.plan)
+        obstacle = obstacle or objection() or await self._desk.once.until_there_is_room(trade.id, objection)
         placement: Placement
         if obstacle is not None:
             placement = NeverSent(reason=obstacle.message)
         else:
             self._desk.learn(trade.id, facts.EntrySent(at=tools.clock.now()))
-            objection = functools.partial(late_objection, tools, approved.plan)
             placement, obstacle = await self._desk.once.send(trade.id, trade.entry, objection)
         self._placed(trade, placement, obstacle)
 

@@ -27,10 +27,14 @@ class EntrySent(_Fact):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignedAnew(_Fact):
-    """An order was refused for its nonce, which proves that it was not executed; it leaves with another one (L2)."""
+    """An order leaves with another nonce: the first got old, or was refused, which proves it not executed (L2).
+
+    ``was_refused``: it left with the first one.
+    """
 
     client_order_id: str
     stamp: RequestStamp
+    was_refused: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

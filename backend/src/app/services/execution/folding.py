@@ -78,7 +78,8 @@ def _leaving(trade: Trade, fact: facts.EntrySent | facts.SignedAnew) -> Trade:
     order = trade.order(fact.client_order_id)
     if order is None or order.state not in IN_FLIGHT:
         return trade  # it is in doubt, or known already: nothing of it may leave any more
-    return trade.with_order(replace(order, stamp=fact.stamp, transmissions=order.transmissions + 1))
+    transmissions = order.transmissions + (1 if fact.was_refused else 0)
+    return trade.with_order(replace(order, stamp=fact.stamp, transmissions=transmissions))
 
 
 def _booked(trade: Trade, fact: facts.FillsBooked | facts.Accounted) -> Trade:

@@ -24,8 +24,8 @@ from app.domain.errors import ExchangeError
 from app.domain.money import ZERO
 from app.domain.ports import Clock
 from app.domain.reports import AccountReport, MarginType, MarkPrice, PositionReport
-from app.integrations.aster.budget import Priority
 from app.integrations.aster.client import AsterClient
+from app.integrations.aster.priorities import Priority
 from app.services.execution.projection import side_of
 
 log = structlog.get_logger(__name__)

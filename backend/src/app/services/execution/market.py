@@ -30,7 +30,7 @@ from app.domain.reports import (
     PositionReport,
     PositionSide,
 )
-from app.domain.trades import Trade, TradeError
+from app.domain.trades import Trade, TradeError, TradeStatus
 from app.integrations.aster.client import AsterClient
 from app.integrations.aster.market_stream import Followed
 from app.services.execution.margin import Margin
@@ -256,6 +256,9 @@ class Market:
             if entry.is_final:
                 key = trade.id if entry is trade.entry else entry.client_order_id
                 self.margin.entry_ended(key, took_margin=trade.executed(entry) > ZERO)
+        has_its_exits = trade.is_ended or trade.status is TradeStatus.OPEN
+        if has_its_exits and all(entry.is_final for entry in trade.entries):
+            self._client.release_room(trade.id)
 
     async def _look_at_means(self, trade_id: str, plan: EntryPlan) -> TradeError | None:
         """Margin, fees and a buffer must be free, whatever other entries are on their way (scenario Z4)."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 from aster_doubles import LeapingClock
 
-from app.integrations.aster.budget import OrderWindows, Priority, RequestBudget
+from app.integrations.aster.budget import OrderWindows, RequestBudget, keep_room_for_entry
+from app.integrations.aster.priorities import ExitsToCome, Priority
 
 NOTHING: dict[str, str] = {}
+EXITS = ExitsToCome(stops=1, targets=1)
 
 
 def _used(weight: int) -> dict[str, str]:
@@ -26,8 +28,10 @@ def test_exits_still_pass_when_entries_and_reads_do_not() -> None:
         Priority.RECONCILIATION: 75,
         Priority.ENTRY: 10,
         Priority.QUERY: 5,
-        Priority.CANCEL: 5,
-        Priority.PROTECT: 5,
+        Priority.RECOVERY: 5,
+        Priority.CANCEL: 0,
+        Priority.TARGET: 5,
+        Priority.PROTECT: 0,
         Priority.CLOSE: 0,
     }
 
@@ -132,6 +136,64 @@ def test_orders_are_counted_per_ten_seconds_and_per_minute() -> None:
             taken += 1
         clock.seconds += 10
     assert taken == 25
+
+
+@pytest.mark.parametrize("offset_s", [0.0, 0.5, 3.0, 9.5])
+def test_no_span_of_a_windows_length_holds_more_than_the_limit(offset_s: float) -> None:
+    """L7: where the exchange's windows begin is not known."""
+    clock = LeapingClock()
+    windows = OrderWindows(clock, limit_1m=1000, limit_10s=10)
+    clock.seconds += offset_s
+    sent: list[float] = []
+    for _ in range(200):
+        if windows.admit(1, Priority.CLOSE) is None:
+            sent.append(clock.seconds)
+            windows.settle(1, NOTHING)
+        clock.seconds += 0.25
+    assert all(sum(at <= other < at + 10 for other in sent) <= 10 for at in sent)
+    assert len(sent) >= 45
+
+
+def test_an_entry_is_let_in_only_with_room_for_its_exits() -> None:
+    """L7: in every window, weight included, and what earlier entries still have to send counts."""
+    clock = LeapingClock()
+    for orders, weight, entries in ((100, 1000, 28), (1000, 100, 28), (1000, 1000, 283)):
+        windows = OrderWindows(clock, limit_1m=1000, limit_10s=orders)
+        budget = RequestBudget(clock, weight_limit_1m=weight)
+        let_in = 0
+        while keep_room_for_entry(budget, windows, f"trade {let_in}", EXITS, 1) is None:
+            let_in += 1
+        assert let_in == entries
+        for number in range(let_in):
+            for priority in (Priority.ENTRY, Priority.PROTECT, Priority.TARGET):
+                assert windows.admit(1, Priority.CLOSE) is None, (number, priority)
+                windows.kept.use(f"trade {number}", priority, 1)
+        assert windows.kept.total == 0
+
+
+def test_what_waits_is_ahead_of_what_is_less_important() -> None:
+    """L7: stops before targets before entries."""
+    clock = LeapingClock()
+    windows = OrderWindows(clock, limit_1m=1000, limit_10s=10)
+    windows.kept.keep("one", Priority.PROTECT, 4)
+    windows.kept.keep("two", Priority.TARGET, 3)
+    taken = dict.fromkeys(Priority, 0)
+    for priority in (Priority.ENTRY, Priority.TARGET, Priority.PROTECT):
+        while windows.admit(1, priority) is None:
+            taken[priority] += 1
+    assert (taken[Priority.ENTRY], taken[Priority.TARGET], taken[Priority.PROTECT]) == (1, 5, 4)
+
+
+def test_room_is_not_kept_for_ever() -> None:
+    clock = LeapingClock()
+    windows = OrderWindows(clock, limit_1m=1000, limit_10s=3)
+    windows.kept.keep("one", Priority.PROTECT, 3)
+    assert windows.admit(1, Priority.ENTRY) is not None
+    clock.seconds += 60
+    assert windows.admit(1, Priority.ENTRY) is None
+    windows.kept.keep("one", Priority.PROTECT, 3)
+    windows.kept.release("one")
+    assert windows.kept.total == 0
 
 
 def test_too_many_orders_stops_orders_for_ten_seconds() -> None:

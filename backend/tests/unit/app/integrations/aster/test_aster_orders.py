@@ -35,9 +35,9 @@ from app.domain.reports import (
     Side,
     Unknown,
 )
-from app.integrations.aster.budget import Priority
 from app.integrations.aster.client import AsterClient
 from app.integrations.aster.orders import priority_of
+from app.integrations.aster.priorities import Priority
 from app.integrations.aster.signing import V1Signer, V3Signer
 from app.integrations.aster.transport import Response, TransportNotSent, TransportOutcomeUnknown
 
