@@ -16,8 +16,8 @@ from app.domain.money import ZERO
 from app.domain.orders import Order
 from app.domain.reports import Accepted, FillReport, NeverSent, Placement, PositionReport, PositionSide, Refused, Side
 from app.domain.trades import Trade
-from app.integrations.aster.budget import Priority
 from app.integrations.aster.client import AsterClient
+from app.integrations.aster.priorities import Priority
 from app.services.execution import facts
 from app.services.execution.evidence import Evidence
 from app.services.execution.foreign_cover import ForeignCover, covering_orders
