@@ -14,9 +14,12 @@ from app.api.bodies import read_body
 from app.api.examples import DECISION, RESULT
 from app.api.problems import may_refuse, not_found
 from app.core.tokens import Scope
+from app.domain.formats import DecisionFormat
+from app.domain.policy import AllocationBasis
 from app.repositories.pages import CURSOR_PATTERN
 from app.schemas.decision import TradingDecision, parse_decision
 from app.schemas.explanation import Explanation
+from app.schemas.json_text import invalid
 from app.schemas.records import DecisionDocument, ListDocument, decision_document, pending_result
 from app.schemas.result import ExecutionResult, ResultStatus
 
@@ -97,6 +100,10 @@ async def submit_decision(
     dry_run: Annotated[
         bool, Query(description="explain what would happen, check by check; sends and keeps nothing, uses up no id")
     ] = False,
+    shape: Annotated[
+        DecisionFormat | None,
+        Query(alias="format", description="whose shape the body has, where it is not ours; sizes are notionals there"),
+    ] = None,
     traceparent: Annotated[
         str | None,
         Header(
@@ -106,11 +113,27 @@ async def submit_decision(
 ) -> Response:
     """Execute a decision once. The same `decision_id` with the same body answers with the first result."""
     application = application_of(request)
-    decision = parse_decision(await read_body(request)).traced(traceparent)
+    decision = parse_decision(await read_body(request), shape).traced(traceparent)
+    if shape is not None and any(item.action.is_entry for item in decision.decisions):
+        require_notional(application, decision.account_id)
     if dry_run:
         explanation = await application.service(decision.account_id).explain(decision)
         return Response(explanation.model_dump_json(), media_type="application/json")
     return await answer(application, decision, wait)
+
+
+def require_notional(application: Application, account_id: str) -> None:
+    """The size of an entry is a notional; where allocations are margin it would be multiplied by the leverage.
+
+    Raises:
+        DecisionRefused: ``validation_error``, or as :meth:`Application.service`.
+    """
+    if application.service(account_id).policy.risk.allocation_basis is AllocationBasis.MARGIN:
+        text = (
+            "the size is a notional, and this account's allocations are margin (TES_RISK_ALLOCATION_BASIS): send a "
+            "decision of our own shape, with allocation_usd"
+        )
+        raise invalid(text, field="allocation_usd")
 
 
 async def answer(application: Application, decision: TradingDecision, wait: float) -> Response:

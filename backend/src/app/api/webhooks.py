@@ -12,12 +12,10 @@ from fastapi.responses import Response
 
 from app.api.access import WRONG_TOKEN_DELAY_S, application_of
 from app.api.bodies import read_body
-from app.api.decisions import LOCATION_HEADER, REPLAY_HEADER, answer
+from app.api.decisions import LOCATION_HEADER, REPLAY_HEADER, answer, require_notional
 from app.api.problems import Problem, may_refuse, not_found, problem_of
 from app.api.webhook_refusals import WebhookRefusals
 from app.domain.errors import TesError
-from app.domain.policy import AllocationBasis
-from app.schemas.json_text import invalid
 from app.schemas.result import ExecutionResult
 from app.schemas.tradingview import TradingViewAlert, parse_alert
 
@@ -75,7 +73,8 @@ async def tradingview(
         await _require_proof(application, body, request.headers.get(_SIGNATURE), read, key)
         alert = read
         decision = alert.decision()
-        _require_notional(application, alert)
+        if alert.is_sized_in_contracts:
+            require_notional(application, alert.account_id)
         return await answer(application, decision, wait)
     except Problem as problem:
         refusals.tell(problem, alert)
@@ -103,18 +102,6 @@ async def _require_proof(
         "the alert's 'secret' must be TES_WEBHOOK_SECRET, or X-Signature the body's HMAC-SHA256 with it",
         headers={"WWW-Authenticate": "Webhook"},
     )
-
-
-def _require_notional(application: Application, alert: TradingViewAlert) -> None:
-    """Contracts at their price are a notional; where allocations are margin they would be multiplied by the leverage.
-
-    Raises:
-        DecisionRefused: ``validation_error``, or as :meth:`Application.service`.
-    """
-    basis = application.service(alert.account_id).policy.risk.allocation_basis
-    if alert.is_sized_in_contracts and basis is AllocationBasis.MARGIN:
-        text = "allocation_usd: give it, since this account's allocations are margin (TES_RISK_ALLOCATION_BASIS)"
-        raise invalid(text, field="allocation_usd")
 
 
 def _is_signed(body: bytes, signature: str | None, key: bytes) -> bool:

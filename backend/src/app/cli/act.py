@@ -12,6 +12,7 @@ import typer
 from app.cli.asking import Asking, asks, complete_asset
 from app.cli.common import AccountOption, path_part, read_decision, upper
 from app.cli.exits import ServiceRefused, UsageFailed
+from app.domain.formats import DecisionFormat
 
 if TYPE_CHECKING:
     from app.client.connection import Connection
@@ -29,6 +30,9 @@ def submit(
     file: Annotated[str, typer.Argument(help="A JSON file with a decision; - reads standard input.")],
     timeout: Annotated[float, typer.Option("--timeout", help="Seconds to follow it at most.", min=0)] = 120,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would happen, check by check.")] = False,
+    shape: Annotated[
+        DecisionFormat | None, typer.Option("--format", help="Whose shape the document has, where it is not ours.")
+    ] = None,
 ) -> None:
     """Send a decision, follow it to its end and show the result. Exit code 1 when not all of it was done.
 
@@ -36,9 +40,9 @@ def submit(
     """
     body = read_decision(file)
     if dry_run:
-        _show_explanation(asking, asking.ask(lambda client: client.explain(body)))
+        _show_explanation(asking, asking.ask(lambda client: client.explain(body, shape=shape)))
         return
-    finish(asking, asking.ask(lambda client: _follow(client, body, timeout, is_quiet=asking.as_json)))
+    finish(asking, asking.ask(lambda client: _follow(client, body, timeout, shape, is_quiet=asking.as_json)))
 
 
 def _show_explanation(asking: Asking, explanation: dict[str, Any]) -> None:
@@ -79,12 +83,14 @@ def _complain(lines: Iterable[str]) -> None:
         typer.secho(line, err=True, fg=typer.colors.RED)
 
 
-async def _follow(client: Connection, body: bytes, timeout_s: float, *, is_quiet: bool) -> dict[str, Any]:
+async def _follow(
+    client: Connection, body: bytes, timeout_s: float, shape: str | None, *, is_quiet: bool
+) -> dict[str, Any]:
     """Send, show each step as it happens, and return the last result."""
     from app.core.clock import SystemClock
 
     before = (await client.get("/v1/status"))["last_seq"]
-    answer = await client.submit(body)
+    answer = await client.submit(body, shape=shape)
     result: dict[str, Any] = answer.document
     if answer.is_replay and not is_quiet:
         typer.secho("this decision was sent before; what follows is its first result", err=True, fg="yellow")

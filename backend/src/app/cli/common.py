@@ -18,6 +18,7 @@ from urllib.parse import quote
 import typer
 
 from app.cli.exits import ServiceRefused, ServiceUnreachable, UsageFailed
+from app.cli.terminal import shows_everything
 
 if TYPE_CHECKING:
     from app.client.connection import Connection
@@ -160,4 +161,4 @@ def path_part(text: str) -> str:
 
 def print_json(document: Any, *, is_line: bool = False) -> None:
     """JSON on standard output; as one line when ``is_line``."""
-    typer.echo(json.dumps(document, indent=None if is_line else 2, ensure_ascii=False))
+    typer.echo(json.dumps(document, indent=None if is_line else 2, ensure_ascii=not shows_everything()))

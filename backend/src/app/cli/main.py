@@ -12,6 +12,7 @@ from app.cli import act, admin, ready, records, serve, sim
 from app.cli.exits import CommandFailed, ExitCode
 from app.cli.help import HelpfulGroup
 from app.cli.replay import command as replay
+from app.cli.terminal import survive_any_encoding
 from app.domain.errors import ConfigurationError, TesError
 
 _INTERRUPTED = 130
@@ -49,6 +50,7 @@ def _root(
 
 def main() -> None:
     """Run ``tes``; every error of ours becomes one sentence and an exit code."""
+    survive_any_encoding()
     try:
         app()
     except CommandFailed as error:

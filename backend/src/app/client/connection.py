@@ -73,19 +73,19 @@ class Connection:
         """The JSON answer to a POST; raises as :meth:`get`."""
         return (await self.send("POST", path, parameters, body)).document
 
-    async def submit(self, body: bytes, *, wait_s: float = 0) -> Answer:
-        """Send a decision, and wait so long for its end at most.
+    async def submit(self, body: bytes, *, wait_s: float = 0, shape: str | None = None) -> Answer:
+        """Send a decision, and wait so long for its end at most; ``shape`` names another engine's document.
 
         Raises as :meth:`get`.
         """
-        return await self.send("POST", "/v1/decisions", {"wait": f"{wait_s:g}"}, body)
+        return await self.send("POST", "/v1/decisions", {"wait": f"{wait_s:g}", "format": shape}, body)
 
-    async def explain(self, body: bytes) -> dict[str, Any]:
+    async def explain(self, body: bytes, *, shape: str | None = None) -> dict[str, Any]:
         """What a decision would do, if it were sent.
 
         Raises as :meth:`get`.
         """
-        explanation: dict[str, Any] = await self.post("/v1/decisions", body, dry_run="true")
+        explanation: dict[str, Any] = await self.post("/v1/decisions", body, dry_run="true", format=shape)
         return explanation
 
     async def send(self, method: str, path: str, parameters: Mapping[str, Any], body: bytes | None = None) -> Answer:

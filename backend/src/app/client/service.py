@@ -17,6 +17,7 @@ from app.client.errors import NotTheService, Refused, Unreachable
 from app.core.clock import SystemClock
 from app.core.randomness import SystemRandomness
 from app.domain.events import EventType
+from app.domain.formats import DecisionFormat
 from app.domain.ids import IdSource
 from app.domain.ports import Clock
 from app.schemas.control import HaltedDocument, ReconciliationDocument, ResumedDocument, StatusDocument
@@ -66,11 +67,14 @@ class ServiceClient:
 
     # --- decisions ---------------------------------------------------------------------------------------------------
 
-    async def execute(self, decision: Decision, *, timeout_s: float = 120) -> ExecutionResult:
+    async def execute(
+        self, decision: Decision, *, timeout_s: float = 120, shape: DecisionFormat | None = None
+    ) -> ExecutionResult:
         """Carry a decision out once: send it, follow it to its end, through lost answers and restarts of the service.
 
         One without an id gets an id and a time here, so that sending it again can't trade twice, and what arrives too
-        late is refused as stale. Text is sent as it is, and only once unless it has an id.
+        late is refused as stale. Text is sent as it is, and only once unless it has an id; ``shape`` names the engine
+        whose document it is, where it is not ours.
 
         Returns:
             Its result; still ``pending`` when it has not ended after ``timeout_s``.
@@ -85,7 +89,7 @@ class ServiceClient:
         while True:
             remaining_s = max(0.0, end - self._clock.monotonic())
             try:
-                answer = await self._to.submit(body, wait_s=min(_LONGEST_WAIT_S, remaining_s))
+                answer = await self._to.submit(body, wait_s=min(_LONGEST_WAIT_S, remaining_s), shape=shape)
             except (Refused, Unreachable) as error:
                 is_final = isinstance(error, NotTheService) or (isinstance(error, Refused) and not error.is_passing)
                 if is_final or not may_repeat or remaining_s <= pause_s:
@@ -97,17 +101,17 @@ class ServiceClient:
             if result.status is not ResultStatus.PENDING or not may_repeat or remaining_s <= _MARGIN_S:
                 return result
 
-    async def submit(self, decision: Decision, *, wait_s: float = 30) -> Submitted:
+    async def submit(self, decision: Decision, *, wait_s: float = 30, shape: DecisionFormat | None = None) -> Submitted:
         """Send a decision once, and wait up to ``wait_s`` (0 to 120) seconds for its end.
 
         Give it an id of your own when you may send it again: the same id is never carried out twice.
         """
-        answer: Answer = await self._to.submit(self._prepared(decision)[0], wait_s=wait_s)
+        answer: Answer = await self._to.submit(self._prepared(decision)[0], wait_s=wait_s, shape=shape)
         return Submitted(_read(ExecutionResult, answer.document), answer.is_replay)
 
-    async def explain(self, decision: Decision) -> Explanation:
+    async def explain(self, decision: Decision, *, shape: DecisionFormat | None = None) -> Explanation:
         """What it would do, check by check; sends and keeps nothing."""
-        return _read(Explanation, await self._to.explain(_text(decision)))
+        return _read(Explanation, await self._to.explain(_text(decision), shape=shape))
 
     async def decision(self, decision_id: str) -> DecisionDocument:
         """A stored decision with its result so far."""

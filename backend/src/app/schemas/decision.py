@@ -26,6 +26,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
+from app.domain.formats import DecisionFormat
 from app.domain.money import is_multiple, plain
 from app.domain.tracing import TRACEPARENT, trace_id_of
 from app.schemas import usage
@@ -39,7 +40,8 @@ from app.schemas.fields import (
     PositivePercentage,
     UtcTime,
 )
-from app.schemas.json_text import invalid, read_object, sentence_of, wrong_fields
+from app.schemas.json_text import invalid, read_json, sentence_of, wrong_fields
+from app.schemas.shapes import in_our_shape
 
 MAXIMUM_ASSETS = 200
 _LONGEST_ASSET = 40
@@ -424,15 +426,15 @@ def _as_json(said: Any) -> Any:
     return json.loads(json.dumps(said, default=str))
 
 
-def parse_decision(body: bytes | str) -> TradingDecision:
-    """Read a decision from JSON text, exactly.
+def parse_decision(body: bytes | str, shape: DecisionFormat | None = None) -> TradingDecision:
+    """Read a decision from JSON text, exactly; ``shape`` names the engine whose document it is, where it is not ours.
 
     An asset's decision that can't be read does not hinder those beside it: see :attr:`TradingDecision.unreadable`.
 
     Raises:
         DecisionRefused: ``validation_error``; the message names each wrong field and what it should be.
     """
-    document = read_object(body, "a field 'decisions'")
+    document = in_our_shape(read_json(body), shape)
     try:
         return TradingDecision.model_validate(document)
     except ValidationError as error:

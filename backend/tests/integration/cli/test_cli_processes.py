@@ -99,6 +99,24 @@ def test_submit_follows_a_decision_to_its_end(service: Path) -> None:
     assert tes(service, "close", "BTCUSDT").returncode == 0
 
 
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii"])
+def test_a_terminal_that_cannot_show_a_character_is_no_failure(service: Path, encoding: str) -> None:
+    """The trade was executed, and the command ended with a traceback and code 1: whoever sends again trades twice."""
+    body = {"decisions": [{"asset": "ETHUSDT", "action": "buy", "allocation_usd": 300, "leverage": 5}]}
+    ended = tes(service, "submit", "-", given=json.dumps(body), PYTHONIOENCODING=encoding)
+    assert (ended.returncode, "Traceback" in ended.stderr) == (0, False), ended.stderr
+    assert re.search(r"ETHUSDT[ |]+buy[ |]+filled", ended.stdout)
+    assert tes(service, "close", "ETHUSDT", PYTHONIOENCODING=encoding).returncode == 0
+
+
+def test_another_engines_shape_is_read_where_it_is_named(service: Path) -> None:
+    waits = json.dumps([{"symbol": "ETHUSDT", "action": "wait", "leverage": 0, "confidence": 40}])
+    refused = tes(service, "submit", "-", given=waits)
+    assert (refused.returncode, "--format nofx" in refused.stderr) == (1, True)
+    assert tes(service, "submit", "-", "--format", "nofx", given=waits).returncode == 0
+    assert tes(service, "submit", "-", "--format", "nofx", "--dry-run", given=waits).returncode == 0
+
+
 def test_submit_as_json_prints_the_result_alone(service: Path) -> None:
     body = {"decision_id": "as-json", "decisions": [{"asset": "BTCUSDT", "action": "hold"}]}
     ended = tes(service, "submit", "-", "--json", given=json.dumps(body))
