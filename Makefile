@@ -13,13 +13,15 @@ SECRET_PLUGINS := $(addprefix --disable-plugin ,HexHighEntropyString Base64HighE
   BasicAuthDetector IPPublicDetector)
 PROOF := backend/tests/simulation
 SEEDS ?=
+# Twice the cores of the smallest machine that we think of: many tests wait for time that is up on an exchange.
+WORKERS := -n 4 --dist loadscope --no-loadscope-reorder
 LOCK := --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url
 
 # The first that runs and is 3.11 or newer; versions with wheels for everything in the lock file come first.
 PYTHON ?= $(shell for name in python3.13 python3.12 python3.11 python3; do \
 	"$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$name"; break; }; done)
 
-.PHONY: help run test check docs bench soak story mutants crash broken-rules clean lock
+.PHONY: help run test test-all check docs bench soak story mutants crash broken-rules clean lock
 
 help: ## show what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
@@ -27,8 +29,11 @@ help: ## show what can be made
 run: $(VENV)/.run ## run the service on paper money with a sample decision; ARGS=--once stops after the result
 	@$(BIN)/tes run --paper --submit examples/decision.json $(ARGS)
 
-test: $(VENV)/.dev ## run the whole test suite; ARGS goes to pytest
-	@cd backend && ../$(BIN)/python -m pytest -n 2 --dist loadscope $(ARGS)
+test: $(VENV)/.dev ## run what a change is likely to break, in minutes; ARGS goes to pytest: ARGS=tests/unit
+	@cd backend && ../$(BIN)/python -m pytest $(WORKERS) --part short --hypothesis-profile=short $(ARGS)
+
+test-all: test ## run the long tests as well: upgrade, secrets, examples of the documents, storms, kills, found worlds
+	@cd backend && ../$(BIN)/python -m pytest $(WORKERS) --part rest $(ARGS)
 
 check: $(VENV)/.dev ## lint, format, types, the direction of imports, no secret in a file, packages that fit together
 	@cd backend && ../$(BIN)/ruff check $(SOURCES)

@@ -118,7 +118,7 @@ class Bench:
         done = subprocess.run(
             [self._python, "-m", "pytest", *arguments, f"--junitxml={report}", *sorted(tests)],
             cwd=BACKEND,
-            env={**os.environ, "ARENA_PATIENCE_S": _PATIENCE_S, "PYTHONPATH": ""},
+            env={**os.environ, "TES_TEST_PATIENCE_S": _PATIENCE_S, "PYTHONPATH": ""},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

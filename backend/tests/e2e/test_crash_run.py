@@ -12,10 +12,12 @@ from pathlib import Path
 import pytest
 from crash import RECOVERED_WITHIN_S, crash_run
 
+pytestmark = pytest.mark.long
+
 KILLS = int(os.environ.get("TES_CRASH_KILLS", "4"))
 
 
-@pytest.mark.timeout(120 + KILLS * RECOVERED_WITHIN_S)
+@pytest.mark.timeout(600 + KILLS * RECOVERED_WITHIN_S)
 async def test_killed_at_any_instant_it_recovers_by_itself(tmp_path: Path) -> None:
     """C1, C3, C5, W4, H5: one entry per decision, everything protected, record and ledger equal, no gap in ``seq``."""
     seed = int(os.environ.get("TES_CRASH_SEED") or random.SystemRandom().randrange(1_000_000))

@@ -18,7 +18,10 @@ from support.serving import BTC, BUY, TOKEN, control, free_port, get, is_ready, 
 
 PAGE_BYTES = 4096
 
-pytestmark = pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="needs Linux to fill another process's disk")
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="needs Linux to fill another process's disk"),
+]
 
 
 @asynccontextmanager

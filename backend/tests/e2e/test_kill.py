@@ -80,7 +80,7 @@ async def test_killed_between_sending_the_entry_and_its_answer(
     """C1: the entry is found, protected, and there is one."""
     entry = {"method": "POST", "path": "/order", "params": {"type": "MARKET"}}
     await control(http, venue, "/prices", {BTC: "96000"})
-    await control(http, venue, "/faults", [{"match": entry, "action": {"type": "delay_after", "seconds": 2.5}}])
+    await control(http, venue, "/faults", [{"match": entry, "action": {"type": "delay_after", "seconds": 60}}])
     await control(
         http, venue, "/faults", [{"match": {"account": "default"}, "action": {"type": "drop_events"}, "count": 0}]
     )
@@ -101,7 +101,7 @@ async def test_killed_between_the_fill_and_the_protection(
     """C1: exits that were sent and never recorded end up on the book once."""
     stop = {"method": "POST", "path": "/order", "params": {"type": "STOP_MARKET"}}
     await control(http, venue, "/prices", {BTC: "96000"})
-    await control(http, venue, "/faults", [{"match": stop, "action": {"type": "delay_after", "seconds": 2.5}}])
+    await control(http, venue, "/faults", [{"match": stop, "action": {"type": "delay_after", "seconds": 60}}])
 
     def is_stop_placed(book: Any) -> bool:
         return any(row["type"] == "STOP_MARKET" for row in book["accounts"]["default"]["orders"])

@@ -14,7 +14,10 @@ import pytest
 
 from aster_sim.server import RunningVenue
 from support.commands import tes
+from support.patience import PATIENCE_S
 from support.serving import BTC, BUY, TOKEN, account_at, control, free_port, get, is_ready, ledger, service, until
+
+pytestmark = pytest.mark.long
 
 PAPER = {
     "TES_VENUE": "paper",
@@ -56,7 +59,7 @@ async def refused(venue: RunningVenue, database_url: str, folder: Path, **extra:
     log = folder / "service.log"
     before = log.stat().st_size if log.exists() else 0
     async with service(venue, database_url, folder, free_port(), **extra) as process:
-        assert await asyncio.wait_for(process.wait(), 20) == 2, log.read_text(encoding="utf-8")[before:]
+        assert await asyncio.wait_for(process.wait(), PATIENCE_S) == 2, log.read_text(encoding="utf-8")[before:]
     return log.read_text(encoding="utf-8")[before:]
 
 
@@ -64,6 +67,19 @@ async def record(http: aiohttp.ClientSession, url: str) -> tuple[list[dict[str, 
     """The trades, and the events."""
     trades = (await get(http, f"{url}/v1/trades"))["items"]
     return trades, (await get(http, f"{url}/v1/events?after=0&limit=500"))["items"]
+
+
+async def ledger_at_rest(http: aiohttp.ClientSession, venue: RunningVenue) -> Any:
+    """The ledger once all has arrived that an ended process has sent: two looks in a row show the same."""
+    last: Any = None
+
+    async def is_at_rest() -> bool:
+        nonlocal last
+        before, last = last, await ledger(http, venue)
+        return bool(before == last) and all(row["outcome"] != "pending" for row in last["requests"])
+
+    await until(is_at_rest, "the venue to be at rest")
+    return last
 
 
 @pytest.mark.parametrize(
@@ -84,7 +100,7 @@ async def test_open_trades_are_not_taken_to_another_venue(
     async with serving(http, venue, database_url, tmp_path, **first) as (url, _):
         await buy(http, url)
         trades, events = await record(http, url)
-    seen = await ledger(http, venue)
+    seen = await ledger_at_rest(http, venue)
 
     told = await refused(venue, database_url, tmp_path, **other)
     assert told.count("\n") == 1

@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,6 +19,8 @@ import pytest
 
 from aster_sim.server import RunningVenue
 from support.serving import BTC, BUY, PATIENCE_S, TOKEN, control, free_port, get, is_ready, ledger, service, until
+
+pytestmark = pytest.mark.long
 
 
 @pytest.fixture
@@ -148,7 +148,7 @@ async def check_the_position(http: aiohttp.ClientSession, venue: RunningVenue, o
 async def test_a_second_instance_refuses_to_trade_names_the_first_and_takes_over_when_it_is_killed(
     venue: RunningVenue, http: aiohttp.ClientSession, database_url: str, tmp_path: Path
 ) -> None:
-    """Within three seconds, with nobody's hand; standing by it sends nothing at all."""
+    """By itself, and standing by it sends nothing at all; how soon is in the tests of leases, on a virtual clock."""
     async with owner_and_standby(venue, http, database_url, tmp_path) as (first, second):
         assert f"traded by process {first.process.pid} on " in await reasons(http, second)
         for path, body in (("/v1/decisions", BUY), ("/v1/halt", {"reason": "x"}), ("/v1/positions/close", None)):
@@ -158,12 +158,9 @@ async def test_a_second_instance_refuses_to_trade_names_the_first_and_takes_over
         assert second.wire.sent == 0
 
         first.process.send_signal(signal.SIGKILL)
-        killed = time.time()
         await first.process.wait()
         await until(lambda: is_ready(http, second.url), "the takeover")
         (alert,) = [event for event in await events(http, second) if event["data"].get("code") == "taken_over"]
-        took_s = datetime.fromisoformat(alert["time"]).timestamp() - killed
-        assert took_s < 3, f"took over after {took_s:.2f} s"
         assert str(first.process.pid) in alert["data"]["message"]
         await check_the_position(http, venue, second)
 

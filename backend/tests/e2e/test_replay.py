@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 
+from support.patience import PATIENCE_S
 from support.samples import candles
 from support.serving import LAUNCH
 
-TIMEOUT_S = 90
+pytestmark = pytest.mark.long
+
 OURS_TWICE, RECORDED_ONCE = (144, 28, 2), (432, 60, 1)
 CASES = [
     pytest.param(*case.values, *size, id=case.id)
@@ -28,7 +30,7 @@ def replay(directory: Path, files: tuple[Path, ...], bars: int, decisions: int) 
     arguments += ["--exchange-info", str(info), "--days", str(bars / 1440), "--decisions", str(decisions)]
     arguments += ["--seed", "7", "--keep", str(directory), "--json"]
     command = [sys.executable, "-c", LAUNCH, "replay", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     report: dict[str, Any] = json.loads(done.stdout)
     return report

@@ -22,9 +22,12 @@ from app.core.tokens import Scope, record_of
 from aster_sim.credentials import AccountCredentials
 from support.hooks import SECRET as SECRET_OF_HOOK
 from support.hooks import Hook, web_hook
+from support.patience import PATIENCE_S
 from support.postgres import PostgresServer
 from support.secrecy import leaks
 from support.serving import BUY, LAUNCH, account_at, control, free_port, is_ready, ledger, service, until
+
+pytestmark = pytest.mark.long
 
 HOLDS_SECRETS = {"tes.toml", "aster-key"}
 """The files that the operator wrote them into."""
@@ -72,7 +75,7 @@ async def exchange(folder: Path) -> AsyncIterator[Exchange]:
         )
     try:
         assert process.stdout is not None
-        told = json.loads(await asyncio.wait_for(process.stdout.readline(), 30))
+        told = json.loads(await asyncio.wait_for(process.stdout.readline(), PATIENCE_S))
         accounts = [AccountCredentials(**row) for row in told.pop("accounts")]
         yield Exchange(process, accounts=accounts, **told)
     finally:
@@ -91,7 +94,7 @@ async def run(folder: Path, *arguments: str, launch: str = LAUNCH, **environment
         stderr=asyncio.subprocess.STDOUT,
     )
     try:
-        said, _ = await asyncio.wait_for(process.communicate(), 60)
+        said, _ = await asyncio.wait_for(process.communicate(), PATIENCE_S)
     finally:
         if process.returncode is None:
             process.kill()
@@ -148,7 +151,7 @@ def files(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 async def test_no_secret_is_in_logs_answers_events_database_backup_or_crash_output(
     tmp_path: Path, database_url: str, request: pytest.FixtureRequest
 ) -> None:

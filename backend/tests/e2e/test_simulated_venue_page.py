@@ -13,7 +13,10 @@ from pathlib import Path
 import pytest
 
 from support.documents import blocks
+from support.patience import PATIENCE_S
 from support.serving import LAUNCH
+
+pytestmark = pytest.mark.long
 
 
 def script() -> str:
@@ -37,7 +40,7 @@ def test_every_command_of_the_page_works(tmp_path: Path) -> None:
         env={**os.environ, "PATH": path, "PYTHONWARNINGS": "default"},
         capture_output=True,
         text=True,
-        timeout=90,
+        timeout=PATIENCE_S,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
@@ -68,7 +71,7 @@ def test_the_help_names_each_door_of_the_control_api() -> None:
         env={**os.environ, "COLUMNS": "200"},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
         check=True,
     ).stdout
     assert {path for path in served if path not in shown} == set()

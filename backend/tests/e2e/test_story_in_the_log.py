@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pytest
 
 from app.domain.events import EventType
 from app.domain.tracing import trace_id_of
 from app.events.chronicle import NAMES
 from aster_sim.server import RunningVenue
 from support.serving import BTC, BUY, PATIENCE_S, TOKEN, free_port, get, is_ready, service, until
+
+pytestmark = pytest.mark.long
 
 THEIRS = "4bf92f3577b34da6a3ce929d0e0e4736"
 HEADERS = {"traceparent": f"00-{THEIRS}-00f067aa0ba902b7-01"}

@@ -26,6 +26,8 @@ from support.documents import ROOT, block
 from support.secret_watch import WATCH
 from support.serving import account_at, control, free_port, ledger
 
+pytestmark = pytest.mark.long
+
 PAGE = "docs/operations.md"
 UNIT = (ROOT / "deploy" / "tes.service").read_text(encoding="utf-8")
 PATIENCE_S = 240
@@ -168,7 +170,7 @@ async def stops_on_the_book(venue: RunningVenue) -> list[str]:
     return sorted(row["symbol"] for row in orders if row["type"] == "STOP_MARKET" and row["status"] == "NEW")
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 async def test_set_up_upgrade_and_way_back_are_as_the_page_says(venue: RunningVenue, tmp_path: Path) -> None:
     upstream = tmp_path / "upstream"
     upstream.mkdir()

@@ -23,7 +23,8 @@ SLACK_S = 1.5
 """Between a fill and our knowing of it, when its answer and its frame are both lost."""
 
 
-@pytest.mark.timeout(3600 if TRADES > 100 else 120)
+@pytest.mark.long
+@pytest.mark.timeout(3600 if TRADES > 100 else 900)
 async def test_storm_leaves_nothing_twice_nothing_naked_and_the_record_true(tmp_path: Path) -> None:
     """U1-U10, P1-P10, O1-O6, H5, C5, W4 at once."""
     seed = int(os.environ.get("TES_STORM_SEED") or random.SystemRandom().randrange(1_000_000))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
 
 import pytest
 from proof.loop import OWNER, Deadlock, Livelock, Owner, VirtualLoop
@@ -12,10 +11,8 @@ from proof.loop import OWNER, Deadlock, Livelock, Owner, VirtualLoop
 
 def test_an_hour_passes_at_once() -> None:
     loop = VirtualLoop(random.Random(1))
-    started = time.monotonic()
-    loop.run(asyncio.sleep(3600))
+    loop.run(asyncio.sleep(3600))  # a loop that really waits runs into the time limit of the test
     assert loop.time() == 3600
-    assert time.monotonic() - started < 5
 
 
 def test_timeouts_are_virtual_too() -> None:

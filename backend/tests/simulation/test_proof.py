@@ -15,7 +15,11 @@ from proof.performance import judge, judge_seed, shrink, story
 from proof.sameness import differing
 from proof.world import make
 
-SHORT = [range(first, first + 12) for first in range(1, 37, 12)]
+SHORT = [
+    pytest.param(range(1, 13), id="1-12"),
+    pytest.param(range(13, 25), id="13-24", marks=pytest.mark.long),
+    pytest.param(range(25, 37), id="25-36", marks=pytest.mark.long),
+]
 FOUND = sorted(FOUND_WORLDS.glob("*.json"), key=lambda path: int(path.stem))
 
 
@@ -28,13 +32,15 @@ def folder() -> Iterator[Path]:
     structlog.reset_defaults()
 
 
-@pytest.mark.parametrize("seeds", SHORT, ids=lambda seeds: f"{seeds[0]}-{seeds[-1]}")
+@pytest.mark.parametrize("seeds", SHORT)
 def test_the_promises_hold_in_simulated_worlds(folder: Path, seeds: range) -> None:
     """U, P, O, W, L, H and C at once; which of them each seed meets is told by make soak."""
     broken = {seed: judge_seed(seed, folder).violations for seed in seeds}
-    assert {seed: list(map(str, found)) for seed, found in broken.items() if found} == {}
+    told = {f"make story SEED={seed}": list(map(str, found)) for seed, found in broken.items() if found}
+    assert told == {}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("path", FOUND, ids=lambda path: path.stem)
 def test_what_a_seed_has_found_stays_mended(folder: Path, path: Path) -> None:
     """Worlds reduced to what broke a rule; ``make mutants`` plants most of their bugs again."""
@@ -46,6 +52,7 @@ def test_a_seed_performs_the_same_again_whatever_ran_before(folder: Path) -> Non
     assert [judge_seed(seed, folder).fingerprint for seed in reversed(range(200, 203))] == first[::-1]
 
 
+@pytest.mark.long
 def test_a_seed_performs_the_same_in_processes_that_hash_differently() -> None:
     """A few seeds; ``make soak ARGS='--same 500'`` compares as many as wished."""
     assert differing(range(300, 306)) == []
@@ -55,6 +62,7 @@ def test_every_mutant_still_fits_the_source() -> None:
     assert len(mutants.chosen([])) >= 25
 
 
+@pytest.mark.long
 def test_a_failing_world_is_reduced_to_what_matters(folder: Path) -> None:
     """A promise that nobody made is broken by one happening among many: the reduction finds that one."""
     world = make(8)

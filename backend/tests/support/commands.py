@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from support.patience import PATIENCE_S
 from support.secret_watch import WATCH
+from support.warm import WarmTes
 
-TES = str(Path(sys.executable).with_name("tes"))
 EXAMPLE = Path(__file__).parents[3] / "examples" / "decision.json"
-PATIENCE_S = 40
 
 
 def environment(**extra: str) -> dict[str, str]:
@@ -26,35 +25,32 @@ def environment(**extra: str) -> dict[str, str]:
 
 def tes(folder: Path, *arguments: str, given: str | None = None, **extra: str) -> subprocess.CompletedProcess[str]:
     """Run a command to its end."""
-    return subprocess.run(
-        [TES, *arguments],
+    with WarmTes(
+        arguments,
         cwd=folder,
         env=environment(**extra),
-        input=given,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-        check=False,
-    )
+        stdin=subprocess.DEVNULL if given is None else subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        try:
+            stdout, stderr = process.communicate(given, timeout=PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+    return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
 
 
 @contextmanager
 def background(folder: Path, *arguments: str, **extra: str) -> Iterator[subprocess.Popen[str]]:
     """A command that stays; ended with SIGTERM, which it must obey in time."""
-    process = subprocess.Popen(
-        [TES, *arguments],
-        cwd=folder,
-        env=environment(**extra),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    process = WarmTes(arguments, cwd=folder, env=environment(**extra), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     try:
         yield process
     finally:
         process.terminate()
         try:
-            process.communicate(timeout=15)
+            process.communicate(timeout=PATIENCE_S)
         except subprocess.TimeoutExpired:
             process.kill()
             process.communicate()

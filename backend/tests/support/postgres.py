@@ -24,8 +24,8 @@ import psycopg
 from psycopg import sql
 
 from app.db.migrate import script
+from support.patience import PATIENCE_S
 
-START_TIMEOUT_S = 30
 KINDS = ("sqlite", "postgresql")
 """The databases that the service runs on."""
 MIGRATED = "migrated"
@@ -72,7 +72,7 @@ class PostgresServer:
 
     def _run(self, program: str, *arguments: str) -> None:
         command = [str(self._programs / "bin" / program), *arguments]
-        subprocess.run(command, check=True, capture_output=True, user=self._user, cwd="/", timeout=60)
+        subprocess.run(command, check=True, capture_output=True, user=self._user, cwd="/", timeout=PATIENCE_S)
 
     def program(self, name: str) -> str:
         """The path of one of PostgreSQL's programs."""
@@ -97,10 +97,10 @@ class PostgresServer:
                 cwd="/",
                 preexec_fn=lambda: libc.prctl(_DEATH_SIGNAL, signal.SIGQUIT),
             )
-        end = monotonic() + START_TIMEOUT_S
+        end = monotonic() + PATIENCE_S
         while True:
             try:
-                psycopg.connect(self.url(), connect_timeout=2).close()
+                psycopg.connect(self.url(), connect_timeout=10).close()
             except psycopg.OperationalError:
                 if monotonic() > end or self._process.poll() is not None:
                     raise
@@ -112,7 +112,7 @@ class PostgresServer:
         """Shut down at once, as a crash would: the next start recovers."""
         if self._process is not None:
             self._process.send_signal(signal.SIGQUIT)
-            self._process.wait(START_TIMEOUT_S)
+            self._process.wait(PATIENCE_S)
             self._process = None
 
     def execute(self, statement: str, database: str = "postgres") -> None:

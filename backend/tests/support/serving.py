@@ -15,11 +15,11 @@ import aiohttp
 import pytest
 
 from aster_sim.server import RunningVenue
+from support.patience import PATIENCE_S
 
 BTC = "BTCUSDT"
 TOKEN = "kill-test-token-0123456789"
 LAUNCH = "from app.cli.main import main; main()"
-PATIENCE_S = 40.0
 BUY: dict[str, Any] = {
     "decisions": [
         {

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import re
-import time
 
 from structlog.testing import capture_logs
 
-from app.events.alerts.alerter import FLUSH_S
 from app.services.execution.commands import Alert, Severity
 from app.services.execution.narration import Narrator
 from support.faces import decision, paper_face
 from support.hooks import SECRET, loads_apprise, web_hook
+from support.patience import PATIENCE_S
 
 pytestmark = loads_apprise
 
-STOP_S = FLUSH_S + 5
-"""What a stop may take beside the alerts, on a machine that is busy."""
 
-
-async def test_while_a_channel_hangs_decisions_are_executed_others_are_told_and_the_stop_is_quick() -> None:
+async def test_while_a_channel_hangs_decisions_are_executed_and_others_are_told() -> None:
     """The hanging channel has the alert in hand for the whole test."""
     with web_hook(hangs=True) as hanging, web_hook(500) as refusing, web_hook() as whole, capture_logs() as logs:
         async with paper_face(TES_ALERT_URLS=f"{hanging.url},{refusing.url},{whole.url}") as face:
@@ -30,16 +26,13 @@ async def test_while_a_channel_hangs_decisions_are_executed_others_are_told_and_
             )
             alert = Alert(Severity.CRITICAL, "late_fill", "an order was executed after all")
             application.trades.record_events((narrator.alert(alert, asset="BTCUSDT"),))
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(PATIENCE_S):
                 while not (hanging.messages and refusing.messages and whole.messages):
                     await asyncio.sleep(0.01)
             executed = (await face.post("/v1/decisions", decision(), wait=20)).json
             assert executed["status"] == "executed"
             assert [result["status"] for result in executed["results"]] == ["protected"]
             shown = (await face.get("/metrics")).body.decode()
-            began = time.perf_counter()
-        took_s = time.perf_counter() - began
-    assert took_s < STOP_S
     counts = dict(re.findall(r'tes_alerts_total\{channel="(\d)",outcome="sent"\} (\S+)', shown))
     assert counts == {"1": "0.0", "2": "0.0", "3": "1.0"}
     assert whole.titles == ["TES paper CRITICAL default BTCUSDT"]

@@ -12,6 +12,7 @@ import pytest_asyncio
 
 from app.api import edge, protocol
 from support.faces import TOKEN, Face, paper_face
+from support.patience import PATIENCE_S
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -30,7 +31,7 @@ async def said(face: Face, text: bytes, then: bytes = b"") -> bytes:
     await writer.drain()
     writer.write(then)
     try:
-        return await asyncio.wait_for(reader.read(), 10)
+        return await asyncio.wait_for(reader.read(), PATIENCE_S)
     finally:
         writer.close()
 

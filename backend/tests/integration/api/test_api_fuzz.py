@@ -195,6 +195,7 @@ async def state(face: Face) -> list[Any]:
     return documents
 
 
+@pytest.mark.long
 @pytest.mark.timeout(3600)
 async def test_malformed_requests_and_frames_change_nothing_and_never_get_a_500(
     caplog: pytest.LogCaptureFixture,

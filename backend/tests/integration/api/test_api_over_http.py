@@ -14,6 +14,7 @@ import pytest_asyncio
 
 from support.faces import AUTHORIZED, TOKEN, Face, decision, paper_face
 from support.measured import samples, value
+from support.patience import PATIENCE_S
 from support.postgres import KINDS, MIGRATED
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -98,7 +99,7 @@ async def test_without_waiting_it_answers_202_and_says_where_to_look(face: Face)
     assert answer.status == 202
     assert (answer.json["status"], answer.json["completed_at"]) == ("pending", None)
     location = answer.headers["Location"]
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while (stored := await face.get(location)).json["status"] == "pending":
             await asyncio.sleep(0.01)
     assert stored.json["status"] == "executed"
@@ -331,7 +332,7 @@ async def test_health_needs_no_token_and_metrics_none_from_this_machine(face: Fa
 
 async def test_metrics_count_decisions_events_and_requests(face: Face) -> None:
     await face.post("/v1/decisions", decision())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         while not value(seen := samples((await face.get("/metrics")).body), "tes_decisions_total", status="executed"):
             await asyncio.sleep(0.01)
     assert value(seen, "tes_ready") == 1

@@ -14,6 +14,7 @@ import pytest_asyncio
 from app.domain.events import EventType
 from app.events.dispatcher import QUEUE_LIMIT
 from support.faces import AUTHORIZED, TOKEN, Face, decision, paper_face
+from support.patience import PATIENCE_S
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -38,7 +39,7 @@ async def last_seq(face: Face) -> int:
 
 async def take(stream: aiohttp.ClientWebSocketResponse, count: int) -> list[dict[str, Any]]:
     """The next events."""
-    return [await stream.receive_json(timeout=10) for _ in range(count)]
+    return [await stream.receive_json(timeout=PATIENCE_S) for _ in range(count)]
 
 
 async def test_it_replays_from_after_and_goes_live_without_gap_or_repetition(face: Face) -> None:
@@ -89,7 +90,7 @@ async def test_the_token_can_come_as_first_message(face: Face) -> None:
 async def test_a_wrong_first_message_closes_with_4401(face: Face, first: str) -> None:
     async with face.http.ws_connect(f"{face.url}/v1/stream") as stream:
         await stream.send_str(first)
-        assert (await stream.receive(timeout=10)).type is aiohttp.WSMsgType.CLOSE
+        assert (await stream.receive(timeout=PATIENCE_S)).type is aiohttp.WSMsgType.CLOSE
         assert stream.close_code == 4401
 
 
@@ -111,10 +112,10 @@ async def test_a_wrong_parameter_is_a_422(face: Face, query: dict[str, str]) -> 
 async def test_a_reader_who_leaves_is_forgotten(face: Face) -> None:
     followers = face.broadcast.readers
     async with face.follow(after=await last_seq(face)):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             while face.broadcast.readers == followers:
                 await asyncio.sleep(0.01)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         while face.broadcast.readers != followers:
             await asyncio.sleep(0.01)
 
@@ -169,11 +170,11 @@ async def test_a_reader_that_answers_no_ping_is_dropped_and_one_that_does_stays(
         dead = await http.ws_connect(f"{face.url}/v1/stream", autoping=False)
         async with face.follow() as alive:
             reading = asyncio.create_task(take(alive, 1))  # pings are answered while somebody reads
-            assert (await dead.receive(timeout=10)).type is aiohttp.WSMsgType.PING
-            while (last := await dead.receive(timeout=10)).type is aiohttp.WSMsgType.PING:
+            assert (await dead.receive(timeout=PATIENCE_S)).type is aiohttp.WSMsgType.PING
+            while (last := await dead.receive(timeout=PATIENCE_S)).type is aiohttp.WSMsgType.PING:
                 pass
             assert last.type in (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.ERROR)
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE_S):
                 while face.broadcast.readers > 1:
                     await asyncio.sleep(0.02)
             assert face.broadcast.readers == 1

@@ -13,6 +13,7 @@ from app.core.configuration import load_settings
 from app.core.tokens import Scope, TokenBook, read_records, record_of
 from app.domain.errors import ConfigurationError
 from support.faces import Face, decision, paper_face
+from support.patience import PATIENCE_S
 
 READER, TRADER, OPERATOR = "reader-token-1", "trader-token-1", "operator-token"
 LINES = "\n".join(
@@ -55,7 +56,7 @@ async def test_each_scope_opens_its_calls_alone(face: Face, method: str, path: s
 @pytest.mark.asyncio(loop_scope="module")
 async def test_a_stream_takes_a_reading_token(face: Face) -> None:
     async with face.http.ws_connect(f"{face.url}/v1/stream?after=0", headers=bearer(READER)) as stream:
-        assert (await stream.receive_json(timeout=10))["seq"] == 1
+        assert (await stream.receive_json(timeout=PATIENCE_S))["seq"] == 1
 
 
 @pytest.mark.asyncio(loop_scope="module")

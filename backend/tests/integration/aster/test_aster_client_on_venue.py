@@ -184,7 +184,7 @@ async def test_market_reads_are_consistent(client: AsterClient) -> None:
     assert tiers[0].notional_floor == 0
     assert tiers == (await client.leverage_brackets())["BTCUSDT"]
     assert (await client.commission_rate("BTCUSDT")).taker > 0
-    assert abs(client.exchange_time() - datetime.now(UTC)) < timedelta(seconds=1)
+    assert abs(client.exchange_time() - datetime.now(UTC)) < timedelta(seconds=30)
 
 
 async def test_limit_order_is_amended_in_place(open_client: OpenClient) -> None:

@@ -30,6 +30,7 @@ from app.integrations.aster.aiohttp_transport import AiohttpStreamConnector
 from app.integrations.aster.client import AsterClient
 from app.integrations.aster.market_stream import Followed, MarketStream
 from app.integrations.aster.streams import UserStream
+from support.patience import PATIENCE_S
 
 OpenClient = Callable[[str], Awaitable[AsterClient]]
 
@@ -60,7 +61,7 @@ class Heard:
         self._changed.set()
 
     async def until(self, holds: Callable[[list[UserEvent]], bool]) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             while not holds(self.events):
                 self._changed.clear()
                 await self._changed.wait()
@@ -160,7 +161,7 @@ class Board:
         """Nothing to forget."""
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             while not condition():
                 self.news.clear()
                 await self.news.wait()

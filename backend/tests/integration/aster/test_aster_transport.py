@@ -13,6 +13,7 @@ from aiohttp import WSMsgType, web
 from app.domain.errors import ConfigurationError
 from app.integrations.aster.aiohttp_transport import AiohttpStreamConnector, AiohttpTransport
 from app.integrations.aster.transport import StreamLost, TransportNotSent, TransportOutcomeUnknown
+from support.patience import PATIENCE_S
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nX-MBX-USED-WEIGHT-1M: 7\r\nContent-Length: 2\r\n\r\n{}"
 Answer = Callable[[int, asyncio.StreamWriter], Awaitable[bool]]
@@ -267,7 +268,7 @@ async def test_closing_tells_the_server() -> None:
         connector = AiohttpStreamConnector(url)
         connection = await connector.connect("/ws/key")
         await connection.close()
-        await asyncio.wait_for(closed.wait(), 5)
+        await asyncio.wait_for(closed.wait(), PATIENCE_S)
         await connector.close()
 
 
@@ -282,7 +283,7 @@ async def test_peer_that_stops_answering_pings_is_lost() -> None:
         connector = AiohttpStreamConnector(url, heartbeat_s=0.1)
         connection = await connector.connect("/ws/key")
         with pytest.raises(StreamLost):
-            await asyncio.wait_for(connection.receive(), 5)
+            await asyncio.wait_for(connection.receive(), PATIENCE_S)
         await connection.close()
         await connector.close()
         gone.set()

@@ -10,6 +10,7 @@ import aiohttp
 import pytest
 
 from aster_sim.server import AccountSpec, LimitRules, VenueConfig, VenueStartError, load_accounts, start_venue
+from support.patience import PATIENCE_S
 from support.samples import candles
 from support.sim_client import SimClient
 
@@ -106,7 +107,7 @@ async def test_stopping_twice_is_harmless_and_closes_the_sockets(venue, alice):
     stream = await alice.user_stream()
     await venue.stop()
     await venue.stop()
-    message = await stream.socket.receive(timeout=5)
+    message = await stream.socket.receive(timeout=PATIENCE_S)
     assert message.type in {aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.CLOSING}
 
 

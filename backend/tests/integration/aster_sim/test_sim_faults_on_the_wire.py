@@ -7,6 +7,8 @@ import asyncio
 import aiohttp
 import pytest
 
+from support.patience import PATIENCE_S
+
 MARKET = {"symbol": "BTCUSDT", "side": "BUY", "type": "MARKET", "quantity": "0.010"}
 
 
@@ -82,7 +84,7 @@ async def test_frames_are_lost_duplicated_and_cut_off(alice):
     assert [frame["o"]["x"] for frame in frames] == ["NEW", "TRADE", "TRADE"]
     await alice.control("POST", "faults", {"action": {"type": "disconnect"}})
     await alice.order(**MARKET)
-    assert (await stream.socket.receive(timeout=5)).type is aiohttp.WSMsgType.CLOSE
+    assert (await stream.socket.receive(timeout=PATIENCE_S)).type is aiohttp.WSMsgType.CLOSE
 
 
 async def test_faults_are_listed_and_cleared(alice):

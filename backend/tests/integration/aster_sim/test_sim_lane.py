@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from aster_sim.server import VenueConfig, start_venue
+from support.patience import PATIENCE_S
 
 NEVER = {"match": {"path": "/nowhere"}, "action": {"type": "drop_before"}, "count": 0}
 TIME = b"GET /fapi/v3/time HTTP/1.1\r\nHost: venue\r\n\r\n"
@@ -24,7 +25,7 @@ class Line:
 
     async def answer(self) -> tuple[int, dict[str, str], Any]:
         """The next answer: status, headers by lower-case name, parsed body."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             head = (await self.reader.readuntil(b"\r\n\r\n")).decode()
             first, *lines = head.strip().split("\r\n")
             headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
@@ -36,7 +37,7 @@ class Line:
         return await self.answer()
 
     async def ended(self) -> bool:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             return await self.reader.read() == b""
 
 
@@ -110,7 +111,7 @@ async def test_who_asks_to_close_is_answered_and_closed(line):
 )
 async def test_what_is_not_http_is_refused_as_aiohttp_refuses_it(line, raw):
     line.writer.write(raw)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         assert (await line.reader.readline()).split()[1] == b"400"
 
 

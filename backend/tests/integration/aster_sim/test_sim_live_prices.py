@@ -15,6 +15,7 @@ from aiohttp import web
 from aster_sim.clock import SystemClock
 from aster_sim.feeds.live import LiveFeedError
 from aster_sim.server import RunningVenue, VenueConfig, start_venue
+from support.patience import PATIENCE_S
 from support.samples import sample, samples
 from support.sim_client import SimClient
 
@@ -71,7 +72,7 @@ async def live_venue(url: str, prices: str = "live:BTCUSDT") -> RunningVenue:
 
 async def until_price(venue: RunningVenue, last: str, mark: str = "84150.5") -> None:
     prices = venue.venue.state.markets["BTCUSDT"].prices
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         while (prices.last, prices.mark) != (Decimal(last), Decimal(mark)):
             await asyncio.sleep(0.005)
 

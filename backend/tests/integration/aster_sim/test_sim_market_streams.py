@@ -13,6 +13,7 @@ import aiohttp
 import pytest
 
 from aster_sim.server import RunningVenue
+from support.patience import PATIENCE_S
 from support.samples import samples
 
 _MOMENTS = 40
@@ -31,7 +32,7 @@ async def following(venue: RunningVenue, *names: str) -> AsyncIterator[aiohttp.C
 
 async def frame_of(socket: aiohttp.ClientWebSocketResponse, wanted: Callable[[Any], bool]) -> Any:
     """The data of the first frame that is wanted."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while True:
             data = (await socket.receive_json())["data"]
             if wanted(data):
@@ -53,7 +54,7 @@ async def test_frames_have_the_recorded_fields_in_the_recorded_order(venue, alic
     recorded = {row["stream"].replace("@arr", "@arr@1s"): row["data"] for row in rows}
     assert len(recorded) == 4
     ours: dict[str, Any] = {}
-    async with following(venue, *recorded) as socket, asyncio.timeout(10):
+    async with following(venue, *recorded) as socket, asyncio.timeout(PATIENCE_S):
         await alice.set_prices(BTCUSDT="96100")
         while ours.keys() != recorded.keys():
             frame = await socket.receive_json()
@@ -130,7 +131,7 @@ async def test_candle_frames_agree_with_the_candles_of_rest(venue, alice):
 async def _ticker_of(socket, symbol: str, close: str) -> dict[str, Any]:
     """The next ticker of ``symbol`` with that last price, by its stream."""
     while True:
-        frame = await asyncio.wait_for(socket.receive_json(), 10)
+        frame = await asyncio.wait_for(socket.receive_json(), PATIENCE_S)
         rows = frame["data"] if isinstance(frame["data"], list) else [frame["data"]]
         for row in rows:
             if row["s"] == symbol and row["c"] == close:
@@ -180,4 +181,4 @@ async def test_the_best_prices_show_a_clients_order(venue, alice):
 async def test_streams_are_also_under_fstream_for_clients_that_look_for_it(venue, alice):
     async with aiohttp.ClientSession() as http, http.ws_connect(f"{venue.ws_url}/fstream/ws/btcusdt@trade") as socket:
         await alice.set_prices(BTCUSDT="96100")
-        assert (await socket.receive_json(timeout=5))["p"] == "96100.0"
+        assert (await socket.receive_json(timeout=PATIENCE_S))["p"] == "96100.0"

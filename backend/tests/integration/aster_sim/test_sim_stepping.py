@@ -8,6 +8,7 @@ from decimal import Decimal
 import aiohttp
 
 from aster_sim.server import AccountSpec, LimitRules, VenueConfig, start_venue
+from support.patience import PATIENCE_S
 from support.sim_client import SimClient
 
 CANDLES = "openTime,open,high,low,close,volume\n60000,95000,95100,90000,91000,1\n120000,91000,91500,90500,91200,1\n"
@@ -34,7 +35,7 @@ async def test_each_step_publishes_the_mark_price_it_ends_with(tmp_path):
     async with SimClient(running) as client, aiohttp.ClientSession() as http, http.ws_connect(url) as socket:
         for close in ("91000.00000000", "91200.00000000"):
             await client.control("POST", "prices/step", {"candles": 1})
-            frame = await socket.receive_json(timeout=5)
+            frame = await socket.receive_json(timeout=PATIENCE_S)
             assert [(row["s"], row["p"]) for row in frame["data"] if row["s"] == "BTCUSDT"] == [("BTCUSDT", close)]
     await running.stop()
 

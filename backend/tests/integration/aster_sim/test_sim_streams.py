@@ -9,6 +9,7 @@ import aiohttp
 import pytest
 
 from aster_sim.server import VenueConfig, start_venue
+from support.patience import PATIENCE_S
 from support.sim_client import SimClient
 
 MARKET = {"symbol": "BTCUSDT", "side": "BUY", "type": "MARKET", "quantity": "0.010"}
@@ -74,7 +75,7 @@ async def test_book_ticker_follows_the_price(alice):
 async def test_mark_prices_come_every_second_alone_and_as_a_list(venue, alice):
     url = f"{venue.ws_url}/stream?streams=btcusdt@markPrice@1s/!markPrice@arr@1s"
     async with aiohttp.ClientSession() as http, http.ws_connect(url) as socket:
-        frames = [await socket.receive_json(timeout=5) for _ in range(2)]
+        frames = [await socket.receive_json(timeout=PATIENCE_S) for _ in range(2)]
     by_stream = {frame["stream"]: frame["data"] for frame in frames}
     assert by_stream["btcusdt@markPrice@1s"]["p"] == "96000.00000000"
     assert len(by_stream["!markPrice@arr@1s"]) == 8
@@ -83,7 +84,7 @@ async def test_mark_prices_come_every_second_alone_and_as_a_list(venue, alice):
 async def answer_of(socket: aiohttp.ClientWebSocketResponse) -> Any:
     """The next answer to a command; frames in between are passed over."""
     while True:
-        frame = await socket.receive_json(timeout=5)
+        frame = await socket.receive_json(timeout=PATIENCE_S)
         if "stream" not in frame and "e" not in frame:
             return frame
 
@@ -130,7 +131,7 @@ async def test_more_than_ten_messages_in_a_second_close_the_connection(alice):
         assert (await answer_of(stream.socket))["id"] == number
     for number in range(15):
         await stream.send({"method": "LIST_SUBSCRIPTIONS", "id": number})
-    while (message := await stream.socket.receive(timeout=5)).type is aiohttp.WSMsgType.TEXT:
+    while (message := await stream.socket.receive(timeout=PATIENCE_S)).type is aiohttp.WSMsgType.TEXT:
         pass
     assert (message.type, message.data) == (aiohttp.WSMsgType.CLOSE, 1008)
 
@@ -146,9 +147,9 @@ async def test_streams_can_be_subscribed_later_and_a_listen_key_too(venue, alice
     key = (await alice.call("POST", "listenKey")).body["listenKey"]
     async with aiohttp.ClientSession() as http, http.ws_connect(f"{venue.ws_url}/stream") as socket:
         await socket.send_json({"method": "SUBSCRIBE", "params": ["btcusdt@bookTicker", key], "id": 7})
-        assert await socket.receive_json(timeout=5) == {"result": None, "id": 7}
+        assert await socket.receive_json(timeout=PATIENCE_S) == {"result": None, "id": 7}
         await alice.order(**MARKET)
-        assert (await socket.receive_json(timeout=5))["stream"] == key
+        assert (await socket.receive_json(timeout=PATIENCE_S))["stream"] == key
         await socket.send_json({"method": "LIST_SUBSCRIPTIONS", "id": 8})
         assert await answer_of(socket) == {"result": sorted([key, "btcusdt@bookTicker"]), "id": 8}
 
@@ -156,7 +157,7 @@ async def test_streams_can_be_subscribed_later_and_a_listen_key_too(venue, alice
 async def test_the_201st_stream_closes_the_connection(venue):
     names = "/".join(f"s{number}@bookTicker" for number in range(201))
     async with aiohttp.ClientSession() as http, http.ws_connect(f"{venue.ws_url}/stream?streams={names}") as socket:
-        message = await socket.receive(timeout=5)
+        message = await socket.receive(timeout=PATIENCE_S)
         assert (message.type, message.data) == (aiohttp.WSMsgType.CLOSE, 3003)
 
 
@@ -206,9 +207,9 @@ async def test_the_venue_pings_every_five_minutes_and_hangs_up_on_the_silent():
     async with aiohttp.ClientSession() as http:
         socket = await http.ws_connect(f"{running.ws_url}/ws/x", autoping=False)
         await clock.advance(301)
-        assert (await socket.receive(timeout=5)).type is aiohttp.WSMsgType.PING
+        assert (await socket.receive(timeout=PATIENCE_S)).type is aiohttp.WSMsgType.PING
         await clock.advance(901)
-        kinds = [(await socket.receive(timeout=5)).type for _ in range(2)]
+        kinds = [(await socket.receive(timeout=PATIENCE_S)).type for _ in range(2)]
         assert aiohttp.WSMsgType.CLOSE in kinds
         await socket.close()
     await running.stop()
@@ -226,6 +227,6 @@ async def test_a_connection_ends_after_24_hours_however_alive_it_is():
             assert await answer_of(socket) == {"result": ["x"], "id": number}
         assert not socket.closed
         await clock.advance(261)  # no ping is due before the end
-        assert (await socket.receive(timeout=5)).type in {aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED}
+        assert (await socket.receive(timeout=PATIENCE_S)).type in {aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED}
         await socket.close()
     await running.stop()

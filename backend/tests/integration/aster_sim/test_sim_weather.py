@@ -7,6 +7,8 @@ import asyncio
 import aiohttp
 import pytest
 
+from support.patience import PATIENCE_S
+
 MARKET = {"symbol": "BTCUSDT", "side": "BUY", "type": "MARKET", "quantity": "0.010"}
 
 
@@ -35,7 +37,7 @@ async def test_maintenance_closes_sockets_and_answers_as_it_is_told(venue, alice
     )
     answer = await alice.order(**MARKET)
     assert (answer.status, answer.body) == (503, "<html>back soon</html>")
-    message = await stream.socket.receive(timeout=5)
+    message = await stream.socket.receive(timeout=PATIENCE_S)
     assert message.type in {aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED}
     with pytest.raises(aiohttp.WSServerHandshakeError):
         await alice.stream("btcusdt@bookTicker")

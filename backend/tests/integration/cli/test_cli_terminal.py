@@ -19,7 +19,8 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from app.cli.main import app
-from support.commands import EXAMPLE, PATIENCE_S, TES, background, environment, line_with, tes
+from support.commands import EXAMPLE, PATIENCE_S, background, environment, line_with, tes
+from support.warm import TES
 
 
 @pytest.fixture(scope="module")
@@ -117,16 +118,21 @@ def test_a_followed_list_as_json_is_a_line_for_each_change(trading: Path) -> Non
         assert [trade["asset"] for trade in left] == ["BTCUSDT"]
 
 
+def completed(folder: Path, asked: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """What the shell gets when the tab key was pressed."""
+    return subprocess.run([TES], cwd=folder, env=asked, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+
+
 @pytest.mark.parametrize(
     ("words", "offered"), [("tes do", ["doctor"]), ("tes db ", ["upgrade", "backup"]), ("tes close B", ["BTCUSDT"])]
 )
 def test_tab_completes_commands_and_open_assets(trading: Path, words: str, offered: list[str]) -> None:
     asked = environment(_TES_COMPLETE="complete_bash", COMP_WORDS=words, COMP_CWORD=str(len(words.split(" ")) - 1))
-    ended = subprocess.run([TES], cwd=trading, env=asked, capture_output=True, text=True, timeout=40, check=False)
+    ended = completed(trading, asked)
     assert ended.stdout.split() == offered
 
 
 def test_tab_offers_nothing_where_no_service_answers(tmp_path: Path) -> None:
     asked = environment(_TES_COMPLETE="complete_bash", COMP_WORDS="tes close B", COMP_CWORD="2", TES_PORT="1")
-    ended = subprocess.run([TES], cwd=tmp_path, env=asked, capture_output=True, text=True, timeout=40, check=False)
+    ended = completed(tmp_path, asked)
     assert (ended.stdout.split(), ended.stderr) == ([], "")

@@ -22,6 +22,7 @@ from app.schemas.explanation import Verdict
 from app.schemas.result import AssetStatus, ResultStatus
 from support.faces import TOKEN, Face, decision, paper_face
 from support.lossy import lossy_wire
+from support.patience import PATIENCE_S
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -156,13 +157,13 @@ async def test_a_wrong_token_a_silent_address_and_a_stranger_are_told_apart(face
 async def test_events_go_on_after_a_lost_connection_without_gap_or_repetition(face: Face) -> None:
     async with lossy_wire(face.url) as wire, connected(wire.url, TOKEN) as service:
         after = (await service.status()).last_seq
-        stream = service.events(after, patience_s=20)
+        stream = service.events(after, patience_s=PATIENCE_S)
         await face.post("/v1/decisions", decision())
         seen = [(await anext(stream)).seq]
         wire.losses = 3
         await face.post("/v1/decisions", decision("ETHUSDT"))
         head = (await face.get("/v1/status")).json["last_seq"]
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             while seen[-1] < head:
                 seen.append((await anext(stream)).seq)
         await stream.aclose()
@@ -175,12 +176,12 @@ async def test_a_stream_that_was_closed_as_too_slow_is_taken_up_where_it_was(
 ) -> None:
     monkeypatch.setattr(face.broadcast, "_ring", deque(maxlen=5))
     after = (await service.status()).last_seq
-    stream = service.events(after, patience_s=20)
+    stream = service.events(after, patience_s=PATIENCE_S)
     narrator = face.application.services["default"]._narrator
     await face.application.trades.record_events([narrator.event(EventType.DRIFT_FOUND, {})])
     assert (await anext(stream)).seq == after + 1
     await face.application.trades.record_events([narrator.event(EventType.DRIFT_FOUND, {}) for _ in range(50)])
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         assert [(await anext(stream)).seq for _ in range(50)] == list(range(after + 2, after + 52))
     await stream.aclose()
 
@@ -190,7 +191,7 @@ async def test_events_are_filtered_and_begin_now_without_after(face: Face, servi
     first = asyncio.ensure_future(anext(stream))
     await asyncio.sleep(0.2)  # the stream's place is looked up when it is first read
     await face.post("/v1/decisions", decision())
-    assert (await asyncio.wait_for(first, 10)).type is EventType.TRADE_PROTECTED
+    assert (await asyncio.wait_for(first, PATIENCE_S)).type is EventType.TRADE_PROTECTED
     assert (await anext(stream)).type is EventType.DECISION_COMPLETED
     await stream.aclose()
 

@@ -22,6 +22,7 @@ from app.core.settings import Settings
 from app.schemas.decision import parse_decision
 from app.schemas.tradingview import parse_alert
 from support.documents import ROOT, block
+from support.patience import PATIENCE_S
 
 TES = Path(sys.executable).with_name("tes")
 TOKEN, WEBHOOK_SECRET = "token-of-the-documents", "secret-of-the-documents"
@@ -58,9 +59,10 @@ def paper(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             yield url
         finally:
             process.terminate()
-            process.communicate(timeout=20)
+            process.communicate(timeout=PATIENCE_S)
 
 
+@pytest.mark.long
 @pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl on this machine")
 def test_the_readmes_curl_executes_a_decision(paper: str) -> None:
     command = block("README.md", "curl -s")
@@ -69,12 +71,13 @@ def test_the_readmes_curl_executes_a_decision(paper: str) -> None:
         env={"PATH": os.environ["PATH"], "TOKEN": TOKEN},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
         check=True,
     )
     assert json.loads(said.stdout)["status"] == "executed"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("code", "printed"),
     [
@@ -89,12 +92,13 @@ def test_the_clients_examples_run(paper: str, code: str, printed: str) -> None:
         env={"PATH": os.environ["PATH"], "TES_URL": paper, "TES_TOKEN": TOKEN},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
         check=True,
     )
     assert re.search(printed, said.stdout), said.stdout + said.stderr
 
 
+@pytest.mark.long
 def test_the_readmes_python_executes_the_example(tmp_path: Path) -> None:
     code = block("README.md", "import asyncio")
     (tmp_path / "examples").mkdir()
@@ -107,7 +111,7 @@ def test_the_readmes_python_executes_the_example(tmp_path: Path) -> None:
         env=environ,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
         check=False,
     )
     assert ended.returncode == 0, ended.stderr
@@ -195,13 +199,14 @@ def test_the_webhooks_template_is_an_alert() -> None:
     assert [(item.asset, item.action.value) for item in decision.decisions] == [("BTCUSDT", "buy")]
 
 
+@pytest.mark.long
 def test_the_webhooks_template_is_taken_by_the_service(paper: str) -> None:
     alert = filled_alert(timenow=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
     alert = alert.replace("the value of TES_WEBHOOK_SECRET", WEBHOOK_SECRET)
     call = urllib.request.Request(f"{paper}/v1/webhooks/tradingview", data=alert.encode(), method="POST")
-    with urllib.request.urlopen(call, timeout=60) as first:
+    with urllib.request.urlopen(call, timeout=PATIENCE_S) as first:
         result = json.load(first)
     assert [item["asset"] for item in result["results"]] == ["BTCUSDT"]
-    with urllib.request.urlopen(call, timeout=60) as again:
+    with urllib.request.urlopen(call, timeout=PATIENCE_S) as again:
         assert again.headers["Idempotent-Replay"] == "true"
         assert json.load(again)["decision_id"] == result["decision_id"]

@@ -23,10 +23,12 @@ from typer.testing import CliRunner
 from app.cli.main import app
 from app.core.settings import Settings
 from aster_sim.server import AccountSpec, RunningVenue, VenueConfig, start_venue
-from support.commands import EXAMPLE, TES, background, environment, line_with, tes
+from support.commands import EXAMPLE, background, environment, line_with, tes
 from support.documents import ROOT, STOOD_IN_FOR, block, blocks, pages
+from support.patience import PATIENCE_S
 from support.secret_watch import WATCH
 from support.serving import account_at, free_port
+from support.warm import TES
 
 TESTS = Path(__file__).parents[2]
 PROTECTED = r"(?:BTC|ETH)USDT +(?:buy|sell) +protected"
@@ -52,6 +54,7 @@ def taken_by_tests() -> Iterator[tuple[str, str]]:
                     yield page, opening[0] if opening else ""
 
 
+@pytest.mark.long
 def test_no_block_of_a_document_is_without_a_test_that_executes_it() -> None:
     taken = set(taken_by_tests())
     for page in pages():
@@ -132,6 +135,7 @@ def recipe(*words: str) -> str:
     return told.stdout.splitlines()[-1]
 
 
+@pytest.mark.long
 def test_the_two_commands_do_what_is_said(tmp_path: Path) -> None:
     """``make run`` as its recipe, once, from another folder; ``make test`` is what runs this test."""
     assert block("README.md", "make run").count("make ") == 2
@@ -145,6 +149,7 @@ def test_the_two_commands_do_what_is_said(tmp_path: Path) -> None:
     assert "-m pytest" in recipe("test")
 
 
+@pytest.mark.long
 def test_the_command_line_is_found_after_the_export(tmp_path: Path) -> None:
     (tmp_path / ".venv").mkdir()
     (tmp_path / ".venv" / "bin").symlink_to(Path(TES).parent)
@@ -159,6 +164,7 @@ def test_the_command_line_is_found_after_the_export(tmp_path: Path) -> None:
     assert found.stdout.splitlines()[0] == str(tmp_path / ".venv" / "bin" / "tes")
 
 
+@pytest.mark.long
 def test_a_first_decision_goes_as_it_is_told(tmp_path: Path) -> None:
     (tmp_path / "examples").mkdir()
     shutil.copy(EXAMPLE, tmp_path / "examples")
@@ -193,6 +199,7 @@ async def venue() -> AsyncIterator[RunningVenue]:
     await running.stop()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("money", ["testnet", "live"])
 async def test_going_live_is_as_it_is_told(venue: RunningVenue, money: str, tmp_path: Path) -> None:
     """On the testnet as it stands; with real money, what the step after it changes. The exchange is a simulated one."""
@@ -217,7 +224,7 @@ async def test_going_live_is_as_it_is_told(venue: RunningVenue, money: str, tmp_
     )
     try:
         assert process.stdout is not None
-        shown = await asyncio.wait_for(process.stdout.readuntil(b"API token"), 60)
+        shown = await asyncio.wait_for(process.stdout.readuntil(b"API token"), PATIENCE_S)
         assert re.search(rf"OK +settings +venue {money}", shown.decode())
         assert re.search(r"OK +agent default", shown.decode())
         own = {"TES_PORT": given["TES_PORT"], "TES_API_TOKEN": given.get("TES_API_TOKEN", "")}
@@ -226,9 +233,10 @@ async def test_going_live_is_as_it_is_told(venue: RunningVenue, money: str, tmp_
         assert len(re.findall(PROTECTED, ended.stdout)) == 2
     finally:
         process.terminate()
-        assert await asyncio.wait_for(process.wait(), 30) == 0
+        assert await asyncio.wait_for(process.wait(), PATIENCE_S) == 0
 
 
+@pytest.mark.long
 def test_the_packages_own_page_is_true(tmp_path: Path) -> None:
     serving, helping = block("backend/README.md", "tes serve").splitlines()
     with background(tmp_path, *shlex.split(serving, comments=True)[1:], TES_PORT="0") as process:
@@ -324,6 +332,7 @@ def test_prometheus_is_told_of_our_rules_and_our_port() -> None:
     assert target == f"{Settings().host}:{Settings().port}"
 
 
+@pytest.mark.long
 def test_a_line_of_the_log_is_as_shown(tmp_path: Path) -> None:
     shown = json.loads(block("docs/metrics.md", '{"seq"'))
     ended = tes(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -24,11 +24,10 @@ from app.services.execution.service import ExecutionService
 from aster_sim.core.catalogue import parse_instrument
 from aster_sim.server import AccountSpec, RunningVenue, VenueConfig, start_venue
 from support.described import every_event_is_described
+from support.patience import PATIENCE_S
 from support.serving import account_at
 
 BTC, ETH = "BTCUSDT", "ETHUSDT"
-PATIENCE_S = float(os.environ.get("ARENA_PATIENCE_S", "30"))
-"""How long a test waits for what must come; shorter where a rule is broken on purpose."""
 
 Request = tuple[float, str, int]
 """A request of ours: when it left by the monotonic clock, where to, and the status that came back."""
@@ -104,6 +103,8 @@ class Arena:
 
     levers: Levers
     environment: Mapping[str, str]
+    application_now: Application | None = None
+    """The application that runs, if one does."""
 
     @asynccontextmanager
     async def application(self, **changes: str) -> AsyncIterator[Application]:
@@ -111,7 +112,14 @@ class Arena:
         settings = load_settings({**self.environment, **changes}, config=None)
         async with running(settings) as application:
             await until(lambda: application.service("default").readiness().is_ready)
-            yield application
+            self.application_now = application
+            try:
+                yield application
+            except BaseException:
+                await tell_story(application, self.levers)
+                raise
+            finally:
+                self.application_now = None
             await every_event_is_described(application)
 
     def limit_market_orders(self, symbol: str, most: str) -> None:
@@ -122,6 +130,19 @@ class Arena:
             {**row, "maxQty": most} if row["filterType"] == "MARKET_LOT_SIZE" else row for row in raw["filters"]
         ]
         market.instrument = parse_instrument(raw)
+
+    async def move(self, symbol: str, price: str) -> None:
+        """Move the price, and wait until the application has heard of it: the next decision is judged by it."""
+        await self.levers.price(symbol, price)
+        assert self.application_now is not None
+        prices = self.application_now.service("default")._market.prices
+
+        def is_heard() -> bool:
+            mark, quote = prices.last_mark(symbol), prices.quote_at_hand(symbol)
+            is_near = quote is None or abs(quote.ask_price / Decimal(price) - 1) < Decimal("0.005")
+            return mark is not None and mark.mark_price == Decimal(price) and is_near
+
+        await until(is_heard)
 
     async def fresh_prices(self) -> None:
         await self.levers.price(BTC, "96000")
@@ -153,6 +174,18 @@ async def arena(database: Path | str, **config: Any) -> AsyncIterator[Arena]:
             yield stage
         finally:
             await venue.stop()
+
+
+async def tell_story(application: Application, levers: Levers) -> None:
+    """Print what a person needs who wants to know why a test failed: every event, and every order request."""
+    with contextlib.suppress(Exception):  # the failure itself must be seen
+        print("\n-- events of the service")
+        for recorded in await application.events.after(0, 300):
+            event = recorded.event
+            print(f"{event.time:%H:%M:%S.%f} {event.type} {event.asset or ''} {event.data}")
+        print("-- order requests that the venue received")
+        for row in (await levers.ledger())["requests"]:
+            print({name: row.get(name) for name in ("method", "path", "outcome", "code", "params")})
 
 
 async def until(condition: Callable[[], object], patience_s: float = PATIENCE_S) -> None:

@@ -15,6 +15,7 @@ from app.domain.ids import OrderRole, parse_client_order_id
 from app.schemas.decision import parse_decision
 from app.schemas.result import AssetResult, AssetStatus, ResultStatus
 from app.services.execution.service import ExecutionService
+from support.patience import PATIENCE_S
 
 ANY = pytest.mark.parametrize("action", ["buy", "sell"])
 MODES = pytest.mark.parametrize("hedge", [False, True], ids=["one-way", "hedge"])
@@ -202,7 +203,7 @@ async def test_of_two_flips_at_once_one_is_carried_out_and_the_other_is_answered
     async with stage.application(TES_RISK_ON_EXISTING_POSITION="flip", TES_RISK_COOLDOWN_SECONDS="0") as application:
         service = application.service("default")
         await one(service, entry("buy"))
-        results = await asyncio.wait_for(asyncio.gather(*(one(service, entry("sell")) for _ in range(3))), 20)
+        results = await asyncio.wait_for(asyncio.gather(*(one(service, entry("sell")) for _ in range(3))), PATIENCE_S)
         assert sorted(result.status.value for result in results) == ["protected", "rejected", "rejected"]
         assert {result.error.code.value for result in results if result.error} == {"position_exists"}
         assert await stage.levers.position(BTC) == Decimal("-0.010")

@@ -19,6 +19,7 @@ from app.domain.errors import DecisionRefused
 from app.repositories.leases import LEASE_S
 from app.schemas.decision import parse_decision
 from app.schemas.result import AssetStatus
+from support.patience import PATIENCE_S
 from support.postgres import PostgresServer, running_postgres
 
 ENTRY = parse_decision(json.dumps({"decision_id": "later", "decisions": [sell()]}))
@@ -136,7 +137,7 @@ async def test_no_entry_leaves_and_every_exit_works_until_the_database_is_back(t
             return "database_recovered" in await alerts(application)
 
         await until_true(is_told)
-        result = await asyncio.wait_for(service.execute(ENTRY), 30)
+        result = await asyncio.wait_for(service.execute(ENTRY), PATIENCE_S)
         assert result.results[0].status is AssetStatus.PROTECTED
         assert "taken_over" not in await alerts(application)
 

@@ -9,6 +9,7 @@ from app.schemas.result import AssetStatus
 from app.services.execution import facts
 from app.services.execution.desk_tools import Learn, Message
 from app.services.execution.mailbox import Mailbox
+from support.patience import PATIENCE_S
 
 
 async def test_lost_account_frame_does_not_keep_the_asset_blocked_until_the_next_interval(stage: Arena) -> None:
@@ -20,8 +21,8 @@ async def test_lost_account_frame_does_not_keep_the_asset_blocked_until_the_next
         await stage.levers.fault({"type": "drop_events"}, count=0, event="ACCOUNT_UPDATE")
         await stage.levers.price(BTC, "93900")
         await settled(application, first.results[0].trade_id)
-        await stage.levers.price(BTC, "96000")
-        await until(lambda: not service.positions().items, patience_s=5)
+        await stage.move(BTC, "96000")
+        await until(lambda: not service.positions().items, patience_s=PATIENCE_S)
         second = await decide(service, buy(tp_price=None, sl_price=None))
         assert second.results[0].status is AssetStatus.FILLED
 

@@ -50,8 +50,7 @@ async def test_an_entry_above_its_leverage_bracket_is_refused(stage: Arena) -> N
     async with stage.application(TES_RISK_ALLOCATION_BASIS="margin") as application:
         item = buy("ASTERUSDT", allocation_usd=60_000, leverage=25, tp_price=None, sl_price=None)
         service = application.service("default")
-        await stage.levers.price("ASTERUSDT", "10")
-        await until(lambda: (mark := service._market.prices.last_mark("ASTERUSDT")) and mark.mark_price == 10)
+        await stage.move("ASTERUSDT", "10")
         result = (await decide(service, item)).results[0]
         assert refusal(result) == (AssetStatus.REJECTED, "exposure_limit")
         assert "at 25x the exchange allows" in message(result)

@@ -16,6 +16,7 @@ from arena import BTC, Arena, buy, decide, settled, stored, until, until_true
 from app.domain.trades import Trade
 from app.schemas.decision import parse_decision
 from app.schemas.result import AssetStatus
+from support.patience import PATIENCE_S
 
 STOP = {"method": "POST", "path": "/order", "params": {"type": "STOP_MARKET"}}
 
@@ -129,4 +130,4 @@ async def test_who_lost_the_accounts_waits_for_nothing_when_it_stops(stage: Aren
             other.set_busy_timeout(5000)
             other.execute("UPDATE leases SET epoch = epoch + 1, owner = 'another'")
         await until(lambda: application.ownership.is_lost and not application.services)
-        await asyncio.wait_for(stack.aclose(), 10)
+        await asyncio.wait_for(stack.aclose(), PATIENCE_S)

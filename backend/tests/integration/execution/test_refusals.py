@@ -18,6 +18,7 @@ from many_assets import symbols, write_exchange_info
 
 from app.domain.errors import ErrorCode
 from support.faces import TOKEN, Face, serving
+from support.patience import PATIENCE_S
 
 (CLOSED_MARKET,) = symbols(1)
 ENTRY = {"method": "POST", "path": "/order", "params": {"type": "MARKET"}}
@@ -86,7 +87,7 @@ async def loss(scene: Scene) -> Problem:
     opened = await scene.send(buy())
     assert opened["status"] == "protected"
     await scene.stage.levers.price(BTC, "93900")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         while (await scene.face.get("/v1/trades", status="closed")).json["items"] == []:
             await asyncio.sleep(0.02)
     return await scene.send(sell())

@@ -13,6 +13,7 @@ from app.bootstrap import running
 from app.core.configuration import load_settings
 from app.domain.errors import RateLimited
 from app.domain.events import EventType
+from support.patience import PATIENCE_S
 
 
 @pytest.mark.parametrize(
@@ -80,7 +81,7 @@ async def test_whoever_asks_for_a_reconciliation_during_a_silence_is_told_how_lo
         await stage.levers.fault(refusal, account="default")
         await until(lambda: service._client.silent_for_s > 0)
         asked = asyncio.ensure_future(service.reconcile())
-        await asyncio.wait({asked}, timeout=5)
+        await asyncio.wait({asked}, timeout=PATIENCE_S)
         assert asked.done()
         with pytest.raises(RateLimited) as raised:
             asked.result()

@@ -84,7 +84,7 @@ async def test_a_slow_fill_is_protected_from_its_first_part_and_resized(thin: Ar
 async def test_a_fill_below_the_minimum_notional_is_protected_all_the_same(thin: Arena) -> None:
     """Z3: reduce-only orders are exempt from it."""
     async with thin.application() as application:
-        await thin.levers.price(ASTER, "1.1")
+        await thin.move(ASTER, "1.1")
         shrink_book(thin, ASTER, SLIVER / 1_000)
         wish = buy(ASTER, allocation_usd=100, tp_price=1.3, sl_price=1.0)
         result = (await decide(application.service("default"), wish)).results[0]

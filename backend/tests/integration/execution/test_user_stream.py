@@ -47,7 +47,8 @@ async def test_a_dead_key_is_noticed_although_its_socket_answers_pings(stage: Ar
             return bool(await told(application, EventType.POSITION_UPDATED))
 
         await until_true(is_heard)
-        await asyncio.sleep(4)  # two more runs: a stream that hears is not doubted
+        for _ in range(2):  # two more runs: a stream that hears is not doubted
+            await application.service("default").reconcile()
         assert await connections(application) == 2
 
 
@@ -182,7 +183,7 @@ async def test_nothing_is_lost_or_doubled_while_sockets_are_rotated(stage: Arena
             assert result.results[0].status == "protected"
             await stage.levers.price(BTC, "99100")
             await settled(application, result.results[0].trade_id)
-            await stage.levers.price(BTC, "96000")
+            await stage.move(BTC, "96000")
         assert await told(application, EventType.STREAM_LOST) == []
         filled = await told(application, EventType.ORDER_FILLED)
         assert len(filled) == len({row["client_order_id"] for row in filled}) == 24

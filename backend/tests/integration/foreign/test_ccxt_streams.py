@@ -9,8 +9,11 @@ from typing import Any
 
 import pytest
 
+from support.patience import PATIENCE_S
+
+pytestmark = pytest.mark.long
+
 BTC = "BTC/USDT:USDT"
-PATIENCE_S = 10.0
 
 
 async def until(watch: Callable[[], Awaitable[Any]], wanted: Callable[[Any], bool]) -> Any:

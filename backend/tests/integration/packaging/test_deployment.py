@@ -16,8 +16,10 @@ import yaml
 from app.core.configuration import FROM_FILE, load_settings
 from app.core.secret_files import read_secret
 from app.core.settings import Settings
-from support.commands import TES, background, tes
+from support.commands import background, tes
+from support.patience import PATIENCE_S
 from support.serving import free_port
+from support.warm import TES
 
 ROOT = Path(__file__).parents[4]
 UNIT = ROOT / "deploy" / "tes.service"
@@ -128,6 +130,7 @@ def environment_of_the_image() -> dict[str, str]:
     return {name: value for name, value in pairs if name.startswith("TES_")}
 
 
+@pytest.mark.long
 def test_the_images_health_check_tells_a_running_service_from_none(tmp_path: Path) -> None:
     """With the image's settings but for the port, and with a token, which they need."""
     (check,) = values("HEALTHCHECK", LAST_STAGE)
@@ -237,9 +240,10 @@ def systemd_analyze() -> str:
 
 
 def analyzed(program: str, *words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([program, *words], cwd=cwd, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run([program, *words], cwd=cwd, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
 
 
+@pytest.mark.long
 def test_systemd_finds_nothing_wrong_in_the_unit(systemd_analyze: str, tmp_path: Path) -> None:
     """With the program where it is on this machine."""
     unit = tmp_path / "tes.service"
@@ -248,6 +252,7 @@ def test_systemd_finds_nothing_wrong_in_the_unit(systemd_analyze: str, tmp_path:
     assert (judged.returncode, judged.stdout, judged.stderr) == (0, "", "")
 
 
+@pytest.mark.long
 def test_systemd_calls_the_units_exposure_low(systemd_analyze: str, tmp_path: Path) -> None:
     judged = analyzed(systemd_analyze, "security", "--offline=true", "--threshold=20", str(UNIT), cwd=tmp_path)
     if "unrecognized option" in judged.stderr:
@@ -272,6 +277,7 @@ def test_the_unit_is_a_live_service_with_its_secrets_from_credentials(tmp_path: 
     assert read_secret(tmp_path / "api_token", "TES_API_TOKEN_FILE") == (SECRETS["api_token"], [])
 
 
+@pytest.mark.long
 def test_a_wrong_setting_is_not_tried_again_and_again(tmp_path: Path) -> None:
     """``Restart=on-failure`` would; the exit code that the unit excepts is the one that the service ends with."""
     (code,) = unit_values("RestartPreventExitStatus")

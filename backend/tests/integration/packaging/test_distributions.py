@@ -13,6 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from support.patience import PATIENCE_S
+
+pytestmark = pytest.mark.long
+
 BACKEND = Path(__file__).parents[3]
 EXAMPLE = BACKEND.parent / "examples" / "decision.json"
 LICENSE = (BACKEND.parent / "LICENSE").read_bytes()
@@ -28,7 +32,7 @@ def run(*words: str | Path, cwd: Path) -> str:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=90,
+        timeout=PATIENCE_S,
         check=False,
     )
     assert ended.returncode == 0, ended.stdout

@@ -20,6 +20,7 @@ from app.domain.errors import ConfigurationError, StoreUnavailable
 from app.domain.events import Event
 from app.repositories.decisions import DecisionRepository
 from app.repositories.events import EventRepository
+from support.patience import PATIENCE_S
 from support.postgres import MIGRATED, PostgresServer
 
 START = datetime(2026, 11, 22, tzinfo=UTC)
@@ -116,7 +117,7 @@ async def test_a_backup_of_postgresql_is_a_script_that_restores_it(
 
     restored = postgres.new_database()
     psql = [postgres.program("psql"), "--set", "ON_ERROR_STOP=1", "--quiet", "--file", str(file), restored]
-    await asyncio.to_thread(subprocess.run, psql, check=True, timeout=60)
+    await asyncio.to_thread(subprocess.run, psql, check=True, timeout=PATIENCE_S)
     copy = PostgresDatabase(restored, ThreadExecutor())
     await copy.start()
     log = await EventRepository(copy).after(0, 100_000)

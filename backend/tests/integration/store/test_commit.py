@@ -20,6 +20,7 @@ from app.domain.errors import InvariantBroken, StoreConflict, StoreUnavailable
 from app.domain.events import Event, RecordedEvent
 from app.models import flags
 from app.repositories.events import EventRepository
+from support.patience import PATIENCE_S
 
 MakeEvent = Callable[..., Event]
 
@@ -185,7 +186,7 @@ async def test_inline_commits_group_what_one_loop_iteration_brings(
 
 async def test_what_may_linger_lands_by_itself(database: SqliteDatabase, make_event: MakeEvent) -> None:
     landing = database.enqueue(Unit((), (make_event(),), must_land=True, may_linger=True))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         (recorded,) = await landing
     assert recorded.seq == 1
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import apsw
 import psycopg
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -75,6 +76,7 @@ def test_what_was_acknowledged_survives_a_kill(tmp_path: Path, acknowledgements:
         assert connection.pragma("integrity_check") == "ok"
 
 
+@pytest.mark.long
 @KILLS
 @MOMENTS
 def test_what_was_acknowledged_survives_a_kill_on_postgresql(

@@ -17,6 +17,7 @@ from app.db.sqlite_writer import SqliteWriter
 from app.domain.errors import StoreUnavailable
 from app.domain.events import Event
 from app.repositories.events import EventRepository
+from support.patience import PATIENCE_S
 
 MakeEvent = Callable[..., Event]
 LARGE = "x" * 100_000
@@ -74,7 +75,7 @@ async def test_a_lock_held_elsewhere_is_named_and_health_returns_without_traffic
             await sqlite.commit(Unit((), (make_event(),)))
         assert str(path) in str(sqlite.health.reason)
         assert await EventRepository(sqlite).last_seq() == 0  # reading goes on
-    await asyncio.wait_for(until_healthy(sqlite), 10)
+    await asyncio.wait_for(until_healthy(sqlite), PATIENCE_S)
     assert [recorded.seq for recorded in await sqlite.commit(Unit((), (make_event(),)))] == [1]
 
 
@@ -92,7 +93,7 @@ async def test_closing_a_database_that_takes_nothing_ends(path: Path, make_event
     await database.start()
     with locked(path):
         record = database.enqueue(Unit((), (make_event(),), must_land=True))
-        await asyncio.wait_for(database.close(), 20)
+        await asyncio.wait_for(database.close(), PATIENCE_S)
         with pytest.raises(StoreUnavailable, match="locked"):
             await record
 

@@ -9,6 +9,7 @@ from app.db.port import Database, Unit
 from app.domain.events import Event, EventType
 from app.events.dispatcher import EventDispatcher
 from app.repositories.events import EventRepository
+from support.patience import PATIENCE_S
 
 MakeEvent = Callable[..., Event]
 
@@ -38,8 +39,8 @@ async def test_followers_who_join_at_any_time_see_every_event_once(database: Dat
             await landing
     alerts = asyncio.create_task(follow(dispatcher, 0, total, {EventType.ALERT_RAISED}))
     for number, task in followers:
-        assert await asyncio.wait_for(task, 30) == list(range(number // 2 + 1, total + 1))
-    assert await asyncio.wait_for(alerts, 30) == list(range(10, total + 1, 10))
+        assert await asyncio.wait_for(task, PATIENCE_S) == list(range(number // 2 + 1, total + 1))
+    assert await asyncio.wait_for(alerts, PATIENCE_S) == list(range(10, total + 1, 10))
 
 
 async def test_a_follower_after_a_restart_resumes_where_it_was(database: Database, make_event: MakeEvent) -> None:
@@ -50,4 +51,4 @@ async def test_a_follower_after_a_restart_resumes_where_it_was(database: Databas
     database.follow(dispatcher.publish)
     task = asyncio.create_task(follow(dispatcher, 3, 6))
     await database.commit(Unit((), (make_event(),)))
-    assert await asyncio.wait_for(task, 10) == [4, 5, 6]
+    assert await asyncio.wait_for(task, PATIENCE_S) == [4, 5, 6]

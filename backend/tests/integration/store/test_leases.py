@@ -18,6 +18,7 @@ from app.domain.errors import OwnershipLost, StoreConflict
 from app.domain.events import Event
 from app.repositories.events import EventRepository
 from app.repositories.leases import LEASE_S, LeaseRepository, Owner
+from support.patience import PATIENCE_S
 
 MakeEvent = Callable[..., Event]
 FIRST, SECOND = Owner("first", "here", 1), Owner("second", "there", 2)
@@ -39,7 +40,7 @@ def unit(*events: Event, must_land: bool = False) -> Unit:
 
 
 async def until_free(leases: LeaseRepository) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while not all(lease.is_free for lease in (await leases.look()).values()):
             await asyncio.sleep(0.02)
 
@@ -74,7 +75,7 @@ async def test_all_accounts_are_taken_or_none(databases: tuple[Database, Databas
 
 
 async def test_a_renewed_lease_stays_and_one_that_is_not_runs_out(databases: tuple[Database, Database]) -> None:
-    """By the database's clock, in less than three seconds."""
+    """By the database's clock."""
     first, second = (LeaseRepository(database, ["a"]) for database in databases)
     await first.take(FIRST, {}, ())
     loop = asyncio.get_running_loop()
@@ -86,7 +87,7 @@ async def test_a_renewed_lease_stays_and_one_that_is_not_runs_out(databases: tup
     renewed = loop.time()
     await first.renew({"a": 1})
     await until_free(second)
-    assert LEASE_S - 0.1 < loop.time() - renewed < 3
+    assert loop.time() - renewed > LEASE_S - 0.1
 
 
 async def test_who_lost_its_lease_writes_nothing_more(

@@ -21,6 +21,7 @@ from app.db.postgres_session import ConnectionLost, PostgresSession
 from app.domain.errors import ConfigurationError, StoreUnavailable
 from app.domain.events import Event
 from app.repositories.events import EventRepository
+from support.patience import PATIENCE_S
 from support.postgres import MIGRATED, PostgresServer, running_postgres
 
 MakeEvent = Callable[..., Event]
@@ -45,7 +46,7 @@ async def database(server: PostgresServer) -> AsyncIterator[PostgresDatabase]:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_S):
         while not condition():
             await asyncio.sleep(0.005)
 
@@ -234,6 +235,7 @@ async def test_a_newer_schema_is_refused_and_left_alone(server: PostgresServer) 
         await PostgresDatabase(url, ThreadExecutor()).start()
 
 
+@pytest.mark.long
 async def test_two_programs_that_start_together_migrate_once(server: PostgresServer, tmp_path: Path) -> None:
     """The second waits for the first and finds everything done."""
     url = server.new_database()

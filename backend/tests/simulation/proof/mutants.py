@@ -48,8 +48,14 @@ class Bug:
     @property
     def worlds(self) -> list[str]:
         """The seeds whose kept worlds it broke."""
-        paths = sorted(FOUND_WORLDS.glob("*.json"), key=lambda path: int(path.stem))
-        return [path.stem for path in paths if Found.read(path).put_back_by == self.edit.name]
+        return [seed for seed, bug in _kept_worlds() if bug == self.edit.name]
+
+
+@functools.cache
+def _kept_worlds() -> list[tuple[str, str | None]]:
+    """Each kept world's seed, and the name of the bug that it catches."""
+    paths = sorted(FOUND_WORLDS.glob("*.json"), key=lambda path: int(path.stem))
+    return [(path.stem, Found.read(path).put_back_by) for path in paths]
 
 
 def chosen(names: Sequence[str]) -> list[Bug]:

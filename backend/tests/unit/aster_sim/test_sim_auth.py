@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from aster_sim.auth import Authenticator, NonceWindow, split_signature
 from aster_sim.core.errors import VenueError
 from aster_sim.credentials import AccountSpec, AccountSpecError, complete
+from support.examples import at_most
 from support.sim_client import sign_v3
 
 KEY = "0x4fd0a42218f3eae43a6ce26d22544e986139a01e5b34a62db53757ffca81bae1"
@@ -87,7 +88,7 @@ def test_the_prefix_of_the_signature_is_optional():
     assert _verify(_auth(), f"{message}&signature={signature}") == "alice"
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=at_most(40), deadline=None)
 @given(message=st.text(st.characters(codec="ascii", exclude_characters="&"), max_size=200))
 def test_any_message_signed_by_eth_account_is_recognised(message):
     assert _auth().recover(message.encode(), sign_v3(message, KEY, 714)) == SIGNER.lower()

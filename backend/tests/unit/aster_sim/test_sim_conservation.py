@@ -18,11 +18,12 @@ from aster_sim.core.account import Account
 from aster_sim.core.margin import position_maintenance, summarise
 from aster_sim.core.orders import OPEN_STATUSES
 from aster_sim.journal import Journal
+from support.examples import at_most
 from support.sim_bench import Bench, make_bench
 from support.sim_flow import SYMBOL, Flow, flows, opened, play
 
 ZERO = Decimal(0)
-_QUICKLY = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+_QUICKLY = settings(max_examples=at_most(100), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 _BRIEFLY = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 

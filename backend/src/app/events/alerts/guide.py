@@ -65,7 +65,9 @@ WHAT_TO_DO: Mapping[str, str] = {
     ),
     "rate_limited": (
         "The exchange had too many requests from this address; nothing at all is sent for the seconds told, exits"
-        " included. Stop other programs on this address, or give them another one."
+        " included. Stop other programs on this address, or give them another one. A page of the exchange's firewall"
+        " (403 without an error code) is answered the same way, for ten seconds at first and two minutes at most: it"
+        " says nothing of the key."
     ),
     "banned": (
         "The exchange has banned this address for the time told; nothing is sent, exits included. Positions have "

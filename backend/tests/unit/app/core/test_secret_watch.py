@@ -268,7 +268,12 @@ def test_what_chance_finds():
 """
 
 
-@pytest.fixture(params=["", "-p xdist.plugin -n 1"], ids=["alone", "on a worker"])
+@pytest.fixture(
+    params=[
+        pytest.param("", id="alone"),
+        pytest.param("-p xdist.plugin -n 1", id="on a worker", marks=pytest.mark.long),
+    ]
+)
 def run(request: pytest.FixtureRequest, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Run tests with the plugin, alone or on workers."""
     monkeypatch.setenv("PYTHONPATH", str(TESTS))

@@ -19,6 +19,7 @@ from app.events.alerts.delivery import RETRY_DELAYS_S, Carrier, Delivery
 from app.events.alerts.digest import AGAIN_S, Digest, Notice
 from app.events.alerts.letters import TEST, Letter
 from support.hooks import SECRET, Hook, loads_apprise, web_hook
+from support.patience import PATIENCE_S
 
 pytestmark = loads_apprise
 
@@ -56,7 +57,7 @@ class VirtualClock:
 
 
 async def until(is_so: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         while not is_so():
             await asyncio.sleep(0.002)
 
@@ -75,7 +76,7 @@ async def delivering(hook: Hook, clock: VirtualClock) -> AsyncIterator[Delivery]
         yield delivery
     finally:
         delivery.close()
-        await asyncio.wait_for(task, 20)
+        await asyncio.wait_for(task, PATIENCE_S)
 
 
 def notice(asset: str = "BTCUSDT", *, is_critical: bool = True) -> Notice:

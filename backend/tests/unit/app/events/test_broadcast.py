@@ -15,6 +15,7 @@ from app.core.clock import SystemClock
 from app.domain.events import EventType
 from app.events.broadcast import Broadcast
 from app.events.dispatcher import EventDispatcher, SlowSubscriber
+from support.patience import PATIENCE_S
 
 
 class Reader:
@@ -41,11 +42,11 @@ async def hall(log: Log, limit: int = 1000) -> AsyncIterator[tuple[EventDispatch
         yield dispatcher, broadcast
     finally:
         dispatcher.close()
-        await asyncio.wait_for(running, 5)
+        await asyncio.wait_for(running, PATIENCE_S)
 
 
 async def until_got(reader: Reader, count: int) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         while len(reader.got) < count:
             await asyncio.sleep(0.001)
 
@@ -88,7 +89,7 @@ async def test_a_stalled_reader_is_dropped_where_it_was_and_the_others_get_every
             dispatcher.publish([log.commit()])
             await until_got(quick, len(log.committed))
         with pytest.raises(SlowSubscriber) as caught:
-            await asyncio.wait_for(followers[0], 5)
+            await asyncio.wait_for(followers[0], PATIENCE_S)
         assert caught.value.last_seq == 1
         assert quick.got == list(range(1, 32))
     await followers[1]

@@ -17,6 +17,7 @@ from app.domain.tracing import trace_id_of
 from app.events import chronicle
 from app.events.chronicle import NAMES, Chronicle
 from app.schemas.event_data import EVENT_DATA
+from support.patience import PATIENCE_S
 
 NOW = datetime(2026, 11, 22, 10, 15, tzinfo=UTC)
 THEIRS = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -53,7 +54,7 @@ class Record:
 
 
 async def until_written(lines: list[Any], count: int) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while len(lines) < count:
             await asyncio.sleep(0.001)
 

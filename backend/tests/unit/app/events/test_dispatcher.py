@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from app.domain.events import Event, EventType, RecordedEvent
 from app.events.dispatcher import EventDispatcher, SlowSubscriber, Subscription
+from support.patience import PATIENCE_S
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 
@@ -38,7 +39,7 @@ class Log:
 
 
 async def take(subscription: Subscription, number: int) -> list[int]:
-    return [(await asyncio.wait_for(anext(subscription), 5)).seq for _ in range(number)]
+    return [(await asyncio.wait_for(anext(subscription), PATIENCE_S)).seq for _ in range(number)]
 
 
 def publish(dispatcher: EventDispatcher, events: Iterable[RecordedEvent]) -> None:
@@ -84,7 +85,7 @@ def test_no_interleaving_loses_or_repeats_an_event(steps: list[str], after: int)
         for _ in range(20):
             await asyncio.sleep(0)
         dispatcher.close()
-        await asyncio.wait_for(reader, 5)
+        await asyncio.wait_for(reader, PATIENCE_S)
         assert found == list(range(after + 1, len(log.committed) + 1))
 
     asyncio.run(run())

@@ -13,6 +13,7 @@ import pytest
 from app.cli.replay.rule import LOOKBACK_BARS, Size, TrendRule
 from app.cli.replay.session import Outcome, Plan, Replay
 from app.client.errors import Unreachable
+from support.patience import PATIENCE_S
 
 BARS = LOOKBACK_BARS + 3
 
@@ -85,7 +86,7 @@ class FakeService:
 async def played(plan: Plan, service: FakeService, venue: FakeVenue) -> Outcome:
     rule = TrendRule(Size(Decimal(1000), 5))
     replay = Replay(plan, rule, service, venue, lambda _outcome: None)  # type: ignore[arg-type]
-    return await asyncio.wait_for(replay.run(), 10)
+    return await asyncio.wait_for(replay.run(), PATIENCE_S)
 
 
 async def test_a_fill_is_waited_for_until_the_record_shows_the_trade_closed() -> None:

@@ -23,6 +23,7 @@ from app.schemas.decision import TradingDecision
 from app.schemas.result import AssetResult, AssetStatus, ResultStatus
 from app.services.execution.intake import Intake
 from app.services.execution.narration import Narrator
+from support.patience import PATIENCE_S
 
 ITEM = {"asset": "BTCUSDT", "action": "buy", "allocation_usd": "1000", "sl_price": "94000"}
 
@@ -159,7 +160,7 @@ async def test_a_replay_after_the_end_gets_the_first_result(bench: Bench) -> Non
     admission = await bench.intake.admit(decision())
     bench.intake.report("d-1", START, outcome())
     assert admission.running is not None
-    await asyncio.wait_for(admission.running.ended.wait(), 5)
+    await asyncio.wait_for(admission.running.ended.wait(), PATIENCE_S)
     again = await bench.intake.admit(decision())
     assert again.running is not None
     result = bench.intake.result_of(again.running)
@@ -200,7 +201,7 @@ async def test_an_unfinished_decision_is_taken_up_again_and_recognised(bench: Be
     assert again.is_replay
     assert again.running is running
     reborn.report("d-1", START, outcome())
-    await asyncio.wait_for(running.ended.wait(), 5)
+    await asyncio.wait_for(running.ended.wait(), PATIENCE_S)
 
 
 async def test_ids_are_made_where_none_was_given(bench: Bench) -> None:
@@ -258,7 +259,7 @@ async def test_an_end_is_recorded_behind_its_beginning_however_quick_it_was(benc
     assert running is not None
     bench.intake.report("d-1", START, outcome(AssetStatus.REJECTED))
     assert running.completed_at is None
-    await asyncio.wait_for(running.ended.wait(), 5)
+    await asyncio.wait_for(running.ended.wait(), PATIENCE_S)
     assert await types(bench) == ["DecisionReceived", "DecisionRejected"]
 
 

@@ -14,6 +14,7 @@ from app.domain.ids import OrderRole
 from app.domain.money import ZERO
 from app.domain.orders import OrderState
 from app.domain.trades import TradeStatus
+from support.examples import at_most
 
 SLACK_S = 15
 """Beside the deadline: a lost reply, a lost stream event, a restart, and the next reconciliation."""
@@ -51,7 +52,7 @@ def check(world: World) -> None:
         assert all(order.is_final for order in trade.orders), told
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=at_most(80), deadline=None, suppress_health_check=list(HealthCheck))
 @given(seed=st.integers(0, 2**32 - 1), is_short=st.booleans())
 def test_after_the_storm_each_leg_rests_once_or_nothing_of_ours_is_left(seed: int, is_short: bool) -> None:
     """Scenarios U1-U3, Z2, P2, P8, P10, O1, O3, O6, W4, C1, H1 in one: lost, late, doubled, reordered, restarted."""
@@ -60,7 +61,7 @@ def test_after_the_storm_each_leg_rests_once_or_nothing_of_ours_is_left(seed: in
     check(world)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=at_most(40), deadline=None, suppress_health_check=list(HealthCheck))
 @given(seed=st.integers(0, 2**32 - 1))
 def test_we_never_take_the_last_stop_away_ourselves(seed: int) -> None:
     """Scenario P10, with nobody else touching the orders."""

@@ -19,6 +19,7 @@ from app.domain.reports import ExchangeOrderStatus
 from app.domain.trades import Trade, TradeStatus
 from app.services.execution.commands import Alert, Severity
 from app.services.execution.narration import Narrator
+from support.examples import at_most
 
 X, E = ExchangeOrderStatus, EventType
 
@@ -112,7 +113,7 @@ ONCE = (E.TRADE_OPENED, E.TRADE_CLOSED, E.EMERGENCY_CLOSE)
 END = {OrderState.FILLED: E.ORDER_FILLED, OrderState.CANCELED: E.ORDER_CANCELED, OrderState.REJECTED: E.ORDER_REJECTED}
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=at_most(40), deadline=None, suppress_health_check=list(HealthCheck))
 @given(seed=st.integers(0, 2**32 - 1))
 def test_in_any_storm_each_end_is_told_exactly_once(seed: int) -> None:
     story = Listener()
