@@ -17,6 +17,7 @@ import pytest
 
 from app.db.migrate import HEAD
 from support.commands import EXAMPLE, background, line_with, tes
+from support.patience import PATIENCE_S
 from support.postgres import MIGRATED, PostgresServer
 
 COMMANDS = (
@@ -69,7 +70,7 @@ def test_run_serves_until_ctrl_c_and_shows_where(tmp_path: Path) -> None:
         assert json.loads(session.read_text(encoding="utf-8"))["token"] == token
         assert stat.S_IMODE(session.stat().st_mode) == 0o600
         process.send_signal(signal.SIGINT)
-        assert process.wait(15) == 0
+        assert process.wait(PATIENCE_S) == 0
 
 
 def test_a_restart_finds_positions_and_protection_again(tmp_path: Path) -> None:

@@ -178,7 +178,7 @@ def test_a_first_decision_goes_as_it_is_told(tmp_path: Path) -> None:
                 with background(tmp_path, *words) as following:
                     said["events"] = line_with(following, "TradeProtected")
                     following.send_signal(signal.SIGINT)
-                    assert following.wait(20) == 130
+                    assert following.wait(PATIENCE_S) == 130
             else:
                 ended = tes(tmp_path, *words)
                 assert ended.returncode == 0, (line, ended.stderr)

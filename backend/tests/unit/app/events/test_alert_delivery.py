@@ -168,7 +168,7 @@ class Gate:
 
     def notify(self, letter: Letter) -> bool:
         self.letters.append(letter)
-        return self.is_open.wait(20)
+        return self.is_open.wait(PATIENCE_S)
 
 
 async def test_a_letter_that_is_under_way_is_waited_for_and_not_sent_twice() -> None:

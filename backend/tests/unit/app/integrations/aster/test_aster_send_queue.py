@@ -8,6 +8,7 @@ import pytest
 
 from app.integrations.aster.priorities import Priority
 from app.integrations.aster.send_queue import SendQueue
+from support.patience import PATIENCE_S
 
 
 async def _leave(queue: SendQueue, priority: Priority, left: list[Priority], until: asyncio.Event) -> None:
@@ -50,5 +51,5 @@ async def test_a_turn_that_nobody_takes_is_passed_on(is_given: bool) -> None:
     tasks[1].cancel()
     answered.set()
     await asyncio.gather(*tasks, return_exceptions=True)
-    await asyncio.wait_for(_leave(queue, Priority.ENTRY, left, answered), 1)
+    await asyncio.wait_for(_leave(queue, Priority.ENTRY, left, answered), PATIENCE_S)
     assert left[-1] is Priority.ENTRY

@@ -23,6 +23,7 @@ from app.services.execution import facts
 from app.services.execution.desk import Desk
 from app.services.execution.narration import Narrator
 from app.services.execution.supervision import Supervisor
+from support.patience import PATIENCE_S
 
 
 class EarlyClock:
@@ -56,7 +57,7 @@ class Bench:
             while not condition():
                 await asyncio.sleep(0)
 
-        await asyncio.wait_for(look(), 2)
+        await asyncio.wait_for(look(), PATIENCE_S)
 
     def sent(self, role: OrderRole) -> list[OrderRequest]:
         letter = {OrderRole.STOP_LOSS: "s", OrderRole.TAKE_PROFIT: "t", OrderRole.CLOSE: "c"}[role]

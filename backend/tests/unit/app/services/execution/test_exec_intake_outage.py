@@ -14,6 +14,7 @@ from app.schemas.decision import parse_decision
 from app.services.execution import results
 from app.services.execution.intake import Intake, Submission
 from app.services.execution.narration import Narrator
+from support.patience import PATIENCE_S
 
 
 async def test_a_result_that_cannot_be_recorded_is_told_all_the_same() -> None:
@@ -45,5 +46,5 @@ async def test_a_result_that_cannot_be_recorded_is_told_all_the_same() -> None:
     decision = parse_decision('{"decisions": [{"asset": "BTCUSDT", "action": "hold"}]}')
     submission = Submission(await intake.admit(decision), intake.result_of)
     intake.report(submission.decision_id, START, results.skipped(decision.decisions[0]))
-    result = await asyncio.wait_for(submission.wait(None), 1)
+    result = await asyncio.wait_for(submission.wait(None), PATIENCE_S)
     assert result.status == "executed"
