@@ -139,13 +139,14 @@ class AccountCalls:
             endpoints.ASSET_MODE, "", lambda body: _decode_asset_mode(body).multi_assets_margin
         )
 
-    async def balances(self) -> list[BalanceReport]:
+    async def balances(self, priority: Priority = Priority.RECONCILIATION) -> list[BalanceReport]:
         """Balances of all assets, empty ones included."""
-        return await self._gateway.read(endpoints.BALANCE, "", _balances, priority=Priority.RECONCILIATION)
+        return await self._gateway.read(endpoints.BALANCE, "", _balances, priority=priority)
 
-    async def positions(self, symbol: str | None = None) -> list[PositionReport]:
+    async def positions(self, symbol: str | None = None, priority: Priority | None = None) -> list[PositionReport]:
         """Position rows, flat ones included: one ``BOTH`` row per symbol, or ``LONG`` and ``SHORT`` in hedge mode."""
-        priority = Priority.QUERY if symbol is not None else Priority.RECONCILIATION
+        if priority is None:
+            priority = Priority.QUERY if symbol is not None else Priority.RECONCILIATION
         return await self._gateway.read(endpoints.POSITIONS, _symbol_form(symbol), _positions, priority=priority)
 
     async def account(self, priority: Priority = Priority.QUERY) -> AccountReport:
@@ -161,9 +162,9 @@ class AccountCalls:
         """Leverage tiers by symbol, each from the smallest notional up."""
         return await self._gateway.read(endpoints.BRACKETS, _symbol_form(symbol), _brackets)
 
-    async def commission_rate(self, symbol: str) -> CommissionRate:
-        """Our fees on a symbol; they differ by account and change, so they are never assumed."""
-        return await self._gateway.read(endpoints.COMMISSION, _symbol_form(symbol), _commission)
+    async def commission_rate(self, symbol: str, priority: Priority = Priority.QUERY) -> CommissionRate:
+        """Our fees on a symbol; they differ by account and change."""
+        return await self._gateway.read(endpoints.COMMISSION, _symbol_form(symbol), _commission, priority=priority)
 
     async def agents(self) -> list[AgentReport]:
         """Who may sign for the account. v3 only."""
@@ -171,12 +172,12 @@ class AccountCalls:
 
     async def open_listen_key(self) -> str:
         """The account's listen key, new or the one that is already active, good for 60 more minutes. A secret."""
-        outcome = await self._gateway.mutate(endpoints.LISTEN_KEY_OPEN, "", priority=Priority.QUERY)
+        outcome = await self._gateway.mutate(endpoints.LISTEN_KEY_OPEN, "", priority=Priority.RECOVERY)
         return _read_setting(outcome, _decode_listen_key).listen_key
 
     async def renew_listen_key(self) -> None:
         """Keep the listen key for 60 more minutes. A key that is gone raises ``RefusedByExchange`` with code -1125."""
-        answer_of(await self._gateway.mutate(endpoints.LISTEN_KEY_RENEW, "", priority=Priority.QUERY))
+        answer_of(await self._gateway.mutate(endpoints.LISTEN_KEY_RENEW, "", priority=Priority.RECOVERY))
 
     async def delete_listen_key(self) -> None:
         """End the listen key for every program of the account. Not part of a shutdown (scenario W7)."""

@@ -11,6 +11,7 @@ from app.integrations.aster import endpoints, parse, wire
 from app.integrations.aster.forms import form
 from app.integrations.aster.gateway import Gateway
 from app.integrations.aster.instruments import read_exchange_info
+from app.integrations.aster.priorities import Priority
 
 _log = structlog.get_logger(__name__)
 
@@ -43,7 +44,9 @@ class MarketCalls:
 
     async def instruments(self) -> dict[str, Instrument]:
         """Trading rules of all symbols. Ticks change: refresh now and then. Also adopts the rate limits named there."""
-        catalogue = await self._gateway.read(endpoints.EXCHANGE_INFO, "", read_exchange_info)
+        catalogue = await self._gateway.read(
+            endpoints.EXCHANGE_INFO, "", read_exchange_info, priority=Priority.RECOVERY
+        )
         if catalogue.weight_limit_1m is not None:
             self._gateway.budget.set_limit(catalogue.weight_limit_1m)
         self._gateway.order_windows.set_limits(catalogue.order_limit_1m, catalogue.order_limit_10s)

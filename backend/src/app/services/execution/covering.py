@@ -5,7 +5,7 @@ from __future__ import annotations
 from app.domain.ids import OrderRole
 from app.domain.orders import Order, OrderState
 from app.domain.reports import OrderType
-from app.domain.trades import Adjustment, Leg, Trade
+from app.domain.trades import Adjustment, Leg, Trade, TradeStatus
 
 STOPS = frozenset({OrderRole.STOP_LOSS, OrderRole.TRAILING_STOP})
 """Exits at a loss."""
@@ -14,6 +14,15 @@ STOPS = frozenset({OrderRole.STOP_LOSS, OrderRole.TRAILING_STOP})
 def is_secured(trade: Trade) -> bool:
     """Whether the exchange shows, for each requested exit, exactly one order and it covers the exposure."""
     return all(covering(trade, leg) is not None for leg in trade.legs)
+
+
+def is_at_rest(trade: Trade) -> bool:
+    """Whether the record knows of nothing that is under way: entered, protected, and no order's fate is open."""
+    is_open = trade.status is TradeStatus.OPEN and trade.close_reason is None
+    is_settled = all(
+        order.is_final or (order.state is OrderState.NEW and not order.needs_query) for order in trade.orders
+    )
+    return is_open and is_settled and is_secured(trade) and not any(one.is_pending for one in trade.adjustments)
 
 
 def has_stop(trade: Trade) -> bool:

@@ -30,6 +30,7 @@ from app.domain.trades import Trade, TradeStatus
 from app.services.execution import commands, facts
 from app.services.execution.accounting import account_for
 from app.services.execution.adjuster import Adjuster
+from app.services.execution.covering import is_at_rest
 from app.services.execution.desk_tools import Adjust, DeskTools, Enter, Learn, Message
 from app.services.execution.entry_flow import EntryFlow
 from app.services.execution.exits import unrecorded_exits
@@ -70,6 +71,7 @@ class Desk:
         self._jobs: dict[tuple[str, ...], asyncio.Task[None]] = {}
         self._wakes: dict[str, datetime] = {}
         self._resting: set[str] = set()
+        self._is_reachable = False
         self._looks_until: dict[str, datetime] = {}
         self._teller = Teller(tools.trades, tools.narrator, tools.background, tools.on_change)
         self._room: ExitRoom | None = None
@@ -104,16 +106,37 @@ class Desk:
         self._resting.add(trade.id)
 
     def take_up(self) -> None:
-        """Go on with every trade after replies were lost: what was in flight is unknown, and the exchange is asked.
+        """Go on with every trade after replies were lost: what was in flight is unknown, and the exchange is asked."""
+        for trade in tuple(self._active.values()):
+            self._take_up(trade)
+
+    def take_up_what_moves(self) -> None:
+        """Go on, after a start, with every trade that was under way when the last process ended.
 
         Not before the exchange can be reached: attempts that can't leave this machine would use up the leg's attempts
-        and its deadline, and end in an emergency close.
+        and its deadline, and end in an emergency close. What the record shows at rest waits for :meth:`compared`.
         """
-        self._resting.clear()
-        for trade in self._active.values():
-            self._looks_until[trade.id] = self._tools.clock.now() + LOOK_FIRST
-            self.start(("check", trade.id), self._check_position(trade, unrecorded_exits(trade)))
-            self.learn(trade.id, facts.Restarted(at=self._tools.clock.now()))
+        self._is_reachable = True
+        for trade in tuple(self._active.values()):
+            if not is_at_rest(trade):
+                self._take_up(trade)
+
+    def compared(self, trade_id: str, *, agrees: bool) -> None:
+        """The exchange was read: go on with a trade at rest. Where it agrees with the record nothing more is asked."""
+        trade = self._active.get(trade_id)
+        if trade is None or trade_id not in self._resting:
+            return
+        if not agrees:
+            self._take_up(trade)
+            return
+        self._resting.discard(trade_id)
+        self.learn(trade_id, facts.Restarted(at=self._tools.clock.now()))
+
+    def _take_up(self, trade: Trade) -> None:
+        self._resting.discard(trade.id)
+        self._looks_until[trade.id] = self._tools.clock.now() + LOOK_FIRST
+        self.start(("check", trade.id), self._check_position(trade, unrecorded_exits(trade)))
+        self.learn(trade.id, facts.Restarted(at=self._tools.clock.now()))
 
     def learn(self, trade_id: str, fact: facts.Fact) -> None:
         """Queue a fact."""
@@ -225,6 +248,8 @@ class Desk:
             if folded is not before:
                 self._keep(folded)
                 self._teller.changed(before, folded)
+                if self._is_reachable and not is_at_rest(folded):
+                    self._take_up(folded)
             return
         moment = Moment(
             now=tools.clock.now(),

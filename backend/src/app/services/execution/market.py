@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
@@ -24,7 +23,6 @@ from app.domain.reports import (
     AccountReport,
     AccountUpdate,
     BookTicker,
-    LeverageBracket,
     LeverageSetting,
     MarginType,
     PositionReport,
@@ -38,23 +36,12 @@ from app.services.execution.planning import EntryPlan, MarketView
 from app.services.execution.prices import Prices
 from app.services.execution.risk import Means, beyond_means, margin_needed, too_far
 from app.services.execution.slices import ExitRoom
+from app.services.execution.terms import Terms, TradingTerms
 
 log = structlog.get_logger(__name__)
 
 _INSTRUMENTS_FRESH_S = 3600.0
-_TERMS_FRESH_S = 3600.0
-_TERMS_READ_AGAIN_S = 2700.0
-_WARMING_S = 60.0
 _KEPT_WARM = 10
-
-
-@dataclass(frozen=True, slots=True)
-class _Terms:
-    """On what terms the exchange lets us trade an asset."""
-
-    taker_fee: Decimal
-    brackets: tuple[LeverageBracket, ...]
-    read_at: float
 
 
 class Market:
@@ -64,11 +51,17 @@ class Market:
     """
 
     def __init__(
-        self, client: AsterClient, clock: Clock, policy: RiskPolicy, held: Callable[[], list[PositionReport]]
+        self,
+        client: AsterClient,
+        clock: Clock,
+        policy: RiskPolicy,
+        held: Callable[[], list[PositionReport]],
+        terms: Terms,
     ) -> None:
         self._client = client
         self._clock = clock
         self._policy = policy
+        self.terms = terms
         self.followed = Followed()
         self.prices = Prices(client, clock, self.followed)
         self.margin = Margin(client, clock, held, self.prices.last_mark)
@@ -77,20 +70,28 @@ class Market:
         self._leverage: dict[str, LeverageSetting] = {}
         self._margin_types: dict[str, MarginType] = {}
         self._in_play: dict[str, None] = {}
-        self._terms: dict[str, _Terms] = {}
         self.is_hedge_mode = False
         self.config_changes = 0
         """How often the stream told of a changed setting; what was read before the last time may be old."""
 
     async def start(self) -> str | None:
-        """Read instruments and modes; returns as :meth:`mode_obstacle`.
+        """Read instruments, and the asset mode where it matters; returns as :meth:`mode_obstacle`.
+
+        The position mode follows from the rows of the first reconciliation (:meth:`learn_positions`).
 
         Raises:
             ExchangeError: the exchange can't be read.
         """
         await self._read_instruments()
-        self.is_hedge_mode = await self._client.is_hedge_mode()
         return await self.mode_obstacle()
+
+    async def read_position_mode(self) -> None:
+        """Ask for what no position row tells.
+
+        Raises:
+            ExchangeError: the exchange can't be read.
+        """
+        self.is_hedge_mode = await self._client.is_hedge_mode()
 
     async def mode_obstacle(self) -> str | None:
         """Which of the account's modes stands in the way of entries, with the fix; None: none does (scenario L4).
@@ -144,16 +145,8 @@ class Market:
             self.bring_into_play(asset)
 
     async def keep_warm(self) -> None:
-        """Read fees and brackets of the assets in play before they are asked for; never returns."""
-        while True:
-            for asset in tuple(self._in_play):
-                known = self._terms.get(asset)
-                if known is None or self._clock.monotonic() - known.read_at > _TERMS_READ_AGAIN_S:
-                    try:
-                        await self._read_terms(asset)
-                    except ExchangeError as error:
-                        log.info("market.terms_not_read", asset=asset, error=str(error))
-            await self._clock.sleep(_WARMING_S)
+        """Keep the terms of the assets in play at hand; never returns."""
+        await self.terms.keep_warm(lambda: self._in_play)
 
     async def view(self, asset: str) -> MarketView | None:
         """Instrument and fresh mark price, or None when the exchange lists no such asset.
@@ -228,7 +221,7 @@ class Market:
         setting, wanted = self._leverage.get(asset), self._policy.margin_type
         return (
             self.prices.quote_at_hand(asset) is not None
-            and self._terms_at_hand(asset) is not None
+            and self.terms.at_hand(asset) is not None
             and setting is not None
             and setting.leverage == plan.leverage
             and wanted in (None, self._margin_types.get(asset))
@@ -241,7 +234,7 @@ class Market:
             ExchangeError: something could not be read.
         """
         asset = plan.wish.item.asset
-        terms = self._terms_at_hand(asset) or await self._read_terms(asset)
+        terms = await self.terms.read_with_fee(asset)
         quote, account = await asyncio.gather(self.prices.quote(asset), self.margin.read())
         return quote, self._means(asset, account, self.margin.reserved, terms)
 
@@ -264,9 +257,9 @@ class Market:
         """Margin, fees and a buffer must be free, whatever other entries are on their way (scenario Z4)."""
         asset = plan.wish.item.asset
         try:
-            known = self._terms_at_hand(asset)
+            known = self.terms.at_hand(asset)
             if known is None:
-                terms, account = await asyncio.gather(self._read_terms(asset), self.margin.read())
+                terms, account = await asyncio.gather(self.terms.read(asset), self.margin.read())
                 reserved = self.margin.reserve(trade_id, margin_needed(plan, terms.taker_fee))
             else:
                 terms, needed = known, margin_needed(plan, known.taker_fee)
@@ -278,7 +271,7 @@ class Market:
         refusal = beyond_means(plan, self._means(asset, account, reserved, terms))
         return TradeError(code=refusal.code, message=refusal.message) if refusal else None
 
-    def _means(self, asset: str, account: AccountReport, reserved: Decimal, terms: _Terms) -> Means:
+    def _means(self, asset: str, account: AccountReport, reserved: Decimal, terms: TradingTerms) -> Means:
         margin_type = self._policy.margin_type or self._margin_types.get(asset)
         return Means(
             account=account,
@@ -287,20 +280,6 @@ class Market:
             taker_fee=terms.taker_fee,
             brackets=terms.brackets,
         )
-
-    def _terms_at_hand(self, asset: str) -> _Terms | None:
-        """Fees and brackets, unless they are older than an hour."""
-        known = self._terms.get(asset)
-        is_fresh = known is not None and self._clock.monotonic() - known.read_at <= _TERMS_FRESH_S
-        return known if is_fresh else None
-
-    async def _read_terms(self, asset: str) -> _Terms:
-        brackets, fees = await asyncio.gather(
-            self._client.leverage_brackets(asset), self._client.commission_rate(asset)
-        )
-        terms = _Terms(fees.taker, brackets.get(asset, ()), self._clock.monotonic())
-        self._terms[asset] = terms
-        return terms
 
     async def _look_at_price(self, plan: EntryPlan) -> TradeError | None:
         """The market may have moved away since the plan was made (scenario C7)."""

@@ -21,6 +21,7 @@ from app.domain.ports import Clock
 from app.domain.reports import OrderReport, PositionReport
 from app.domain.trades import Trade, TradeStatus
 from app.integrations.aster.client import AsterClient
+from app.integrations.aster.priorities import Priority
 from app.repositories.trades import TradeRepository
 from app.services.execution import facts
 from app.services.execution.commands import Alert, Severity
@@ -147,6 +148,7 @@ class Reconciler:
             found = confirmed(before, differences(self._active_trades(), exchange))
             self._listen(found, exchange)
             self._tell_open_orders(exchange, trades_before)
+            self._compare_what_rests(exchange)
             done = [await self._try_to_put_right(difference, exchange) for difference in found]
             for trade in self._active_trades():
                 # decides anew: should a step or a timer have got lost, this is where it is made up for
@@ -259,9 +261,15 @@ class Reconciler:
 
     async def _read_exchange(self, reach: Reach) -> ExchangeView:
         config_changes = self._market.config_changes
+        # the first one goes ahead of everything but exits: until then nobody knows whether they are needed
+        priority = Priority.RECOVERY if self.latest is None else Priority.RECONCILIATION
         positions, balances, orders = await asyncio.gather(
-            self._client.positions(), self._client.balances(), self._read_orders(reach)
+            self._client.positions(priority=priority),
+            self._client.balances(priority),
+            self._read_orders(reach, priority),
         )
+        if not positions and self.latest is None:
+            await self._market.read_position_mode()
         self._projection.replace_all(positions, balances, self._clock.now())
         self._market.learn_positions(positions, config_changes)
         if reach is Reach.WHOLE:
@@ -272,9 +280,9 @@ class Reconciler:
         self._external_stops = frozenset(symbol for symbol, key in keys if key and key.role is OrderRole.EXTERNAL_STOP)
         return ExchangeView(positions=tuple(positions), open_orders=tuple(orders), balances=tuple(balances))
 
-    async def _read_orders(self, reach: Reach) -> list[OrderReport]:
+    async def _read_orders(self, reach: Reach, priority: Priority) -> list[OrderReport]:
         if reach is Reach.WHOLE:
-            return await self._client.open_orders()
+            return await self._client.open_orders(priority=priority)
         by_symbol = await asyncio.gather(*(self._client.open_orders(symbol) for symbol in sorted(self._in_play())))
         return [order for orders in by_symbol for order in orders]
 
@@ -301,6 +309,15 @@ class Reconciler:
             if owner is not None and owner.order(report.client_order_id) == before.get(report.client_order_id):
                 fact = facts.OrderQueried(at=self._clock.now(), report=report)
                 self._desk(owner.asset).learn(owner.id, fact)
+
+    def _compare_what_rests(self, exchange: ExchangeView) -> None:
+        """After a start, let the desks go on with trades at rest: bulk reads are enough where they agree (L7, C3)."""
+        if self.latest is not None:
+            return
+        trades = self._active_trades()
+        differing = {difference.trade_id for difference in differences(trades, exchange)}
+        for trade in trades:
+            self._desk(trade.asset).compared(trade.id, agrees=trade.id not in differing)
 
     async def _try_to_put_right(self, difference: Difference, exchange: ExchangeView) -> Difference:
         """As :meth:`_put_right`; what can't be done now keeps nobody from looking after the rest (C2)."""

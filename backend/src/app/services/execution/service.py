@@ -61,6 +61,7 @@ from app.services.execution.routing import StreamBuilder, StreamRouter, Streams
 from app.services.execution.start_up import StartUp
 from app.services.execution.supervision import Supervisor
 from app.services.execution.telling import record_or_warn
+from app.services.execution.terms import Terms
 from app.services.execution.transitions import is_in_motion
 from app.services.execution.troubles import TroubleDesk
 from app.services.execution.vital_signs import VitalSigns, look
@@ -115,7 +116,8 @@ class ExecutionService:
         self._daily = DailyResult(client, clock)
         self._projection = Projection()
         self._hearing = Hearing()
-        self._market = Market(client, clock, policy.risk, self._projection.all_held)
+        terms = Terms(client, clock, flags, self.account_id)
+        self._market = Market(client, clock, policy.risk, self._projection.all_held, terms)
         self._intake = Intake(
             account_id=self.account_id,
             is_paper=self.is_paper,
@@ -371,6 +373,7 @@ class ExecutionService:
         since = self._clock.now() - EMERGENCY_WINDOW
         self._emergencies.load(await self._trades.emergencies(self.account_id, since))
         await self._troubles.load()
+        await self._market.terms.load()
         self._last_activity = await self._trades.last_activity(self.account_id)
         await self._recall.at_start()
         self._background.start(self._run())
@@ -380,7 +383,7 @@ class ExecutionService:
         await self._start_up.connect()
         self._background.start(self._start_up.watch_modes())
         for desk in tuple(self._desks.values()):
-            desk.take_up()
+            desk.take_up_what_moves()
         self._streams = self._stream_builder(self._router.take, self._market.prices, self._market.followed)
         for run in self._streams.runs:
             self._background.keep_running(run)

@@ -39,11 +39,11 @@ async def reconciled(before: Trade, after: Trade, open_orders: list[OrderReport]
     run = Run()
     trades = [before]
 
-    async def read_orders() -> list[OrderReport]:
+    async def read_orders(**_: Any) -> list[OrderReport]:
         trades[0] = after
         return open_orders
 
-    async def read_nothing() -> list[Any]:
+    async def read_nothing(*_: Any, **__: Any) -> list[Any]:
         return []
 
     async def get(_trade_id: str) -> None:
@@ -58,14 +58,17 @@ async def reconciled(before: Trade, after: Trade, open_orders: list[OrderReport]
         client=anything(
             positions=read_nothing, open_orders=read_orders, balances=read_nothing, exchange_time=lambda: START
         ),
-        market=anything(learn_positions=lambda *_: None, config_changes=0),
+        market=anything(learn_positions=lambda *_: None, config_changes=0, read_position_mode=read_nothing),
         projection=Projection(),
         trades=anything(record_events=lambda _: None, get=get),
         narrator=Narrator(account_id="default", is_paper=True, new_id=lambda: "id", now=lambda: START),
         clock=anything(now=lambda: START, monotonic=lambda: 0.0),
         active_trades=lambda: list(trades),
         desk=lambda _: anything(
-            learn=learn, verify=run.verified.append, question_given_up=lambda: run.questioned.append(True)
+            learn=learn,
+            verify=run.verified.append,
+            question_given_up=lambda: run.questioned.append(True),
+            compared=lambda *_, **__: None,
         ),
         external=anything(),
         hearing=Hearing(),

@@ -31,7 +31,7 @@ HEDGED = AccountConfigUpdate(event_time=NOW, symbol=None, leverage=None, is_mult
 def test_rows_read_before_the_mode_changed_do_not_change_it_back() -> None:
     """L4, Z6: the stream was faster than the reply."""
     nothing: Any = None
-    market = Market(nothing, nothing, RiskPolicy(), list)
+    market = Market(nothing, nothing, RiskPolicy(), list, nothing)
     before = market.config_changes
     market.on_config(HEDGED)
     market.learn_positions([ROW], before)
