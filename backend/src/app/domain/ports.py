@@ -14,7 +14,7 @@ class Clock(Protocol):
     """The only source of time and the only way to wait."""
 
     def now(self) -> datetime:
-        """The host's wall clock, aware, in UTC."""
+        """The host's wall clock, aware, in UTC. It may be set: a difference of two of its times is no duration."""
         ...
 
     def monotonic(self) -> float:

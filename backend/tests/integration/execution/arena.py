@@ -8,6 +8,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,10 @@ from typing import Any
 import aiohttp
 import pytest
 
-from app.bootstrap import Application, running
+from app.bootstrap import Application, Outside, running
+from app.core.clock import SystemClock
 from app.core.configuration import load_settings
+from app.domain.ports import Clock
 from app.domain.trades import Trade
 from app.schemas.decision import parse_decision
 from app.schemas.result import ExecutionResult
@@ -28,6 +31,16 @@ from support.patience import PATIENCE_S
 from support.serving import account_at
 
 BTC, ETH = "BTCUSDT", "ETHUSDT"
+
+
+class WallClock(SystemClock):
+    """The host's clock, which somebody sets: ``set_s`` seconds ahead, or back where that is negative."""
+
+    set_s = 0.0
+
+    def now(self) -> datetime:
+        return super().now() + timedelta(seconds=self.set_s)
+
 
 Request = tuple[float, str, int]
 """A request of ours: when it left by the monotonic clock, where to, and the status that came back."""
@@ -107,10 +120,10 @@ class Arena:
     """The application that runs, if one does."""
 
     @asynccontextmanager
-    async def application(self, **changes: str) -> AsyncIterator[Application]:
+    async def application(self, *, clock: Clock | None = None, **changes: str) -> AsyncIterator[Application]:
         """Run the application until it is left; may be entered again on the same database: a restart."""
         settings = load_settings({**self.environment, **changes}, config=None)
-        async with running(settings) as application:
+        async with running(settings, outside=Outside(clock=clock) if clock else None) as application:
             await until(lambda: application.service("default").readiness().is_ready)
             self.application_now = application
             try:

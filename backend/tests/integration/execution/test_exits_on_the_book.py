@@ -179,3 +179,18 @@ async def test_a_new_target_refused_because_the_old_one_covers_the_position_take
         targets = await stage.levers.requests("POST", "/order", type="LIMIT")
         assert -2022 in [row["code"] for row in targets]
         assert {row["type"] for row in await stage.levers.open_orders(BTC)} == {"STOP_MARKET", "LIMIT"}
+
+
+async def test_a_target_that_is_not_in_the_way_stays_while_the_stop_is_missing(stage: Arena) -> None:
+    """P4: the stop is refused for want of room, and the target was not what took it."""
+    full: dict[str, Any] = {"type": "error", "status": 400, "code": -2022, "msg": "ReduceOnly Order is rejected."}
+    async with stage.application(
+        TES_PROTECTION_BASE_DELAY_SECONDS="0.1", TES_PROTECTION_MAX_ATTEMPTS="1000"
+    ) as application:
+        await stage.levers.fault(full, count=5, **STOP)
+        result = (await decide(application.service("default"), buy())).results[0]
+        assert result.status is AssetStatus.PROTECTED
+        targets = await stage.levers.requests("POST", "/order", type="TAKE_PROFIT_MARKET")
+        assert len(targets) <= 2  # taken off once, to find out
+        stops = await stage.levers.requests("POST", "/order", type="STOP_MARKET")
+        assert targets[-1]["sequence"] < stops[-1]["sequence"]

@@ -17,7 +17,7 @@ from app.domain.orders import Order, OrderState, OrderTrigger
 from app.domain.reports import OrderRequest, OrderType, PositionSide
 from app.domain.trades import Adjustment, AdjustmentKind, Trade
 from app.services.execution.commands import Account, Alert, Command, Query, Resolve, Severity
-from app.services.execution.covering import is_secured
+from app.services.execution.covering import is_secured, is_stopped
 from app.services.execution.outcomes import error_of
 from app.services.execution.protection import BURST_GRACE_S, REASON_OF_EXIT, Moment, make_room, send
 
@@ -134,6 +134,8 @@ def _await_order(trade: Trade, adjustment: Adjustment, order: Order, moment: Mom
 
 
 def _send_again(trade: Trade, order: Order, moment: Moment) -> tuple[Trade, list[Command]]:
+    if not is_stopped(trade) and not trade.protection_failed:
+        return trade, []  # a position without its stop does not lose its target, too (P4)
     trade, commands = make_room(trade, moment.now)
     if commands or any(not one.is_final for one in trade.orders_of(OrderRole.TAKE_PROFIT)):
         return trade, commands

@@ -31,6 +31,11 @@ def has_stop(trade: Trade) -> bool:
     return any(covering(trade, leg) is not None for leg in stops)
 
 
+def is_stopped(trade: Trade) -> bool:
+    """Whether the exchange shows every stop that is wished, and each covers what is held."""
+    return all(covering(trade, leg) is not None for leg in trade.legs if leg.role in STOPS)
+
+
 def realises(order: Order, leg: Leg) -> bool:
     """Whether the order was made for the leg as it is wished now; its size is another matter."""
     request = order.request

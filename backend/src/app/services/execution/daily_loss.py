@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from datetime import datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
 
 import structlog
@@ -28,7 +28,7 @@ _DOLLARS = "USD"
 _INTERVAL_S = 30.0
 _SHORTEST_INTERVAL_S = 5.0
 """An income read weighs a lot (30); executions count from the stream meanwhile."""
-_TRUSTED_FOR = timedelta(minutes=5)
+_TRUSTED_FOR_S = 300.0
 _OVERLAP = timedelta(minutes=1)
 """Rows are booked a little late, and out of order."""
 
@@ -41,17 +41,16 @@ class DailyResult:
         self._clock = clock
         self._rows: dict[tuple[str, ...], IncomeReport] = {}
         self._unbooked: dict[tuple[str, str], FillReport] = {}
-        self._read_at: datetime | None = None
+        self._read_at: float | None = None
         self._wanted = asyncio.Event()
         self._known = asyncio.Event()
 
     @property
     def realised(self) -> Decimal | None:
         """Since midnight, in dollars, losses negative; None while the exchange has not told it lately."""
-        now = self._clock.now()
-        if self._read_at is None or now - self._read_at > _TRUSTED_FOR:
+        if self._read_at is None or self._clock.monotonic() - self._read_at > _TRUSTED_FOR_S:
             return None
-        since = midnight(now)
+        since = midnight(self._clock.now())
         booked = sum((row.amount for row in self._rows.values() if row.time >= since), start=ZERO)
         fills = [fill for fill in self._unbooked.values() if fill.time >= since]
         fees = sum((fill.commission for fill in fills if fill.commission_asset.startswith(_DOLLARS)), start=ZERO)
@@ -91,7 +90,7 @@ class DailyResult:
         Raises:
             ExchangeError: the exchange could not be read; nothing was concluded.
         """
-        begun_at = self._clock.now()
+        read_at, begun_at = self._clock.monotonic(), self._clock.now()
         day = midnight(begun_at)
         newest = max((row.time for row in self._rows.values()), default=day)
         rows = await self._client.income(since=max(day, newest - _OVERLAP))
@@ -107,7 +106,7 @@ class DailyResult:
             for name, fill in self._unbooked.items()
             if name not in booked and fill.time >= begun_at - _OVERLAP  # later than that it has nothing to book
         }
-        self._read_at = begun_at
+        self._read_at = read_at
         self._known.set()
 
     def _booked(self) -> set[tuple[str, str]]:

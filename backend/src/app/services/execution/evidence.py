@@ -104,7 +104,7 @@ class Evidence:
 
         None when an execution is there that no known order explains: then nothing is proven yet.
         """
-        since = self._exchange_time(order.submitted_at or trade.created_at) - _LOOK_BACK
+        since = self._sent_by(trade, order) - _LOOK_BACK
         listed = await self.client.all_orders(order.request.symbol, since)
         for report in listed:
             if report.client_order_id == order.client_order_id:
@@ -122,6 +122,11 @@ class Evidence:
         return facts.OrderAbsent(
             at=self.clock.now(), client_order_id=order.client_order_id, transmissions=order.transmissions
         )
+
+    def _sent_by(self, trade: Trade, order: Order) -> datetime:
+        """When the order left at the latest, by the exchange's clock; this host's may have been set since (P12)."""
+        sent_at = self._exchange_time(order.submitted_at or trade.created_at)
+        return min(sent_at, order.stamp.dead_after) if order.stamp is not None else sent_at
 
     async def position(self, trade: Trade) -> Decimal:
         """The exchange's signed quantity on the trade's asset and position side."""

@@ -105,6 +105,8 @@ class Explainer:
     market: Market
     kill_switch: KillSwitch
     now: Callable[[], datetime]
+    from_host: Callable[[datetime], datetime]
+    """Where a time of a wall clock lies beside those of ``now``."""
     exposure: Callable[[EntryWish], Exposure]
     readiness: Callable[[], Readiness]
     unready: Callable[[], RiskRefused | None]
@@ -113,10 +115,8 @@ class Explainer:
         """What a decision would do now, asset by asset in the order of the phases."""
         now, readiness, halt = self.now(), self.readiness(), self.kill_switch.current
         items = [item for phase in Phase for item in decision.decisions if phase_of(item) is phase]
-        wishes = [
-            EntryWish(decision_id="", item=item, decided_at=decision.timestamp or now, received_at=now)
-            for item in items
-        ]
+        decided_at = self.from_host(decision.timestamp) if decision.timestamp else now
+        wishes = [EntryWish(decision_id="", item=item, decided_at=decided_at, received_at=now) for item in items]
         return Explanation(
             account_id=self.policy.account_id,
             is_paper=self.policy.is_paper,

@@ -33,6 +33,8 @@ _SENT_BEFORE_RECORDED = frozenset(
 )
 """Exits leave at once, and their record follows (design: between the fill and its exits there is no disk)."""
 _TYPES = frozenset(OrderType)
+_LONGEST_PAUSE = timedelta(seconds=5)
+"""After a restart no attempt waits for longer."""
 
 
 def fold(trade: Trade, fact: facts.Fact) -> Trade:
@@ -295,8 +297,33 @@ def _is_fate_known(order: Order) -> bool:
     return order.is_final or order.transmissions == 0 or (order.is_live and not order.needs_query)
 
 
+def _by_this_clock(trade: Trade, at: datetime) -> Trade:
+    """The trade without times that lie ahead: a clock that was set back since has written them (P12).
+
+    A pause that was recorded lasts for :data:`_LONGEST_PAUSE` from now on, at most.
+    """
+    orders = tuple(
+        replace(
+            order,
+            submitted_at=_not_ahead(order.submitted_at, at),
+            acknowledged_at=_not_ahead(order.acknowledged_at, at),
+            triggered_at=_not_ahead(order.triggered_at, at),
+            finished_at=_not_ahead(order.finished_at, at),
+        )
+        for order in trade.orders
+    )
+    paused_until = at + _LONGEST_PAUSE
+    legs = tuple(replace(leg, retry_at=_not_ahead(leg.retry_at, paused_until)) for leg in trade.legs)
+    close_retry_at = _not_ahead(trade.close_retry_at, paused_until)
+    return replace(trade, orders=orders, legs=legs, close_retry_at=close_retry_at, created_at=min(trade.created_at, at))
+
+
+def _not_ahead(time: datetime | None, at: datetime) -> datetime | None:
+    return None if time is None else min(time, at)
+
+
 def _restarted(trade: Trade, fact: facts.Restarted) -> Trade:
-    trade = _given_a_chance(trade, fact.at)
+    trade = _given_a_chance(_by_this_clock(trade, fact.at), fact.at)
     if trade.exposure > ZERO:
         # the last close may have been sent and not recorded; its id is not used again (U5)
         trade = replace(trade, close_attempts=trade.close_attempts + 1)

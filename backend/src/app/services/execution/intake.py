@@ -15,13 +15,13 @@ import structlog
 from app.domain.errors import DecisionRefused, ErrorCode, StoreUnavailable
 from app.domain.events import EventType, RecordedEvent
 from app.domain.ids import IdSource
-from app.domain.ports import Clock
 from app.domain.trades import Trade, TradeSide
 from app.repositories.decisions import DecisionRepository, StoredDecision
 from app.schemas.decision import Action, TradingDecision
 from app.schemas.result import AssetResult, AssetStatus, ExecutionResult, ResultStatus, whole_status
 from app.services.execution import results
 from app.services.execution.narration import Narrator
+from app.services.execution.steady_clock import SteadyClock
 
 log = structlog.get_logger(__name__)
 
@@ -110,7 +110,7 @@ class Intake:
         decisions: DecisionRepository,
         narrator: Narrator,
         ids: IdSource,
-        clock: Clock,
+        clock: SteadyClock,
         require_ready: Callable[[TradingDecision], None],
     ) -> None:
         self._account_id = account_id
@@ -132,7 +132,7 @@ class Intake:
             StoreUnavailable: the record can't be read or written.
         """
         now = self._clock.now()
-        decided_at = decision.timestamp or now
+        decided_at = self._clock.from_host(decision.timestamp) if decision.timestamp else now
         if decided_at > now + _CLOCK_TOLERANCE:
             ahead_s = (decided_at - now).total_seconds()
             text = f"timestamp: {ahead_s:.1f} s ahead of this host's clock; check the clocks, or leave it out"
@@ -177,7 +177,7 @@ class Intake:
             decision,
             stored.decision_id,
             stored.body_hash,
-            decision.timestamp or stored.received_at,
+            self._clock.from_host(decision.timestamp or stored.received_at),
             stored.received_at,
             landed,
         )

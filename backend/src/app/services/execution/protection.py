@@ -29,7 +29,7 @@ from app.services.execution.commands import (
     StopEntries,
     WakeAt,
 )
-from app.services.execution.covering import covering, hit_stop, is_secured, name_of, realises, standing
+from app.services.execution.covering import STOPS, covering, hit_stop, is_secured, name_of, realises, standing
 from app.services.execution.foreign_cover import ForeignCover
 from app.services.execution.giving_up import give_up
 from app.services.execution.slices import ExitRoom
@@ -107,6 +107,10 @@ def secure(trade: Trade, moment: Moment, policy: ProtectionPolicy) -> tuple[Trad
     """
     if trade.deadline_at is None and not is_secured(trade):
         trade = replace(trade, deadline_at=moment.now + timedelta(seconds=policy.deadline_s))
+    if trade.deadline_at is not None:
+        # one that was recorded is a duration of this clock from now on, and no longer than a new one (P12)
+        longest = max(timedelta(seconds=policy.deadline_s), LOOK_FIRST + ONE_ATTEMPT)
+        trade = replace(trade, deadline_at=min(trade.deadline_at, moment.now + longest))
     if moment.looks_until is not None and moment.is_looking and not is_secured(trade):
         return _while_looking(trade, moment.now, moment.looks_until)
     trade, commands = _drop_unwanted(trade, moment.now)
@@ -198,6 +202,8 @@ def _try_again(
         commands.append(Resolve(latest.client_order_id))
     if latest.refusal is Refusal.REDUCE_ONLY and leg.retry_at is None:
         # exits that rest cover the position already (P10), or somebody else reduced it (H1)
+        if _targets_block(trade, leg):
+            leg = replace(leg, retry_at=moment.now)  # due as soon as they are gone
         trade, more = _free(trade, leg, latest, moment.now)
         commands += [CheckPosition(), *more]
     is_first_doubt = latest.state is OrderState.UNKNOWN and latest.transmissions == 1
@@ -206,8 +212,11 @@ def _try_again(
         pause_s = policy.base_delay_s * 2**exponent * (0.5 + moment.chance / 2)
         leg = replace(leg, retry_at=moment.now + timedelta(seconds=pause_s))
     trade = trade.with_leg(leg)
-    if leg.retry_at is not None and moment.now < leg.retry_at:
-        return trade, [*commands, WakeAt(leg.retry_at)]
+    due = leg.retry_at or moment.now
+    if _targets_block(trade, leg) and any(not order.is_final for order in trade.orders_of(OrderRole.TAKE_PROFIT)):
+        due += ONE_ATTEMPT  # before they are gone it would be refused again
+    if moment.now < due:
+        return trade, [*commands, WakeAt(due)]
     trade, more = place(trade, leg, latest, moment, counts=True)
     return trade, commands + more
 
@@ -314,20 +323,39 @@ def _stands_back(trade: Trade, leg: Leg) -> bool:
     if leg.role is not OrderRole.TAKE_PROFIT:
         return False
     is_stop_blocked = any(
-        (latest := trade.latest(stop.role)) is not None
-        and latest.refusal is Refusal.REDUCE_ONLY
-        and covering(trade, stop) is None
-        for stop in trade.legs
-        if stop.role is not OrderRole.TAKE_PROFIT
+        _targets_block(trade, stop) and covering(trade, stop) is None for stop in trade.legs if stop.role in STOPS
     )
     waiting = (order.state for order in trade.orders_of(OrderRole.REDUCE))
     return is_stop_blocked or OrderState.PLANNED in waiting
 
 
+def _targets_block(trade: Trade, leg: Leg) -> bool:
+    """Whether a stop was refused beside targets of ours, and never without any: then something else is in the way.
+
+    What is not in the way stays: a position without its stop does not lose its target, too (P4).
+    """
+    answered = [order for order in trade.orders_of(leg.role) if order.state not in IN_FLIGHT]
+    if leg.role not in STOPS or not answered or answered[-1].refusal is not Refusal.REDUCE_ONLY:
+        return False
+    refused = (order for order in trade.orders_of(leg.role) if order.refusal is Refusal.REDUCE_ONLY)
+    return all(_was_beside_a_target(trade, order) for order in refused)
+
+
+def _was_beside_a_target(trade: Trade, stop: Order) -> bool:
+    sent_at = stop.submitted_at
+    for target in trade.orders_of(OrderRole.TAKE_PROFIT):
+        may_have_been_there = target.acknowledged_at is not None or not target.is_final
+        if may_have_been_there and sent_at is not None and target.submitted_at is not None:
+            is_gone = target.finished_at is not None and target.finished_at <= sent_at
+            if target.submitted_at <= sent_at and not is_gone:
+                return True
+    return False
+
+
 def _free(trade: Trade, leg: Leg, latest: Order, now: datetime) -> tuple[Trade, list[Command]]:
     """Room for an exit that was refused because others cover the position: targets first, an old stop last."""
     if leg.role is not OrderRole.TAKE_PROFIT:
-        trade, commands = make_room(trade, now)
+        trade, commands = make_room(trade, now) if _targets_block(trade, leg) else (trade, [])
         if commands or standing(trade, leg) is not None:
             return trade, commands
     return _retire_others(trade, leg.role, latest, now)

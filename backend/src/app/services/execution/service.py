@@ -59,6 +59,7 @@ from app.services.execution.resuming import Resumption
 from app.services.execution.risk import RiskRefused, laid_bare
 from app.services.execution.routing import StreamBuilder, StreamRouter, Streams
 from app.services.execution.start_up import StartUp
+from app.services.execution.steady_clock import SteadyClock
 from app.services.execution.supervision import Supervisor
 from app.services.execution.telling import record_or_warn
 from app.services.execution.terms import Terms
@@ -106,14 +107,15 @@ class ExecutionService:
         self._decisions = decisions
         self._trades = trades
         self._narrator = narrator
+        host_clock, clock = clock, SteadyClock(clock)
         self._clock = clock
         self._store_health = store_health
         self._background = Supervisor(clock, self._on_failure)
-        self._kill_switch = KillSwitch(self.account_id, flags, narrator, clock)
-        self._troubles = TroubleDesk(client, flags, clock, self._kill_switch, self._tell_alert, place)
+        self._kill_switch = KillSwitch(self.account_id, flags, narrator, host_clock)
+        self._troubles = TroubleDesk(client, flags, host_clock, self._kill_switch, self._tell_alert, place)
         self._emergencies = EmergencyWatch()
         self._repeats = Repeats(clock)
-        self._daily = DailyResult(client, clock)
+        self._daily = DailyResult(client, host_clock)
         self._projection = Projection()
         self._hearing = Hearing()
         terms = Terms(client, clock, flags, self.account_id)
@@ -214,6 +216,7 @@ class ExecutionService:
             market=self._market,
             kill_switch=self._kill_switch,
             now=clock.now,
+            from_host=clock.from_host,
             exposure=lambda wish: self._desk(wish.item.asset).exposure(wish),
             readiness=self.readiness,
             unready=self._unready,
@@ -374,7 +377,8 @@ class ExecutionService:
         self._emergencies.load(await self._trades.emergencies(self.account_id, since))
         await self._troubles.load()
         await self._market.terms.load()
-        self._last_activity = await self._trades.last_activity(self.account_id)
+        activity = await self._trades.last_activity(self.account_id)
+        self._last_activity = {asset: min(at, self._clock.now()) for asset, at in activity.items()}
         await self._recall.at_start()
         self._background.start(self._run())
 

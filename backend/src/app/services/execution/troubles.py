@@ -23,7 +23,7 @@ from app.services.execution.halting import KillSwitch, refused_access
 log = structlog.get_logger(__name__)
 
 _WORTH_KEEPING_S = 5.0
-_LONGEST_SILENCE = timedelta(days=3)
+_LONGEST_SILENCE_S = 3 * 86_400.0
 """The longest ban that the exchange knows (fact sheet, section 8); what is kept beyond it is not believed."""
 
 
@@ -52,8 +52,10 @@ class TroubleDesk:
         """
         kept = await self.flags.get(self._flag)
         if kept is not None:
-            left = min(datetime.fromisoformat(kept["until"]) - self.clock.now(), _LONGEST_SILENCE)
-            self.client.keep_silent(max(left.total_seconds(), 0))
+            left_s = (datetime.fromisoformat(kept["until"]) - self.clock.now()).total_seconds()
+            # a clock that was set back since makes it no longer than it was asked to be
+            asked_s = float(kept.get("seconds", _LONGEST_SILENCE_S))
+            self.client.keep_silent(max(min(left_s, asked_s, _LONGEST_SILENCE_S), 0))
         self.client.tell_troubles(self.take)
 
     def take(self, trouble: Trouble) -> None:
@@ -79,8 +81,9 @@ class TroubleDesk:
         self.tell(Alert(severity, "banned" if trouble.is_ban else "rate_limited", text))
         if trouble.wait_s >= _WORTH_KEEPING_S:
             # another account may have been told to be silent for longer
-            until = self.clock.now() + timedelta(seconds=max(trouble.wait_s, self.client.silent_for_s))
+            seconds = max(trouble.wait_s, self.client.silent_for_s)
+            until = self.clock.now() + timedelta(seconds=seconds)
             try:
-                self.flags.raise_flag(self._flag, {"until": iso(until)})
+                self.flags.raise_flag(self._flag, {"until": iso(until), "seconds": seconds})
             except StoreUnavailable as error:  # it is kept all the same, as long as this process lives
                 log.warning("troubles.silence_not_recorded", error=str(error))

@@ -37,8 +37,7 @@ def test_a_smaller_stop_refused_because_the_old_one_covers_takes_its_place() -> 
     story.refuse(story.stop, Refusal.REDUCE_ONLY, -2022)
     assert target.client_order_id in story.canceled
     assert old.client_order_id not in story.canceled
-    story.clean()
-    story.wake()
+    story.clean()  # the target is gone, and the stop leaves at once
     story.refuse(story.stop, Refusal.REDUCE_ONLY, -2022)
     assert story.canceled == [old.client_order_id]
     story.confirm_cancel(old)

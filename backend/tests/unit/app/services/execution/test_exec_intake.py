@@ -24,6 +24,7 @@ from app.schemas.result import AssetResult, AssetStatus, ResultStatus
 from app.services.execution.intake import Intake
 from app.services.execution.narration import Narrator
 from support.patience import PATIENCE_S
+from app.services.execution.steady_clock import SteadyClock
 
 ITEM = {"asset": "BTCUSDT", "action": "buy", "allocation_usd": "1000", "sl_price": "94000"}
 
@@ -71,7 +72,7 @@ class Bench:
             decisions=self.decisions,
             narrator=narrator,
             ids=IdSource(self, self),
-            clock=self,
+            clock=SteadyClock(self),
             require_ready=self.require_ready,
         )
 

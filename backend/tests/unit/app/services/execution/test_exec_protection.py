@@ -15,6 +15,7 @@ from app.domain.orders import OrderState
 from app.domain.policy import ProtectionFailurePolicy, ProtectionPolicy
 from app.domain.reports import Accepted, ExchangeOrderStatus, OrderType
 from app.domain.trades import CloseReason, TradeStatus
+from app.services.execution import facts
 from app.services.execution.commands import Query, Resolve, WakeAt
 
 X = ExchangeOrderStatus
@@ -425,3 +426,61 @@ def test_what_the_exchange_booked_counts() -> None:
     (resized,) = story.sent()
     assert resized.quantity == WHOLE
     assert story.canceled == []
+
+
+# --- what is not in the way stays (P4), and clocks that are set (P12) -------------------------------------------------
+
+
+def test_a_target_in_the_way_of_the_stop_goes_and_comes_back_behind_it() -> None:
+    story = Story().fill_entry()
+    stop, target = story.sent()
+    story.accept(target)
+    story.refuse(stop, Refusal.REDUCE_ONLY, -2022)
+    assert story.canceled == [target.client_order_id]
+    assert story.sent() == []
+    story.now += timedelta(milliseconds=20)
+    story.confirm_cancel(target)
+    (again,) = story.sent()  # at once, and the target stands back until it is there
+    assert again.role is STOP
+    story.accept(again)
+    assert [order.role for order in story.sent()] == [TARGET]
+
+
+def test_a_target_that_was_not_in_the_way_stays_beside_the_missing_stop() -> None:
+    """Refused without a target as well: somebody else's order covers the position."""
+    story = Story(policy=PATIENT).fill_entry()
+    stop, target = story.sent()
+    story.accept(target)
+    story.refuse(stop, Refusal.REDUCE_ONLY, -2022)
+    story.now += timedelta(milliseconds=20)
+    story.confirm_cancel(target)
+    (again,) = story.sent()
+    story.now += timedelta(milliseconds=20)
+    story.refuse(again, Refusal.REDUCE_ONLY, -2022)
+    (target,) = story.sent()
+    assert target.role is TARGET
+    story.accept(target)
+    for _ in range(3):
+        story.wake()
+        (again,) = story.sent()
+        story.refuse(again, Refusal.REDUCE_ONLY, -2022)
+        assert story.canceled == []
+
+
+def test_a_deadline_from_another_clock_is_no_longer_than_a_new_one() -> None:
+    story = Story().fill_entry()
+    story.trade = replace(story.trade, deadline_at=story.now + timedelta(hours=1))
+    story.decide()
+    assert story.trade.deadline_at == story.now + timedelta(seconds=10)
+
+
+def test_times_that_lie_ahead_are_now_after_a_restart() -> None:
+    story = Story().fill_entry()
+    stop, _ = story.sent()
+    story.refuse(stop, Refusal.TOO_MANY_ORDERS, -4045)
+    story.now -= timedelta(hours=1)  # the host's clock was set back while nobody was there
+    story.learn(facts.Restarted(at=story.now))
+    leg = story.trade.leg(STOP)
+    assert leg is not None
+    assert leg.retry_at is None or leg.retry_at <= story.now + timedelta(seconds=5)
+    assert all(order.submitted_at is None or order.submitted_at <= story.now for order in story.trade.orders)
