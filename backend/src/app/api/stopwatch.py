@@ -22,7 +22,9 @@ _STAGES = {
     "filled_to_protected": "From there until every exit that was asked for rests on the book.",
 }
 _KEPT = 1000
-_MAY_BE_CORRECTED = frozenset({AssetStatus.FAILED.value, AssetStatus.UNPROTECTED.value})
+_MAY_BE_CORRECTED = frozenset(
+    {AssetStatus.FAILED.value, AssetStatus.PARTIALLY_PROTECTED.value, AssetStatus.UNPROTECTED.value}
+)
 
 
 class Stopwatch:

@@ -17,7 +17,19 @@ from rich.text import Text
 from app.core.clock import SystemClock
 
 _GOOD = frozenset({"protected", "filled", "closed", "adjusted", "executed", "open", "FILLED", "NEW", "long", "ok"})
-_BAD = frozenset({"failed", "rejected", "unprotected", "emergency_closed", "REJECTED", "UNKNOWN", "short", "refused"})
+_BAD = frozenset(
+    {
+        "failed",
+        "rejected",
+        "partially_protected",
+        "unprotected",
+        "emergency_closed",
+        "REJECTED",
+        "UNKNOWN",
+        "short",
+        "refused",
+    }
+)
 _ALARMING = frozenset({"AlertRaised", "ProtectionFailed", "EmergencyClose", "StreamLost", "DriftFound", "Halted"})
 _PIPE_WIDTH = 160
 _UNBOUNDED = 10_000

@@ -213,6 +213,9 @@ class AccountKeys(BaseModel):
     protection_foreign_orders: ForeignOrdersPolicy = Field(
         ForeignOrdersPolicy.PLAIN, description="plain, cancel or alert"
     )
+    protection_on_tp_failure: ProtectionFailurePolicy = Field(
+        ProtectionFailurePolicy.ALERT, description="alert or close"
+    )
 
     reconcile_interval_seconds: Annotated[_Seconds, Field(ge=1)] = Field(30, description="seconds from 1")
     reconcile_external_positions: ExternalPositionPolicy = Field(
@@ -259,6 +262,7 @@ class AccountKeys(BaseModel):
             deadline_s=self.protection_deadline_seconds,
             on_failure=self.protection_on_failure,
             foreign_orders=self.protection_foreign_orders,
+            on_take_profit_failure=self.protection_on_tp_failure,
         )
 
     def reconcile_policy(self) -> ReconcilePolicy:

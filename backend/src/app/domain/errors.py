@@ -183,6 +183,7 @@ class ErrorCode(StrEnum):
     EXCHANGE_UNAVAILABLE = "exchange_unavailable"
     OUTCOME_UNKNOWN = "outcome_unknown"
     PROTECTION_FAILED = "protection_failed"
+    TAKE_PROFIT_MISSING = "take_profit_missing"
     INTERNAL_ERROR = "internal_error"
 
 

@@ -93,6 +93,8 @@ class ProtectionPolicy:
     deadline_s: float = 10
     on_failure: ProtectionFailurePolicy = ProtectionFailurePolicy.CLOSE
     foreign_orders: ForeignOrdersPolicy = ForeignOrdersPolicy.PLAIN
+    on_take_profit_failure: ProtectionFailurePolicy = ProtectionFailurePolicy.ALERT
+    """When every stop stands and the target can't be placed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,6 +32,7 @@ class AssetStatus(StrEnum):
     REJECTED = "rejected"
     FAILED = "failed"
     EMERGENCY_CLOSED = "emergency_closed"
+    PARTIALLY_PROTECTED = "partially_protected"
     UNPROTECTED = "unprotected"
     PENDING = "pending"
 

@@ -84,11 +84,11 @@ async def test_the_pauses_between_attempts_grow(stage: Arena) -> None:
 async def test_a_target_refused_for_good_keeps_the_stop_from_nothing(stage: Arena) -> None:
     """P4: one leg fails, the other is placed at once."""
     async with stage.application(
-        TES_PROTECTION_MAX_ATTEMPTS="2", TES_PROTECTION_BASE_DELAY_SECONDS="0.05", TES_PROTECTION_ON_FAILURE="alert"
+        TES_PROTECTION_MAX_ATTEMPTS="2", TES_PROTECTION_BASE_DELAY_SECONDS="0.05"
     ) as application:
         await stage.levers.fault(TOO_MANY, count=0, **TARGET)
         result = (await decide(application.service("default"), buy())).results[0]
-        assert result.status is AssetStatus.UNPROTECTED
+        assert result.status is AssetStatus.PARTIALLY_PROTECTED
         assert result.error is not None
         assert "take profit" in result.error.message
         assert [row["type"] for row in await stage.levers.open_orders(BTC)] == ["STOP_MARKET"]

@@ -6,9 +6,18 @@ from collections.abc import Mapping
 
 WHAT_TO_DO: Mapping[str, str] = {
     "protection_failed": (
-        "A position could not be given its exits before the deadline. With `TES_PROTECTION_ON_FAILURE=close` it "
+        "A position could not be given its stop before the deadline. With `TES_PROTECTION_ON_FAILURE=close` it "
         "is being closed at market: see that it ends flat. With `alert` it is still tried: set a stop by hand at "
         "the exchange, or `tes close`."
+    ),
+    "take_profit_missing": (
+        "The stop stands, and the exchange refuses the target. It is still tried. Look at the reason: the exchange "
+        "takes 10 conditional orders on most symbols, whoever placed them. With `TES_PROTECTION_ON_TP_FAILURE=close` "
+        "such a position is closed."
+    ),
+    "stop_not_filled": (
+        "The market jumped over a limit stop, or had no counter-offers for it. The position is being closed at market: "
+        "see that it ends flat. `TES_PROTECTION_SL_TYPE=STOP_MARKET` has no limit to jump over."
     ),
     "protection_disappeared": (
         "An exit that stood on the book is gone, and nobody here canceled it. It is being placed again. Did a "

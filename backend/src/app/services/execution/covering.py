@@ -36,6 +36,11 @@ def is_stopped(trade: Trade) -> bool:
     return all(covering(trade, leg) is not None for leg in trade.legs if leg.role in STOPS)
 
 
+def lacks_only_target(trade: Trade) -> bool:
+    """Whether every stop stands and the target is what is missing."""
+    return is_stopped(trade) and not is_secured(trade)
+
+
 def realises(order: Order, leg: Leg) -> bool:
     """Whether the order was made for the leg as it is wished now; its size is another matter."""
     request = order.request

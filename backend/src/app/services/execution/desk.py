@@ -314,6 +314,7 @@ class Desk:
             notional_by_asset={**self._tools.other_exposure(self.asset), self.asset: self.notional},
             trade=next(held, None),
             realised_today=self._tools.realised_today(),
+            exit_places=self._tools.market.exit_places(self.asset),
         )
 
     # --- commands ---------------------------------------------------------------------------------------------------

@@ -12,13 +12,16 @@ from app.domain.money import plain
 from app.domain.policy import ProtectionFailurePolicy, ProtectionPolicy
 from app.domain.trades import AdjustmentKind, CloseReason, Leg, Trade, TradeError
 from app.services.execution.commands import Alert, Command, Severity, WakeAt
-from app.services.execution.covering import name_of, realises, standing, wishing
+from app.services.execution.covering import is_stopped, lacks_only_target, name_of, realises, standing, wishing
 
 
 def give_up(
     trade: Trade, missing: Iterable[Leg], why: str, now: datetime, policy: ProtectionPolicy
 ) -> tuple[Trade, list[Command]]:
     """Go back to exits that still stand where an adjustment meant to replace them; else apply the failure policy."""
+    missing = tuple(missing)
+    if all(leg.role is OrderRole.TAKE_PROFIT for leg in missing) and not is_stopped(trade):
+        return trade, []  # the stop comes first; its deadline and its attempts decide
     is_back = False
     for leg in missing:
         fallen_back = _fall_back(trade, leg, why, now)
@@ -31,13 +34,39 @@ def give_up(
 
 
 def _apply_failure_policy(trade: Trade, why: str, policy: ProtectionPolicy) -> tuple[Trade, list[Command]]:
-    closes = policy.on_failure is ProtectionFailurePolicy.CLOSE
+    if lacks_only_target(trade) and policy.on_take_profit_failure is ProtectionFailurePolicy.ALERT:
+        return _do_without_target(trade, why)
+    closes = lacks_only_target(trade) or policy.on_failure is ProtectionFailurePolicy.CLOSE
     what = "closing it at market" if closes else "it stays open; placing the exits goes on"
     text = f"{trade.asset}: {plain(trade.exposure)} held without full protection ({why}); {what}"
     error = TradeError(code=ErrorCode.PROTECTION_FAILED, message=text)
     reason = CloseReason.EMERGENCY if closes else None
     trade = replace(trade, protection_failed=True, error=error, close_reason=reason)
     return trade, [Alert(Severity.CRITICAL, "protection_failed", text)]
+
+
+def _do_without_target(trade: Trade, why: str) -> tuple[Trade, list[Command]]:
+    """The stop stands, so the position stays, and the target goes on being tried at the longest delay (P14)."""
+    text = f"{trade.asset}: the stop stands and the take profit is missing ({why}); placing it goes on"
+    error = TradeError(code=ErrorCode.TAKE_PROFIT_MISSING, message=text)
+    trade = replace(trade, protection_failed=True, error=error, deadline_at=None)
+    return trade, [Alert(Severity.WARNING, "take_profit_missing", text)]
+
+
+def judge_anew(trade: Trade) -> Trade:
+    """The trade, whose failed protection is judged by what stands now.
+
+    A stop that goes missing beside a missing target has a deadline of its own (P5); a stop that came at last leaves a
+    target that is missing.
+    """
+    if not trade.protection_failed:
+        return trade
+    is_told_missing = trade.error is not None and trade.error.code is ErrorCode.TAKE_PROFIT_MISSING
+    if is_told_missing and not is_stopped(trade):
+        return replace(trade, protection_failed=False, error=None)
+    if not is_told_missing and lacks_only_target(trade):
+        trade, _ = _do_without_target(trade, "it could not be placed so far")
+    return trade
 
 
 def _fall_back(trade: Trade, leg: Leg, why: str, now: datetime) -> Trade | None:

@@ -27,7 +27,12 @@ log = structlog.get_logger(__name__)
 
 _CLOCK_TOLERANCE = timedelta(seconds=5)
 _KEPT_RESULTS = 1_000
-_OPEN_TO_CORRECTION = (AssetStatus.PENDING, AssetStatus.FAILED, AssetStatus.UNPROTECTED)
+_OPEN_TO_CORRECTION = (
+    AssetStatus.PENDING,
+    AssetStatus.FAILED,
+    AssetStatus.PARTIALLY_PROTECTED,
+    AssetStatus.UNPROTECTED,
+)
 """What may still change: a fill that turns up after ``failed``, and protection that succeeds at last."""
 
 

@@ -31,6 +31,7 @@ from app.domain.reports import (
 from app.domain.trades import Trade, TradeError, TradeStatus
 from app.integrations.aster.client import AsterClient
 from app.integrations.aster.market_stream import Followed
+from app.services.execution.exit_places import ForeignConditionals
 from app.services.execution.margin import Margin
 from app.services.execution.planning import EntryPlan, MarketView
 from app.services.execution.prices import Prices
@@ -63,6 +64,7 @@ class Market:
         self._policy = policy
         self.terms = terms
         self.followed = Followed()
+        self.foreign_conditionals = ForeignConditionals()
         self.prices = Prices(client, clock, self.followed)
         self.margin = Margin(client, clock, held, self.prices.last_mark)
         self._instruments: dict[str, Instrument] = {}
@@ -132,6 +134,13 @@ class Market:
     async def _read_instruments(self) -> None:
         self._instruments = dict(await self._client.instruments())
         self._instruments_read_at = self._clock.monotonic()
+
+    def exit_places(self, asset: str) -> int | None:
+        """How many conditional orders the exchange takes on ``asset`` beside others'; None where it sets no limit."""
+        instrument = self._instruments.get(asset)
+        if instrument is None or not instrument.maximum_algo_orders:
+            return None
+        return instrument.maximum_algo_orders - self.foreign_conditionals.count(asset)
 
     def bring_into_play(self, asset: str) -> None:
         """An entry on this asset is likely: keep at hand what it will need."""

@@ -31,7 +31,7 @@ from app.services.execution.commands import (
 )
 from app.services.execution.covering import STOPS, covering, hit_stop, is_secured, name_of, realises, standing
 from app.services.execution.foreign_cover import ForeignCover
-from app.services.execution.giving_up import give_up
+from app.services.execution.giving_up import give_up, judge_anew
 from app.services.execution.slices import ExitRoom
 
 ONE_ATTEMPT = timedelta(seconds=3)
@@ -43,6 +43,8 @@ HIT_PATIENCE = timedelta(seconds=2)
 BURST_GRACE_S = 0.25
 """A trigger burst (EXPIRED, NEW, TRADE) shares a millisecond; wait this long before asking what it meant (P8)."""
 
+_NO_ROOM = (Refusal.REDUCE_ONLY, Refusal.TOO_MANY_ORDERS)
+"""What rests already may be what an exit is refused for: it covers the position, or takes the exchange's last place."""
 _SALE_TOO_LOW, _PURCHASE_TOO_HIGH = -4024, -4016
 """The exchange takes no limit that is too far on the wrong side of the mark price."""
 
@@ -105,7 +107,8 @@ def secure(trade: Trade, moment: Moment, policy: ProtectionPolicy) -> tuple[Trad
     Returns the trade (perhaps ``open``, perhaps ``closing``: the price is already passed, or the failure policy says
     so) and the commands.
     """
-    if trade.deadline_at is None and not is_secured(trade):
+    trade = judge_anew(trade)
+    if trade.deadline_at is None and not is_secured(trade) and not trade.protection_failed:
         trade = replace(trade, deadline_at=moment.now + timedelta(seconds=policy.deadline_s))
     if trade.deadline_at is not None:
         # one that was recorded is a duration of this clock from now on, and no longer than a new one (P12)
@@ -200,7 +203,7 @@ def _try_again(
             return trade, commands
     if latest.state is OrderState.UNKNOWN:
         commands.append(Resolve(latest.client_order_id))
-    if latest.refusal is Refusal.REDUCE_ONLY and leg.retry_at is None:
+    if latest.refusal in _NO_ROOM and leg.retry_at is None:
         # exits that rest cover the position already (P10), or somebody else reduced it (H1)
         if _targets_block(trade, leg):
             leg = replace(leg, retry_at=moment.now)  # due as soon as they are gone
@@ -335,9 +338,9 @@ def _targets_block(trade: Trade, leg: Leg) -> bool:
     What is not in the way stays: a position without its stop does not lose its target, too (P4).
     """
     answered = [order for order in trade.orders_of(leg.role) if order.state not in IN_FLIGHT]
-    if leg.role not in STOPS or not answered or answered[-1].refusal is not Refusal.REDUCE_ONLY:
+    if leg.role not in STOPS or not answered or answered[-1].refusal not in _NO_ROOM:
         return False
-    refused = (order for order in trade.orders_of(leg.role) if order.refusal is Refusal.REDUCE_ONLY)
+    refused = (order for order in trade.orders_of(leg.role) if order.refusal in _NO_ROOM)
     return all(_was_beside_a_target(trade, order) for order in refused)
 
 
@@ -356,7 +359,7 @@ def _free(trade: Trade, leg: Leg, latest: Order, now: datetime) -> tuple[Trade, 
     """Room for an exit that was refused because others cover the position: targets first, an old stop last."""
     if leg.role is not OrderRole.TAKE_PROFIT:
         trade, commands = make_room(trade, now) if _targets_block(trade, leg) else (trade, [])
-        if commands or standing(trade, leg) is not None:
+        if commands or standing(trade, leg) is not None or latest.refusal is Refusal.TOO_MANY_ORDERS:
             return trade, commands
     return _retire_others(trade, leg.role, latest, now)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
@@ -260,18 +260,19 @@ class Reconciler:
         return _WHOLE_WEIGHT if reach is Reach.WHOLE else _POSITIONS_AND_BALANCES_WEIGHT + len(self._in_play())
 
     async def _read_exchange(self, reach: Reach) -> ExchangeView:
-        config_changes = self._market.config_changes
+        config_changes, in_play = self._market.config_changes, self._in_play()
         # the first one goes ahead of everything but exits: until then nobody knows whether they are needed
         priority = Priority.RECOVERY if self.latest is None else Priority.RECONCILIATION
         positions, balances, orders = await asyncio.gather(
             self._client.positions(priority=priority),
             self._client.balances(priority),
-            self._read_orders(reach, priority),
+            self._read_orders(reach, in_play, priority),
         )
         if not positions and self.latest is None:
             await self._market.read_position_mode()
         self._projection.replace_all(positions, balances, self._clock.now())
         self._market.learn_positions(positions, config_changes)
+        self._market.foreign_conditionals.replace(orders, None if reach is Reach.WHOLE else in_play)
         if reach is Reach.WHOLE:
             self._wants_whole = False
             self._whole_at = self._clock.monotonic()
@@ -280,10 +281,10 @@ class Reconciler:
         self._external_stops = frozenset(symbol for symbol, key in keys if key and key.role is OrderRole.EXTERNAL_STOP)
         return ExchangeView(positions=tuple(positions), open_orders=tuple(orders), balances=tuple(balances))
 
-    async def _read_orders(self, reach: Reach, priority: Priority) -> list[OrderReport]:
+    async def _read_orders(self, reach: Reach, in_play: Iterable[str], priority: Priority) -> list[OrderReport]:
         if reach is Reach.WHOLE:
             return await self._client.open_orders(priority=priority)
-        by_symbol = await asyncio.gather(*(self._client.open_orders(symbol) for symbol in sorted(self._in_play())))
+        by_symbol = await asyncio.gather(*(self._client.open_orders(symbol) for symbol in sorted(in_play)))
         return [order for orders in by_symbol for order in orders]
 
     def _listen(self, found: Sequence[Difference], exchange: ExchangeView) -> None:

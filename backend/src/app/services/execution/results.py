@@ -21,11 +21,13 @@ from app.schemas.result import (
     Timings,
     unreadable_result,
 )
+from app.services.execution.covering import lacks_only_target
 from app.services.execution.planning import FLIPPED
 from app.services.execution.risk import RiskRefused
 
 _BPS_DIGITS = Decimal("0.01")
 _PRICE_DIGITS = Decimal("1e-12")
+_TOLD_OF_THE_TRADE = (AssetStatus.UNPROTECTED, AssetStatus.PARTIALLY_PROTECTED, AssetStatus.EMERGENCY_CLOSED)
 
 
 def of_trade(trade: Trade, action: Action) -> AssetResult:
@@ -110,7 +112,7 @@ def _adjustment_status(trade: Trade, adjustment: Adjustment, order: Order | None
     if trade.status is TradeStatus.CLOSED:
         return AssetStatus.EMERGENCY_CLOSED if trade.close_reason is CloseReason.EMERGENCY else AssetStatus.CLOSED
     if trade.status is TradeStatus.PROTECTING and trade.protection_failed:
-        return AssetStatus.UNPROTECTED
+        return _failed_protection(trade)
     return AssetStatus.PENDING
 
 
@@ -119,7 +121,7 @@ def _adjustment_error(
 ) -> ResultError | None:
     if adjustment.error is not None:
         return _told_error(adjustment.error)
-    if status in (AssetStatus.UNPROTECTED, AssetStatus.EMERGENCY_CLOSED) and trade.error is not None:
+    if status in _TOLD_OF_THE_TRADE and trade.error is not None:
         return _told_error(trade.error)
     return _doubt(order) if order is not None else None
 
@@ -177,13 +179,17 @@ def status_of(trade: Trade) -> AssetStatus:
         case TradeStatus.OPEN if trade.entry.is_final:
             return AssetStatus.PROTECTED if trade.legs else AssetStatus.FILLED
         case TradeStatus.PROTECTING if trade.protection_failed:
-            return AssetStatus.UNPROTECTED
+            return _failed_protection(trade)
         case TradeStatus.CLOSED:
             if trade.close_reason is CloseReason.EMERGENCY:
                 return AssetStatus.EMERGENCY_CLOSED
             return AssetStatus.CLOSED
         case _:
             return AssetStatus.PENDING
+
+
+def _failed_protection(trade: Trade) -> AssetStatus:
+    return AssetStatus.PARTIALLY_PROTECTED if lacks_only_target(trade) else AssetStatus.UNPROTECTED
 
 
 def _told(trade: Trade, role: OrderRole) -> Order | None:

@@ -25,6 +25,8 @@ from app.domain.policy import (
 from app.domain.reports import AccountReport, BookTicker, LeverageBracket
 from app.domain.trades import Leg, Trade, TradeSide, TradeStatus
 from app.schemas.decision import ExpectedPosition
+from app.schemas.decision import UnreadableDecision
+from app.services.execution.covering import is_stopped
 from app.services.execution.planning import AdjustmentPlan, EntryPlan, EntryWish, MarketView, plan_entry
 
 _FIELD = {
@@ -54,6 +56,8 @@ class Exposure:
     notional_by_asset: Mapping[str, Decimal]
     trade: Trade | None = None
     realised_today: Decimal | None = None
+    exit_places: int | None = None
+    """How many conditional orders the exchange still takes on the asset, those of our trade not counted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,7 +144,8 @@ def laid_bare(trades: Iterable[Trade]) -> RiskRefused | None:
     """Why no entry may be sent while a position is past its deadline, or won't close (scenario P3), or None."""
     for trade in trades:
         is_stuck = trade.status is TradeStatus.CLOSING and trade.close_attempts > 1
-        if (trade.protection_failed or is_stuck) and trade.exposure > ZERO:
+        is_bare = trade.protection_failed and not is_stopped(trade)
+        if (is_bare or is_stuck) and trade.exposure > ZERO:
             what = "can't be closed" if is_stuck else "is held without protection past its deadline"
             text = f"{trade.asset} {what}; no entry until that is settled"
             return RiskRefused(code=ErrorCode.NOT_READY, message=text)
@@ -463,6 +468,18 @@ def check_exposure(plan: EntryPlan, exposure: Exposure, policy: RiskPolicy) -> N
     limit = policy.maximum_total_notional
     if limit is not None and total > limit:
         text = f"all positions together would carry {plain(total)}, above the limit of {plain(limit)}"
+        raise CheckFailed(ErrorCode.EXPOSURE_LIMIT, text)
+    check_room_for_exits(plan, exposure)
+
+
+def check_room_for_exits(plan: EntryPlan, exposure: Exposure) -> None:
+    """The exchange takes so many conditional orders on a symbol, whoever placed them: exits must find room (P14)."""
+    needed, free = sum(leg.order_type.is_conditional for leg in plan.legs), exposure.exit_places
+    if free is not None and needed > free:
+        text = (
+            f"{plan.wish.item.asset}: {needed} exits need a place among the exchange's conditional orders, and others "
+            f"have left {max(free, 0)}; cancel some of those"
+        )
         raise CheckFailed(ErrorCode.EXPOSURE_LIMIT, text)
 
 

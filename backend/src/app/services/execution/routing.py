@@ -110,6 +110,7 @@ class StreamRouter:
         if event.fill is not None:
             self.on_fill(event.fill)
         key = parse_client_order_id(event.order.client_order_id)
+        self.market.foreign_conditionals.learn(event.order)
         if key is None:
             self.market.margin.void()
             if event.fill is not None and forced_reason(event.order.client_order_id) is not None:

@@ -56,6 +56,7 @@ class Hall:
             ),
             trades=SimpleNamespace(record_intent=lambda *_: self.recorded, record_progress=lambda *_: None),
             market=SimpleNamespace(
+                exit_places=lambda _: None,
                 prepare=prepared,
                 moved_away=lambda _: self.moved_away,
                 entries_ended=self.given_up.append,

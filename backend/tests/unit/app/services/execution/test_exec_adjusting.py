@@ -111,7 +111,8 @@ def test_a_target_that_never_stood_is_not_done_without_because_a_later_wish_for_
     story.adjust(K.EXITS, legs=(story.moved(TP, "98000"),))
     story.never_sent(story.target)
     story.wait(story.policy.deadline_s)
-    assert story.trade.close_reason is CloseReason.EMERGENCY
+    assert story.trade.error is not None
+    assert story.trade.error.code is ErrorCode.TAKE_PROFIT_MISSING
 
 
 def test_a_moved_stop_that_the_price_has_passed_is_a_stop_that_was_hit() -> None:

@@ -224,9 +224,10 @@ def test_the_desk_is_asked_to_wake_at_the_deadline() -> None:
     assert WakeAt(story.now + timedelta(seconds=10)) in story.asked
 
 
-def test_a_target_refused_for_good_closes_although_the_stop_stands() -> None:
-    """Contract, section 9."""
-    story = Story(policy=PATIENT).fill_entry()
+def test_a_target_refused_for_good_closes_where_the_operator_wants_it() -> None:
+    """Contract, section 9: TES_PROTECTION_ON_TP_FAILURE."""
+    policy = replace(PATIENT, on_take_profit_failure=ProtectionFailurePolicy.CLOSE)
+    story = Story(policy=policy).fill_entry()
     story.accept(story.stop)
     for _ in range(5):
         story.refuse(story.target, Refusal.FILTER)
@@ -238,8 +239,9 @@ def test_a_target_refused_for_good_closes_although_the_stop_stands() -> None:
     assert story.stop.state is OrderState.NEW  # it stands until the position is flat
 
 
-def test_on_failure_alert_keeps_the_position_and_names_the_missing_leg() -> None:
-    story = Story(policy=replace(ALERTING, deadline_s=1000)).fill_entry()
+def test_a_missing_target_keeps_the_position_to_its_stop() -> None:
+    """P14."""
+    story = Story(policy=PATIENT).fill_entry()
     story.accept(story.stop)
     for _ in range(5):
         story.refuse(story.target, Refusal.FILTER)
@@ -247,10 +249,45 @@ def test_on_failure_alert_keeps_the_position_and_names_the_missing_leg() -> None
     story.refuse(story.target, Refusal.FILTER)
     assert (story.trade.status, story.trade.close_reason) == (TradeStatus.PROTECTING, None)
     assert story.trade.protection_failed
-    assert story.alerts == ["protection_failed"]
+    assert story.alerts == ["take_profit_missing"]
     assert story.trade.error is not None
-    assert "take profit" in story.trade.error.message
-    assert "stop loss" not in story.trade.error.message
+    assert story.trade.error.code is ErrorCode.TAKE_PROFIT_MISSING
+    story.wait(3600)
+    assert story.trade.close_reason is None
+
+
+def test_a_target_refused_while_the_stop_is_on_its_way_decides_nothing() -> None:
+    story = Story(policy=PATIENT).fill_entry()
+    for _ in range(8):
+        story.refuse(story.target, Refusal.FILTER)
+        story.wake()
+    assert (story.trade.close_reason, story.alerts) == (None, [])
+    story.accept(story.stop)
+    story.refuse(story.target, Refusal.FILTER)
+    assert story.alerts == ["take_profit_missing"]
+
+
+def test_a_stop_that_came_at_last_leaves_a_missing_target() -> None:
+    story = Story(policy=ALERTING).fill_entry()
+    story.wait(10)
+    assert story.alerts == ["protection_failed"]
+    story.accept(story.stop)
+    assert story.trade.error is not None
+    assert story.trade.error.code is ErrorCode.TAKE_PROFIT_MISSING
+
+
+def test_a_stop_that_vanishes_beside_a_missing_target_is_given_up_at_its_deadline() -> None:
+    story = Story().fill_entry()
+    story.accept(story.stop)
+    story.wait(10)
+    assert story.alerts == ["take_profit_missing"]
+    story.stream(story.stop, X.CANCELED)
+    assert not story.trade.protection_failed
+    for _ in range(6):
+        story.refuse(story.stop, Refusal.FILTER)
+        if story.trade.close_reason is None:
+            story.wait(2)
+    assert story.trade.close_reason is CloseReason.EMERGENCY
 
 
 def test_on_failure_alert_goes_on_at_the_longest_delay_and_ends_protected() -> None:
@@ -258,7 +295,7 @@ def test_on_failure_alert_goes_on_at_the_longest_delay_and_ends_protected() -> N
     story = Story(policy=ALERTING).fill_entry()
     story.accept(story.stop)
     story.wait(10)
-    assert story.alerts == ["protection_failed"]
+    assert story.alerts == ["take_profit_missing"]
     for _ in range(20):
         story.refuse(story.target, Refusal.FILTER)
         if not story.sent():
@@ -271,7 +308,7 @@ def test_on_failure_alert_goes_on_at_the_longest_delay_and_ends_protected() -> N
     story.accept(story.target)
     assert (story.trade.status, story.trade.error) == (TradeStatus.OPEN, None)
     assert not story.trade.protection_failed
-    assert story.alerts == ["protection_failed"]
+    assert story.alerts == ["take_profit_missing"]
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from app.domain.policy import AccountPolicy
 from app.domain.reports import OrderReport
 from app.domain.trades import Trade
 from app.services.execution import facts
+from app.services.execution.exit_places import ForeignConditionals
 from app.services.execution.hearing import Hearing
 from app.services.execution.narration import Narrator
 from app.services.execution.projection import Projection
@@ -58,7 +59,12 @@ async def reconciled(before: Trade, after: Trade, open_orders: list[OrderReport]
         client=anything(
             positions=read_nothing, open_orders=read_orders, balances=read_nothing, exchange_time=lambda: START
         ),
-        market=anything(learn_positions=lambda *_: None, config_changes=0, read_position_mode=read_nothing),
+        market=anything(
+            learn_positions=lambda *_: None,
+            config_changes=0,
+            read_position_mode=read_nothing,
+            foreign_conditionals=ForeignConditionals(),
+        ),
         projection=Projection(),
         trades=anything(record_events=lambda _: None, get=get),
         narrator=Narrator(account_id="default", is_paper=True, new_id=lambda: "id", now=lambda: START),

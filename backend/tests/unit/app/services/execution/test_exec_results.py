@@ -109,12 +109,16 @@ def test_emergency_closed_is_no_success_and_says_why() -> None:
 
 def test_unprotected_while_the_position_is_kept_and_protected_when_it_worked_at_last() -> None:
     story = Story(policy=ProtectionPolicy(on_failure=ProtectionFailurePolicy.ALERT)).fill_entry()
-    story.accept(story.stop)
     story.wait(10)
     result = told(story)
     assert result.status is AssetStatus.UNPROTECTED
     assert result.error is not None
-    assert "take profit" in result.error.message
+    assert "stop loss" in result.error.message
+    story.accept(story.stop)
+    partly = told(story)
+    assert (partly.status, partly.success) == (AssetStatus.PARTIALLY_PROTECTED, False)
+    assert partly.error is not None
+    assert partly.error.code == "take_profit_missing"
     story.accept(story.target)
     assert told(story).status is AssetStatus.PROTECTED
 
