@@ -227,6 +227,30 @@ async def test_hold_does_nothing_and_the_phases_make_room(tmp_path: Path, hedge:
             assert [result.status for result in whole.results] == ["protected", "skipped", "closed"]
 
 
+@pytest.mark.parametrize("kind", ["LIMIT", "TAKE_PROFIT"])
+@MODES
+@ANY
+async def test_a_decrease_finds_room_beside_a_target_at_a_limit(
+    stage: Arena, action: str, hedge: bool, kind: str
+) -> None:
+    """A limit covers the position: the reduction is refused (-2022) until the target has made room, and goes."""
+    await set_mode(stage, hedge=hedge)
+    async with stage.application(TES_PROTECTION_TP_TYPE=kind) as application:
+        service = application.service("default")
+        await one(service, entry(action))
+        for left in ("0.006", "0.004"):
+            result = await one(service, adjust_position(adjustment_type="decrease", adjustment_percentage=40))
+            assert result.status is AssetStatus.ADJUSTED, result.error
+            assert await held(stage) == Decimal(left)
+            exits = await resting(stage)
+            assert {role: quantity for role, (quantity, _) in exits.items()} == {
+                "stop_loss": Decimal(left),
+                "take_profit": Decimal(left),
+            }
+        gone = [row for row in await stage.levers.orders(type="STOP_MARKET") if row["status"] == "CANCELED"]
+        assert len(gone) == 2  # each once its successor was there
+
+
 async def test_a_decrease_by_everything_closes(stage: Arena) -> None:
     async with stage.application() as application:
         service = application.service("default")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
 from decimal import Decimal
 
 from app.domain.errors import ErrorCode, ExchangeError
@@ -39,6 +38,7 @@ from app.services.execution.planning import (
 )
 from app.services.execution.projection import Readiness
 from app.services.execution.risk import CheckFailed, Exposure, RiskRefused
+from app.services.execution.steady_clock import SteadyClock
 
 _CENTS = Decimal("0.01")
 _DIGITS = Decimal("1e-8")
@@ -104,18 +104,16 @@ class Explainer:
     policy: AccountPolicy
     market: Market
     kill_switch: KillSwitch
-    now: Callable[[], datetime]
-    from_host: Callable[[datetime], datetime]
-    """Where a time of a wall clock lies beside those of ``now``."""
+    clock: SteadyClock
     exposure: Callable[[EntryWish], Exposure]
     readiness: Callable[[], Readiness]
     unready: Callable[[], RiskRefused | None]
 
     async def explain(self, decision: TradingDecision) -> Explanation:
         """What a decision would do now, asset by asset in the order of the phases."""
-        now, readiness, halt = self.now(), self.readiness(), self.kill_switch.current
+        now, readiness, halt = self.clock.now(), self.readiness(), self.kill_switch.current
         items = [item for phase in Phase for item in decision.decisions if phase_of(item) is phase]
-        decided_at = self.from_host(decision.timestamp) if decision.timestamp else now
+        decided_at = self.clock.from_host(decision.timestamp) if decision.timestamp else now
         wishes = [EntryWish(decision_id="", item=item, decided_at=decided_at, received_at=now) for item in items]
         return Explanation(
             account_id=self.policy.account_id,
@@ -155,8 +153,8 @@ class Explainer:
 
     def _age(self, wish: EntryWish, sheet: _Sheet) -> None:
         def check() -> str:
-            risk.check_age(wish, self.policy.risk, self.now())
-            age_s = (self.now() - wish.decided_at).total_seconds()
+            risk.check_age(wish, self.policy.risk, self.clock.now())
+            age_s = (self.clock.now() - wish.decided_at).total_seconds()
             return f"{max(age_s, 0):.1f} s old, at most {self.policy.risk.maximum_decision_age_s:g} s"
 
         sheet.run("age", check)
@@ -201,10 +199,10 @@ class Explainer:
 
     def _cooldown(self, wish: EntryWish, exposure: Exposure, sheet: _Sheet) -> None:
         def check() -> str:
-            risk.check_cooldown(wish, exposure, self.policy.risk, self.now())
+            risk.check_cooldown(wish, exposure, self.policy.risk, self.clock.now())
             if exposure.last_activity is None:
                 return f"not traded yet; {self.policy.risk.cooldown_s:g} s are asked for"
-            since_s = (self.now() - exposure.last_activity).total_seconds()
+            since_s = (self.clock.now() - exposure.last_activity).total_seconds()
             return f"last traded {since_s:.0f} s ago; {self.policy.risk.cooldown_s:g} s are asked for"
 
         sheet.run("cooldown", check)
@@ -222,7 +220,7 @@ class Explainer:
 
     def _daily_loss(self, exposure: Exposure) -> str:
         limits = self.policy.risk
-        risk.check_daily_loss(exposure, limits, self.now())
+        risk.check_daily_loss(exposure, limits, self.clock.now())
         if limits.maximum_daily_loss is None:
             return "no limit"
         lost = max(-(exposure.realised_today or ZERO), ZERO)

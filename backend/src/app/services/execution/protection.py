@@ -45,6 +45,8 @@ BURST_GRACE_S = 0.25
 
 _NO_ROOM = (Refusal.REDUCE_ONLY, Refusal.TOO_MANY_ORDERS)
 """What rests already may be what an exit is refused for: it covers the position, or takes the exchange's last place."""
+_NOT_THERE_YET = IN_FLIGHT | {OrderState.PLANNED}
+"""A reduction that a target made room for finds it gone until the exchange has answered."""
 _SALE_TOO_LOW, _PURCHASE_TOO_HIGH = -4024, -4016
 """The exchange takes no limit that is too far on the wrong side of the mark price."""
 
@@ -328,8 +330,7 @@ def _stands_back(trade: Trade, leg: Leg) -> bool:
     is_stop_blocked = any(
         _targets_block(trade, stop) and covering(trade, stop) is None for stop in trade.legs if stop.role in STOPS
     )
-    waiting = (order.state for order in trade.orders_of(OrderRole.REDUCE))
-    return is_stop_blocked or OrderState.PLANNED in waiting
+    return is_stop_blocked or any(order.state in _NOT_THERE_YET for order in trade.orders_of(OrderRole.REDUCE))
 
 
 def _targets_block(trade: Trade, leg: Leg) -> bool:

@@ -25,7 +25,6 @@ from app.domain.policy import (
 from app.domain.reports import AccountReport, BookTicker, LeverageBracket
 from app.domain.trades import Leg, Trade, TradeSide, TradeStatus
 from app.schemas.decision import ExpectedPosition
-from app.schemas.decision import UnreadableDecision
 from app.services.execution.covering import is_stopped
 from app.services.execution.planning import AdjustmentPlan, EntryPlan, EntryWish, MarketView, plan_entry
 

@@ -54,7 +54,7 @@ class TroubleDesk:
         if kept is not None:
             left_s = (datetime.fromisoformat(kept["until"]) - self.clock.now()).total_seconds()
             # a clock that was set back since makes it no longer than it was asked to be
-            asked_s = float(kept.get("seconds", _LONGEST_SILENCE_S))
+            asked_s: float = kept.get("seconds", _LONGEST_SILENCE_S)
             self.client.keep_silent(max(min(left_s, asked_s, _LONGEST_SILENCE_S), 0))
         self.client.tell_troubles(self.take)
 

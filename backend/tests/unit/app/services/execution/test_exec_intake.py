@@ -23,8 +23,8 @@ from app.schemas.decision import TradingDecision
 from app.schemas.result import AssetResult, AssetStatus, ResultStatus
 from app.services.execution.intake import Intake
 from app.services.execution.narration import Narrator
-from support.patience import PATIENCE_S
 from app.services.execution.steady_clock import SteadyClock
+from support.patience import PATIENCE_S
 
 ITEM = {"asset": "BTCUSDT", "action": "buy", "allocation_usd": "1000", "sl_price": "94000"}
 
