@@ -140,7 +140,7 @@ CASES: dict[ErrorCode, Case] = {
     E.STALE_DECISION: Case(stale, ("90.", "60 s")),
     E.DECISION_CONFLICT: Case(conflict, ("the-one",), 409, ""),
     E.ACCOUNT_UNKNOWN: Case(just(buy(), account_id="nobody"), ("nobody", "default"), 422, ""),
-    E.ASSET_UNKNOWN: Case(just(buy("btcusdt")), ("btcusdt", "did you mean BTCUSDT?")),
+    E.ASSET_UNKNOWN: Case(just(buy("btcusdx")), ("btcusdx", "such as BTCUSDT")),
     E.ASSET_NOT_TRADING: Case(just(buy(CLOSED_MARKET)), (CLOSED_MARKET, "SETTLING")),
     E.LEVERAGE_EXCEEDED: Case(
         just(buy(leverage=20)),

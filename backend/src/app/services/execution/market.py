@@ -28,6 +28,7 @@ from app.domain.reports import (
     PositionReport,
     PositionSide,
 )
+from app.domain.symbols import symbol_named
 from app.domain.trades import Trade, TradeError, TradeStatus
 from app.integrations.aster.client import AsterClient
 from app.integrations.aster.market_stream import Followed
@@ -117,6 +118,10 @@ class Market:
     def instrument(self, asset: str) -> Instrument | None:
         """The asset's trading rules as last read, or None when the exchange did not list it."""
         return self._instruments.get(asset)
+
+    def symbol_named(self, asset: str) -> str:
+        """The symbol that a sender means; as it is where the exchange lists none of that name, or several."""
+        return symbol_named(asset, self._instruments)
 
     def doubt_instruments(self) -> None:
         """Have them read again soon: the exchange has just refused an order for its symbol (scenario H3)."""

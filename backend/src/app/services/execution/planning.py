@@ -14,7 +14,8 @@ from app.domain.orders import Order
 from app.domain.policy import AccountPolicy, AllocationBasis, ProtectionPolicy
 from app.domain.reports import MarkPrice, OrderRequest, OrderType, PositionSide, Side, WorkingType
 from app.domain.trades import AdjustmentKind, Leg, Trade, TradeSide
-from app.schemas.decision import Action, AdjustmentType, AssetDecision
+from app.schemas.blocks import AdjustmentType
+from app.schemas.decision import Action, AssetDecision
 from app.services.execution.protection import exit_request
 
 FLIPPED = "flipped_trade_id"
@@ -125,11 +126,21 @@ def plan_entry(
         notional=quantity * price,
         reference_price=price,
         legs=(
-            *plan_legs(wish.side, item.sl_price, item.tp_price, market.instrument, policy.protection),
+            *plan_legs(wish.side, *_exit_prices(item, wish.side, price), market.instrument, policy.protection),
             *plan_trailing_leg(wish.side, item, price, market.instrument, policy.protection),
         ),
         onto=onto,
     )
+
+
+def _exit_prices(item: AssetDecision, side: TradeSide, mark: Decimal) -> tuple[Decimal | None, Decimal | None]:
+    """Stop and target of an entry; a percentage is the distance from the mark price at which it is planned."""
+    stop, target = item.sl_price, item.tp_price
+    if item.sl_percent is not None:
+        stop = mark * (1 - side.sign * item.sl_percent / 100)
+    if item.tp_percent is not None:
+        target = mark * (1 + side.sign * item.tp_percent / 100)
+    return stop, target
 
 
 def plan_adjustment(

@@ -50,6 +50,8 @@ def of_trade(trade: Trade, action: Action) -> AssetResult:
             entry=_reference(trade.entry),
             **_exits(trade),
         ),
+        take_profit_price=_trigger(trade, OrderRole.TAKE_PROFIT),
+        stop_loss_price=_trigger(trade, OrderRole.STOP_LOSS),
         slippage_bps=_slippage_bps(price, trade.reference_price, trade.side.sign),
         commission=trade.commission if trade.fills else None,
         commission_asset=trade.commission_asset,
@@ -87,6 +89,8 @@ def of_adjustment(trade: Trade, adjustment: Adjustment, action: Action | None) -
             reduce=None if is_entry else _reference(order),
             **_exits(trade),
         ),
+        take_profit_price=_trigger(trade, OrderRole.TAKE_PROFIT),
+        stop_loss_price=_trigger(trade, OrderRole.STOP_LOSS),
         slippage_bps=_slippage_bps(price, adjustment.reference_price, sign),
         commission=sum((fill.commission for fill in fills), start=ZERO) if fills else None,
         commission_asset=trade.commission_asset if fills else None,
@@ -208,6 +212,12 @@ def _exits(trade: Trade) -> dict[str, OrderReference | None]:
         "trailing_stop": _reference(_told(trade, OrderRole.TRAILING_STOP)),
         "close": _reference(_told(trade, OrderRole.CLOSE)),
     }
+
+
+def _trigger(trade: Trade, role: OrderRole) -> Decimal | None:
+    """Where an exit lies."""
+    leg = trade.leg(role)
+    return None if leg is None else leg.trigger_price
 
 
 def _reference(order: Order | None) -> OrderReference | None:

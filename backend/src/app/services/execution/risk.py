@@ -292,8 +292,8 @@ def check_listed(wish: EntryWish, market: MarketView | None) -> MarketView:
     """The exchange knows the asset."""
     asset = wish.item.asset
     if market is None:
-        hint = f"; did you mean {asset.upper()}?" if asset != asset.upper() else ""
-        raise CheckFailed(ErrorCode.ASSET_UNKNOWN, f"the exchange lists no perpetual future {asset}{hint}")
+        text = f"the exchange lists no perpetual future {asset}, or more than one; name its symbol, such as BTCUSDT"
+        raise CheckFailed(ErrorCode.ASSET_UNKNOWN, text)
     return market
 
 
@@ -369,7 +369,7 @@ def check_fate_known(wish: EntryWish, exposure: Exposure) -> None:
 def check_stop_required(wish: EntryWish, policy: RiskPolicy) -> None:
     """An account that requires stops takes no entry without one that stops from the start."""
     trailing = wish.item.trailing_stop
-    if wish.item.sl_price is not None:
+    if wish.item.sl_price is not None or wish.item.sl_percent is not None:
         return
     if trailing is not None and trailing.activation_price is not None:
         text = (
