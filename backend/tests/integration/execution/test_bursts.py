@@ -8,7 +8,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from arena import Levers, Request, arena, buy, decide, until_true
+from arena import Levers, Request, arena, buy, decide, until, until_true
 from many_assets import symbols, write_exchange_info
 
 from app.schemas.result import AssetResult
@@ -69,6 +69,8 @@ async def test_a_burst_that_waits_for_room_is_executed_when_there_is_some(tmp_pa
             await stage.levers.fault(refusal, method="POST", path="/order", params={"type": "MARKET"}, count=6)
             results = await _burst(service, symbols(13))
             assert not [row for row in results if row.error and "left no room" in row.error.message]
+            kept = service._client._gateway.order_windows.kept
+            await until(lambda: kept.total == 0)
             assert await _bare(stage.levers) == []
 
 
