@@ -184,6 +184,7 @@ async def get_decision(request: Request, decision_id: DecisionId) -> DecisionDoc
 def _document(application: Application, stored: StoredDecision) -> DecisionDocument:
     result = stored.result or pending_result(
         stored.body,
+        stored.asset_results,
         decision_id=stored.decision_id,
         account_id=stored.account_id,
         is_paper=application.is_paper,

@@ -177,6 +177,7 @@ class ErrorCode(StrEnum):
     EXPOSURE_LIMIT = "exposure_limit"
     DAILY_LOSS_LIMIT = "daily_loss_limit"
     HALTED = "halted"
+    SUPERSEDED = "superseded"
     NOT_READY = "not_ready"
     INSUFFICIENT_MARGIN = "insufficient_margin"
     EXCHANGE_REJECTED = "exchange_rejected"

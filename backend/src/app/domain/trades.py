@@ -190,6 +190,8 @@ class AdjustmentKind(StrEnum):
     """Take profit or stop loss are moved, added or dropped; the size stays."""
     FLIP = "flip"
     """The position is closed because the decision wants the other side."""
+    CLOSE = "close"
+    """The position is closed because the decision says so: this names the trade that it meant."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,6 +226,13 @@ class Adjustment:
     def is_pending(self) -> bool:
         """Whether it is still at work."""
         return self.ended_at is None
+
+    @property
+    def closes(self) -> bool:
+        """Whether the whole position goes: it is closed once this is on record."""
+        if self.kind is AdjustmentKind.DECREASE:
+            return self.client_order_id is None
+        return self.kind in (AdjustmentKind.CLOSE, AdjustmentKind.FLIP)
 
     @property
     def roles(self) -> frozenset[OrderRole]:
@@ -358,6 +367,12 @@ class Trade:
             if fill.order_id == order.exchange_order_id:
                 filled += fill.quantity
         return max(order.executed_quantity, filled)
+
+    @property
+    def is_leaving(self) -> bool:
+        """Whether it is to be closed, for whatever reason; nothing may be added to it any more."""
+        closes = (one for one in self.adjustments if one.kind is AdjustmentKind.CLOSE)
+        return self.close_reason is not None or any(one.is_pending for one in closes)
 
     def has_executed(self, adjustment: Adjustment) -> bool:
         """Whether the size has been changed for an adjustment, in part or whole."""

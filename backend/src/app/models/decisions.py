@@ -26,6 +26,18 @@ decisions = Table(
     sqlite_strict=True,
 )
 
+asset_results = Table(
+    "asset_results",
+    metadata,
+    # how an asset ended whose decision is still at work with others; the decision's result takes them over
+    Column("decision_id", Text, primary_key=True),
+    Column("asset", Text, primary_key=True),
+    Column("account_id", Text, nullable=False),
+    Column("result", Json, nullable=False),
+    Column("recorded_at", UtcDateTime, nullable=False),
+    sqlite_strict=True,
+)
+
 Index(
     "ix_decisions_unfinished",
     decisions.c.account_id,

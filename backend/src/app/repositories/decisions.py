@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, bindparam, insert, select, update
+from sqlalchemy import Select, bindparam, delete, insert, select, update
 
-from app.db.port import Database, Landing, Unit, Write
+from app.db.port import Database, Landing, Read, Unit, Write
 from app.db.statements import Query, Row, Statement
 from app.domain.events import Event
 from app.domain.tracing import TRACEPARENT
-from app.models.decisions import decisions
+from app.models.decisions import asset_results, decisions
 from app.repositories.pages import Page, make_page, page_parameters
-from app.schemas.result import ExecutionResult, ResultStatus
+from app.schemas.result import AssetResult, ExecutionResult, ResultStatus
 
 _INSERT = Statement(
     insert(decisions)
@@ -28,6 +28,17 @@ _COMPLETE = Statement(
     .values({name: bindparam(name) for name in ("status", "result", "completed_at")})
 )
 _FIND = Query(select(decisions).where(decisions.c.decision_id == bindparam("decision")))
+_FORGET_RESULT = Statement(
+    delete(asset_results).where(
+        asset_results.c.decision_id == bindparam("decision"), asset_results.c.asset == bindparam("name")
+    )
+)
+_ADD_RESULT = Statement(
+    insert(asset_results).values({column.name: bindparam(column.name) for column in asset_results.columns}).inline()
+)
+_FORGET_RESULTS = Statement(delete(asset_results).where(asset_results.c.decision_id == bindparam("decision")))
+_RESULTS_OF_ONE = Query(select(asset_results).where(asset_results.c.decision_id == bindparam("decision")))
+_RESULTS_OF_ACCOUNT = Query(select(asset_results).where(asset_results.c.account_id == bindparam("account")))
 _BODY = Query(select(decisions.c.body).where(decisions.c.decision_id == bindparam("decision")))
 _UNFINISHED = Query(
     select(decisions)
@@ -40,13 +51,25 @@ def _page(clause: Select[*tuple[Any, ...]]) -> Query:
     return Query(clause.order_by(decisions.c.number.desc()).limit(bindparam("limit")))
 
 
-_FIRST_PAGE = _page(select(decisions))
-_NEXT_PAGE = _page(select(decisions).where(decisions.c.number < bindparam("before")))
+def _results_of_page(clause: Select[*tuple[Any, ...]]) -> Query:
+    chosen = clause.with_only_columns(decisions.c.decision_id).order_by(decisions.c.number.desc())
+    return Query(
+        select(asset_results).where(asset_results.c.decision_id.in_(chosen.limit(bindparam("limit")).scalar_subquery()))
+    )
+
+
+_FIRST = select(decisions)
+_NEXT = select(decisions).where(decisions.c.number < bindparam("before"))
+_FIRST_PAGE = (_page(_FIRST), _results_of_page(_FIRST))
+_NEXT_PAGE = (_page(_NEXT), _results_of_page(_NEXT))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredDecision:
-    """A decision on record. ``body`` is what the sender said; ``result`` is None until something is known."""
+    """A decision on record. ``body`` is what the sender said; ``result`` is None until every asset has ended.
+
+    ``asset_results`` are the results of assets that have ended before that.
+    """
 
     account_id: str
     decision_id: str
@@ -56,6 +79,7 @@ class StoredDecision:
     received_at: datetime
     result: ExecutionResult | None = None
     completed_at: datetime | None = None
+    asset_results: tuple[AssetResult, ...] = ()
 
 
 class DecisionRepository:
@@ -72,10 +96,13 @@ class DecisionRepository:
         body: Mapping[str, Any],
         received_at: datetime,
         events: Sequence[Event],
+        *,
+        must_land: bool = False,
     ) -> Landing:
         """Record a decision that nobody has seen before, as pending; await it before anything is sent.
 
-        The future raises StoreConflict when the id is taken, and StoreUnavailable when nothing was recorded.
+        The future raises StoreConflict when the id is taken, and StoreUnavailable when nothing was recorded; with
+        ``must_land`` it is recorded as soon as the database takes it.
         """
         values = {
             "account_id": account_id,
@@ -87,7 +114,24 @@ class DecisionRepository:
             "received_at": received_at,
             "completed_at": None,
         }
-        return self._database.enqueue(Unit((Write(_INSERT, values),), tuple(events)))
+        return self._database.enqueue(Unit((Write(_INSERT, values),), tuple(events), must_land=must_land))
+
+    def record_asset_result(
+        self, account_id: str, decision_id: str, asset: str, result: Mapping[str, Any], now: datetime
+    ) -> Landing:
+        """Record how one asset has ended while others are at work, in place of what was known of it. Must land.
+
+        ``result`` is the :class:`AssetResult` as JSON values.
+        """
+        values = {
+            "decision_id": decision_id,
+            "asset": asset,
+            "account_id": account_id,
+            "result": result,
+            "recorded_at": now,
+        }
+        forget = Write(_FORGET_RESULT, {"decision": decision_id, "name": asset})
+        return self._database.enqueue(Unit((forget, Write(_ADD_RESULT, values)), must_land=True))
 
     def complete(
         self,
@@ -109,8 +153,8 @@ class DecisionRepository:
             "result": result,
             "completed_at": completed_at,
         }
-        write = Write(_COMPLETE, values, expect_rows=1)
-        return self._database.enqueue(Unit((write,), tuple(events), must_land=True))
+        writes = (Write(_COMPLETE, values, expect_rows=1), Write(_FORGET_RESULTS, {"decision": decision_id}))
+        return self._database.enqueue(Unit(writes, tuple(events), must_land=True))
 
     async def find(self, decision_id: str) -> StoredDecision | None:
         """The decision with that id, whichever account it is for.
@@ -118,8 +162,9 @@ class DecisionRepository:
         Raises:
             StoreUnavailable: the database did not answer.
         """
-        rows = await self._database.fetch(_FIND, {"decision": decision_id})
-        return _stored(rows[0]) if rows else None
+        of_one = {"decision": decision_id}
+        rows, ended = await self._database.snapshot(Read(_FIND, of_one), Read(_RESULTS_OF_ONE, of_one))
+        return _stored(rows[0], ended) if rows else None
 
     async def traceparent(self, decision_id: str) -> object:
         """The ``traceparent`` that a decision came with, as it was sent; None without one.
@@ -136,7 +181,11 @@ class DecisionRepository:
         Raises:
             StoreUnavailable: the database did not answer.
         """
-        return [_stored(row) for row in await self._database.fetch(_UNFINISHED, {"account": account_id})]
+        of_account = {"account": account_id}
+        rows, ended = await self._database.snapshot(
+            Read(_UNFINISHED, of_account), Read(_RESULTS_OF_ACCOUNT, of_account)
+        )
+        return [_stored(row, ended) for row in rows]
 
     async def page(self, limit: int, cursor: str | None = None) -> Page[StoredDecision]:
         """At most ``limit`` decisions, newest first.
@@ -145,13 +194,17 @@ class DecisionRepository:
             InvalidCursor: ``cursor`` is not one that an earlier page gave.
             StoreUnavailable: the database did not answer.
         """
-        query = _FIRST_PAGE if cursor is None else _NEXT_PAGE
-        rows = await self._database.fetch(query, page_parameters(limit, cursor))
-        return make_page([_stored(row) for row in rows], [row["number"] for row in rows], limit)
+        queries = _FIRST_PAGE if cursor is None else _NEXT_PAGE
+        parameters = page_parameters(limit, cursor)
+        rows, ended = await self._database.snapshot(*(Read(query, parameters) for query in queries))
+        return make_page([_stored(row, ended) for row in rows], [row["number"] for row in rows], limit)
 
 
-def _stored(row: Row) -> StoredDecision:
+def _stored(row: Row, ended: Iterable[Row]) -> StoredDecision:
     values = dict(row)
+    values["asset_results"] = tuple(
+        AssetResult.model_validate(one["result"]) for one in ended if one["decision_id"] == row["decision_id"]
+    )
     del values["number"]
     if values["result"] is not None:
         values["result"] = ExecutionResult.model_validate(values["result"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Generic, TypeVar
@@ -152,13 +152,21 @@ class DecisionDocument(ExecutionResult):
 
 
 def pending_result(
-    body: Mapping[str, Any], *, decision_id: str, account_id: str, is_paper: bool, received_at: datetime
+    body: Mapping[str, Any],
+    ended: Iterable[AssetResult],
+    *,
+    decision_id: str,
+    account_id: str,
+    is_paper: bool,
+    received_at: datetime,
 ) -> ExecutionResult:
-    """The result of a decision that has none on record yet: every asset that could be read is pending."""
+    """The result of a decision that has none on record yet: what could be read and has not ``ended`` is pending."""
+    known = {result.asset: result for result in ended}
     results = tuple(
         unreadable_result(item)
         if isinstance(item, UnreadableDecision)
-        else AssetResult(asset=item.asset, action=item.action, status=AssetStatus.PENDING, success=False)
+        else known.get(item.asset)
+        or AssetResult(asset=item.asset, action=item.action, status=AssetStatus.PENDING, success=False)
         for item in TradingDecision.from_record(body).items
     )
     return ExecutionResult(

@@ -98,6 +98,17 @@ async def halted(scene: Scene) -> Problem:
     return await scene.send(buy())
 
 
+async def overtaken(scene: Scene) -> Problem:
+    await scene.stage.levers.fault({"type": "delay_before", "seconds": 0.3}, method="POST", path="/leverage")
+    sending = asyncio.create_task(scene.send(buy()))
+    async with asyncio.timeout(20):
+        while not (await scene.stage.levers.call("GET", "/faults"))[0]["used"]:
+            await asyncio.sleep(0.01)
+    closed = await scene.face.post(f"/v1/positions/{BTC}/close")
+    assert closed.json["status"] == "closed"
+    return await sending
+
+
 async def laid_bare(scene: Scene) -> Problem:
     await scene.fault(-4045, count=0, **STOP)
     assert (await scene.send(buy()))["status"] == "unprotected"
@@ -172,6 +183,7 @@ CASES: dict[ErrorCode, Case] = {
     E.DAILY_LOSS_LIMIT: Case(
         loss, ("lost today", "limit is 5"), settings={"TES_RISK_MAX_DAILY_LOSS": "5"}, retries_within_s=86_400
     ),
+    E.SUPERSEDED: Case(overtaken, (f"close of {BTC}", "not sent")),
     E.HALTED: Case(halted, ("news at eight",)),
     E.NOT_READY: Case(
         laid_bare,

@@ -22,7 +22,7 @@ from app.services.execution.adjusting import next_key, reduction
 from app.services.execution.adjustment_risk import assess_adjustment
 from app.services.execution.desk_tools import Adjust, DeskTools, Enter
 from app.services.execution.planning import AdjustmentPlan, EntryWish, adjustment_kind, entry_order
-from app.services.execution.risk import AdjustmentApproved, Exposure, RiskApproved, RiskRefused
+from app.services.execution.risk import AdjustmentApproved, Exposure, RiskApproved, RiskRefused, too_old
 from app.services.execution.send_time import late_objection
 from app.services.execution.sending import stamp_for
 
@@ -100,10 +100,23 @@ class Adjuster:
         for trade in self._desk.active:
             known = _flip_of(trade, message.wish)
             if known is not None and not self.flips(trade.id):
+                if trade.close_reason is None and self._is_too_old(message, trade.id):
+                    return True
                 self._flips[trade.id] = message
                 self._desk.start(("adjust", known.decision_id), self._close(trade.id, known, message))
                 return True
         return False
+
+    def _is_too_old(self, message: Enter, trade_id: str) -> bool:
+        """Give a flip up whose close was not asked for yet, when it is too old by now (scenario C9)."""
+        now, wish = self._tools.clock.now(), message.wish
+        refusal = too_old(wish, self._tools.policy.risk, now)
+        if refusal is None:
+            return False
+        self._tools.on_refused(wish, refusal)
+        error = TradeError(code=refusal.code, message=refusal.message)
+        self._desk.learn(trade_id, facts.AdjustmentFailed(at=now, decision_id=wish.decision_id, error=error))
+        return True
 
     def after_its_close(self, message: Enter, ended: Iterable[Trade]) -> Enter:
         """The entry, naming the trade that a dead process had begun to close for it, where that has ended by now."""
@@ -212,6 +225,7 @@ class Adjuster:
         """Why the order must not be sent, found out while its intent is being recorded; or None."""
         tools = self._tools
         try:
+            await tools.background.caught_up()
             landing = tools.trades.settled()
             obstacle = None
             if approved.entry is not None:
@@ -229,7 +243,7 @@ class Adjuster:
         obstacle = late_objection(self._tools, approved.entry.plan) if approved.entry is not None else None
         planned = approved.plan.trade
         trade = self._desk.trade(planned.id)
-        if obstacle is None and (trade is None or trade.status not in _ADJUSTABLE or trade.close_reason is not None):
+        if obstacle is None and (trade is None or trade.status not in _ADJUSTABLE or trade.is_leaving):
             text = f"the position on {planned.asset} was closed before the order could be sent"
             obstacle = TradeError(code=ErrorCode.POSITION_ABSENT, message=text)
         return obstacle
@@ -244,7 +258,7 @@ class Adjuster:
     async def _close(self, trade_id: str, adjustment: Adjustment, message: Enter | None) -> None:
         """Ask for the close once it is on record why. A decrease takes risk away, so it does not wait for ever."""
         try:
-            await self._tools.trades.settled()
+            await self._tools.recording.until_durable()
             if message is not None:
                 await message.is_durable
         except (StoreUnavailable, StoreConflict) as error:

@@ -15,7 +15,7 @@ from app.domain.ids import ClientOrderId, OrderRole
 from app.domain.money import ZERO
 from app.domain.orders import Order, OrderState, OrderTrigger
 from app.domain.reports import OrderRequest, OrderType, PositionSide
-from app.domain.trades import Adjustment, AdjustmentKind, Trade
+from app.domain.trades import Adjustment, Trade
 from app.services.execution.commands import Account, Alert, Command, Query, Resolve, Severity
 from app.services.execution.covering import is_secured, is_stopped
 from app.services.execution.outcomes import error_of
@@ -89,7 +89,7 @@ def adjust(trade: Trade, moment: Moment) -> tuple[Trade, list[Command]]:
     """Take every pending adjustment as far as the facts allow."""
     commands: list[Command] = []
     for adjustment in trade.adjustments:
-        if adjustment.is_pending and adjustment.kind is not AdjustmentKind.FLIP:
+        if adjustment.is_pending and not adjustment.closes:
             trade, more = _adjust(trade, adjustment, moment)
             commands += more
     return trade, commands
@@ -99,8 +99,6 @@ def _adjust(trade: Trade, adjustment: Adjustment, moment: Moment) -> tuple[Trade
     order = trade.order_of(adjustment)
     if order is not None and trade.executed(order) == ZERO:
         return _await_order(trade, adjustment, order, moment)
-    if order is None and adjustment.quantity:
-        return trade, []  # the whole position is to be closed: somebody asks for that once this is durable
     commands: list[Command] = []
     if order is not None and not order.is_final and order.role is OrderRole.REDUCE:
         commands.append(_ask_about(order))

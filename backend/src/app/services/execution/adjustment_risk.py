@@ -81,8 +81,11 @@ def assess_adjustment(
 def check_present(wish: EntryWish, exposure: Exposure) -> Trade:
     """There is a position of ours to change, and it is the expected one. Like every check, raises CheckFailed."""
     check_expected(wish, exposure)
-    if exposure.trade is not None:
+    if exposure.trade is not None and wish.means(exposure.trade):
         return exposure.trade
+    if exposure.trade is not None:
+        text = f"the position on {wish.item.asset} that the decision was for is gone; the one there is newer"
+        raise CheckFailed(ErrorCode.POSITION_ABSENT, text)
     text = f"the service holds no position on {wish.item.asset} that could be changed; positions of others never are"
     raise CheckFailed(ErrorCode.POSITION_ABSENT, text)
 

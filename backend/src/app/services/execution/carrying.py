@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
 from app.domain.errors import ErrorCode, ExchangeError, StoreConflict, StoreUnavailable
-from app.domain.trades import AdjustmentKind, CloseReason
+from app.domain.trades import AdjustmentKind
 from app.integrations.aster.client import AsterClient
 from app.schemas.decision import Action, AssetDecision
-from app.schemas.result import AssetResult, AssetStatus
 from app.services.execution import results
+from app.services.execution.closing import Closer
 from app.services.execution.desk import Desk
 from app.services.execution.desk_tools import Adjust, Enter
 from app.services.execution.halting import KillSwitch
 from app.services.execution.intake import Intake, RunningDecision
 from app.services.execution.mailbox import MailboxFull
 from app.services.execution.market import Market
-from app.services.execution.phases import Phase, beside_unreadable, phase_of
+from app.services.execution.phases import Phase, beside_unreadable, only_reduces, phase_of
 from app.services.execution.planning import EntryWish, adjustment_kind
+from app.services.execution.recording import Recording
 from app.services.execution.risk import CheckFailed, Exposure, RiskRefused, check_expected
 from app.services.execution.supervision import Supervisor
 
@@ -37,36 +38,49 @@ class DecisionRunner:
     kill_switch: KillSwitch
     background: Supervisor
     desk: Callable[[str], Desk]
-    close_position: Callable[[str, CloseReason, float | None], Awaitable[AssetResult]]
+    closer: Closer
+    recording: Recording
+    there: Callable[[str], frozenset[str]]
+    """Ids of the trades on an asset that have not ended, and of the decisions whose entries are on their way to it."""
+    unknown: Callable[[str], RiskRefused | None]
+    """Why it is not known yet whether an asset is held."""
     on_refused: Callable[[EntryWish, RiskRefused], None]
 
     async def carry_out(self, running: RunningDecision) -> None:
+        """Carry out a decision that was just taken on: it is about the trades that are there now."""
+        running.meant = {item.asset: self.there(item.asset) for item in running.decision.decisions}
+        await self.work_through(running, running.decision.decisions)
+
+    async def work_through(self, running: RunningDecision, chosen: Sequence[AssetDecision]) -> None:
         """Work through the phases; a phase begins when the one before has ended, or after 2 s."""
-        pending = [
-            item for item in running.decision.decisions if running.results[item.asset].status is AssetStatus.PENDING
-        ]
         for phase in Phase:
-            items = [item for item in pending if phase_of(item) is phase]
+            items = [item for item in chosen if phase_of(item) is phase]
             for item in items:
                 self.background.start(self.carry_out_asset(running, item))
             if items and phase is not Phase.ENTRIES:
-                ends = [asyncio.ensure_future(running.until_told(item.asset)) for item in items]
+                ends = [asyncio.ensure_future(running.until_ended(item.asset)) for item in items]
                 _, late = await asyncio.wait(ends, timeout=_PHASE_PATIENCE_S)
                 for end in late:
                     end.cancel()
 
-    async def carry_out_asset(self, running: RunningDecision, item: AssetDecision, flipped: str | None = None) -> None:
-        """Begin with one asset; ``flipped`` is the trade that was already closed for it, before a restart."""
+    async def carry_out_asset(self, running: RunningDecision, item: AssetDecision) -> None:
+        """Begin with one asset, or go on with what a dead process had begun."""
+        if not running.is_at_work(item.asset):
+            return  # called off before its phase had begun
         wish = EntryWish(
             decision_id=running.decision_id,
             item=item,
             decided_at=running.decided_at,
             received_at=running.received_at,
-            flipped=flipped,
+            flipped=running.flipped.get(item.asset),
             source=running.decision.source,
+            meant=running.meant.get(item.asset),
         )
         if item.adds_risk and running.decision.unreadable:
             self.on_refused(wish, beside_unreadable(running.decision.unreadable))
+            return
+        if only_reduces(item) and (not_known := self.unknown(item.asset)):
+            self.on_refused(wish, not_known)
             return
         match item.action:
             case Action.HOLD:
@@ -76,10 +90,25 @@ class DecisionRunner:
             case Action.CLOSE_POSITION if refusal := _contradiction(wish, self.desk(item.asset).exposure(wish)):
                 self.on_refused(wish, refusal)
             case Action.CLOSE_POSITION:
-                result = await self.close_position(item.asset, CloseReason.DECISION, None)
-                self.intake.report(running.decision_id, running.received_at, result)
+                await self._close(running, wish)
             case Action.ADJUST_POSITION | Action.ADJUST_ORDERS:
                 await self._adjust(running, wish)
+
+    async def _close(self, running: RunningDecision, wish: EntryWish) -> None:
+        bound = running.bound.get(wish.item.asset)
+        if bound is not None:
+            result = await self.closer.go_on(wish, bound)
+        elif await self._is_taken_on(running):
+            result = await self.closer.close_for(wish)
+        else:
+            return  # whoever sent it is told
+        self.intake.report(running.decision_id, running.received_at, result)
+
+    async def _is_taken_on(self, running: RunningDecision) -> bool:
+        """Whether the decision is on record, or may go on without for now: an exit does not wait for the disk."""
+        await self.recording.try_to_land(running.landing)
+        landing = running.landing
+        return not landing.done() or (not landing.cancelled() and landing.exception() is None)
 
     async def _enter(self, running: RunningDecision, wish: EntryWish) -> None:
         """Look at the market, then queue at the asset's desk, where risk, plan and intent happen in one go."""
@@ -98,11 +127,14 @@ class DecisionRunner:
 
     async def _adjust(self, running: RunningDecision, wish: EntryWish) -> None:
         """The same for a change to a position of ours. What takes risk away goes on while halted."""
+        is_increase = adjustment_kind(wish.item) is AdjustmentKind.INCREASE
         try:
-            await asyncio.shield(running.landing)
+            if is_increase:
+                await asyncio.shield(running.landing)
+            elif not await self._is_taken_on(running):
+                return
         except (StoreUnavailable, StoreConflict):
             return  # whoever sent it is told
-        is_increase = adjustment_kind(wish.item) is AdjustmentKind.INCREASE
         if is_increase and self.kill_switch.refusal is not None:
             self.on_refused(wish, self.kill_switch.refusal)
             return

@@ -1,66 +1,188 @@
-"""Closing on somebody's wish: ask the trade, and wait for its end."""
+"""Closing on request: bind the close to what is there, ask, and wait for the end.
+
+What is there is every trade that has not ended, whether it holds something or its entry is in flight or UNKNOWN, and
+every entry that was taken on and is no trade yet (scenario O10). An entry that has not left does not leave any more;
+one that has is closed as soon as it is filled.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
-from app.domain.errors import ErrorCode, StoreUnavailable
+from app.domain.errors import ErrorCode
 from app.domain.money import ZERO
+from app.domain.policy import RiskPolicy
 from app.domain.ports import Clock
-from app.domain.trades import CloseReason, Trade
-from app.repositories.trades import TradeRepository
+from app.domain.trades import Adjustment, AdjustmentKind, CloseReason, Trade, TradeError
 from app.schemas.decision import Action, AssetDecision
 from app.schemas.result import AssetResult
 from app.services.execution import facts, results
 from app.services.execution.desk import Desk
-from app.services.execution.risk import RiskRefused
+from app.services.execution.intake import Intake, RunningDecision
+from app.services.execution.planning import EntryWish
+from app.services.execution.recording import Recording
+from app.services.execution.risk import RiskRefused, too_old
+from app.services.execution.send_time import called_off
 
 CLOSE_PATIENCE_S = 30.0
-_RECORD_PATIENCE_S = 2.0
 
 
+@dataclass(frozen=True, kw_only=True)
 class Closer:
-    """Closes positions of ours; ``desks`` is by asset."""
+    """Closes positions of ours; ``desks`` is by asset. ``unknown``: why it is not known whether an asset is held."""
 
-    def __init__(self, desks: Mapping[str, Desk], trades: TradeRepository, clock: Clock) -> None:
-        self._desks = desks
-        self._trades = trades
-        self._clock = clock
-        self._watchers: dict[str, list[asyncio.Event]] = {}
+    desks: Mapping[str, Desk]
+    intake: Intake
+    recording: Recording
+    policy: RiskPolicy
+    clock: Clock
+    unknown: Callable[[str], RiskRefused | None]
+    _watchers: dict[tuple[str, str], list[asyncio.Event]] = field(default_factory=dict)
+    """Who waits for the end of a trade, by its asset and id."""
 
     def on_ended(self, trade: Trade) -> None:
         """Tell everybody who waits for the trade's end."""
-        for watcher in self._watchers.pop(trade.id, []):
+        for watcher in self._watchers.pop((trade.asset, trade.id), []):
             watcher.set()
 
+    def on_refused(self, asset: str) -> None:
+        """An entry was given up, perhaps after it had become a trade, of which there is nothing any more then."""
+        gone = [key for key in self._watchers if key[0] == asset and not self.desks[asset].knows(key[1])]
+        for watchers in [self._watchers.pop(key) for key in gone]:
+            for watcher in watchers:
+                watcher.set()
+
+    def there(self, asset: str) -> frozenset[str]:
+        """Ids of the trades on an asset that have not ended, and of the decisions whose entries are on their way."""
+        entering = (running.decision_id for running, item in self.intake.entering() if item.asset == asset)
+        return frozenset(trade.id for trade in self._trades(asset)) | frozenset(entering)
+
+    # --- by hand ----------------------------------------------------------------------------------------------------
+
     async def close(self, asset: str, reason: CloseReason, timeout_s: float | None) -> AssetResult:
-        """Close one position; see :meth:`~.service.ExecutionService.close_position`.
+        """Close whatever is there; see :meth:`~.service.ExecutionService.close_position`.
 
         An entry that was given up and came alive beside its successor (scenario U10) is a part of it: the result is
-        that of the first which did not end in time, or of the latest.
+        that of the first which did not end in time, or of the latest that held something.
         """
-        desk = self._desks.get(asset)
-        trades = [trade for trade in desk.active if trade.entered_quantity > ZERO] if desk else []
-        if desk is None or not trades:
-            item = AssetDecision(asset=asset, action=Action.CLOSE_POSITION)
-            text = f"the service holds no position on {asset}; positions of others are never touched"
-            return results.refused(item, RiskRefused(code=ErrorCode.POSITION_ABSENT, message=text))
-        ends = []
-        for trade in trades:
-            ended = asyncio.Event()
-            ends.append(ended.wait())
-            self._watchers.setdefault(trade.id, []).append(ended)
-            desk.learn(trade.id, facts.CloseAsked(at=self._clock.now(), reason=reason))
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(asyncio.gather(*ends), timeout_s)
-        with contextlib.suppress(TimeoutError, StoreUnavailable):
-            await asyncio.wait_for(self._trades.settled(), _RECORD_PATIENCE_S)
-        last = [desk.trade(trade.id) or trade for trade in trades]
-        return results.of_close(next((trade for trade in last if not trade.is_ended), last[-1]))
+        item = AssetDecision(asset=asset, action=Action.CLOSE_POSITION)
+        trades = self._trades(asset)
+        ended = self._call_off(asset, trades, reason)
+        if not trades and not ended:
+            return results.refused(item, self.unknown(asset) or _absent(asset))
+        self._ask(trades, reason)
+        return await self._follow(item, trades, ended, timeout_s)
 
     async def close_all(self, reason: CloseReason) -> list[AssetResult]:
         """Close everything, side by side."""
-        assets = sorted(asset for asset, desk in self._desks.items() if any(trade.exposure for trade in desk.active))
-        return list(await asyncio.gather(*(self.close(asset, reason, CLOSE_PATIENCE_S) for asset in assets)))
+        assets = {asset for asset in self.desks if self._trades(asset)}
+        assets |= {item.asset for _, item in self.intake.entering()}
+        return list(await asyncio.gather(*(self.close(asset, reason, CLOSE_PATIENCE_S) for asset in sorted(assets))))
+
+    # --- by decision ------------------------------------------------------------------------------------------------
+
+    async def close_for(self, wish: EntryWish) -> AssetResult:
+        """Close what a decision means. Which trades these are is on record before a close of them leaves (C9)."""
+        item, now = wish.item, self.clock.now()
+        refusal = too_old(wish, self.policy, now)
+        if refusal is not None:
+            return results.refused(item, refusal)
+        trades = [trade for trade in self._trades(item.asset) if wish.means(trade)]
+        ended = self._call_off(item.asset, trades, CloseReason.DECISION, wish)
+        if not trades and not ended:
+            return results.refused(item, _absent(item.asset))
+        for trade in trades:
+            binding = Adjustment(
+                decision_id=wish.decision_id,
+                kind=AdjustmentKind.CLOSE,
+                received_at=wish.received_at,
+                asked_at=now,
+                reference_price=trade.reference_price,
+            )
+            self.desks[item.asset].take(trade.id, facts.AdjustmentAsked(at=now, adjustment=binding))
+        await self.recording.before_acting()
+        self._ask(trades, CloseReason.DECISION)
+        return await self._follow(item, trades, ended, None)
+
+    async def go_on(self, wish: EntryWish, bound: Sequence[Trade]) -> AssetResult:
+        """Go on with a close that a dead process had bound to these trades; one not asked for yet may be too old."""
+        item, now = wish.item, self.clock.now()
+        unasked = [trade for trade in bound if not trade.is_ended and trade.close_reason is None]
+        refusal = too_old(wish, self.policy, now) if unasked else None
+        if refusal is None:
+            self._ask(unasked, CloseReason.DECISION)
+            return await self._follow(item, bound, [], None)
+        error = TradeError(code=refusal.code, message=refusal.message)
+        for trade in unasked:
+            failed = facts.AdjustmentFailed(at=now, decision_id=wish.decision_id, error=error)
+            self.desks[item.asset].learn(trade.id, failed)
+        return results.refused(item, refusal)
+
+    # --- steps ------------------------------------------------------------------------------------------------------
+
+    def _trades(self, asset: str) -> Sequence[Trade]:
+        desk = self.desks.get(asset)
+        return desk.active if desk is not None else ()
+
+    def _call_off(
+        self, asset: str, trades: Sequence[Trade], reason: CloseReason, wish: EntryWish | None = None
+    ) -> list[RunningDecision]:
+        """End the entries on the asset that are no trades yet; for a decision those that it means."""
+        code = ErrorCode.HALTED if reason is CloseReason.HALT else ErrorCode.SUPERSEDED
+        begun = {(trade.decision_id, trade.received_at) for trade in trades}
+        begun |= {(one.decision_id, one.received_at) for trade in trades for one in trade.adjustments if not one.closes}
+        found: list[RunningDecision] = []
+        for running, item in self.intake.entering():
+            is_meant = wish is None or wish.meant is None or running.decision_id in wish.meant
+            if item.asset != asset or not is_meant or (running.decision_id, running.received_at) in begun:
+                continue
+            found.append(running)
+            refusal = RiskRefused(code=code, message=called_off(asset))
+            flips = asset in self.desks and self.desks[asset].has_flipped(running.decision_id)
+            result = results.nothing_opened(item, refusal) if flips else results.refused(item, refusal)
+            self.intake.report(running.decision_id, running.received_at, result)
+        return found
+
+    def _ask(self, trades: Sequence[Trade], reason: CloseReason) -> None:
+        for trade in trades:
+            self.desks[trade.asset].learn(trade.id, facts.CloseAsked(at=self.clock.now(), reason=reason))
+
+    async def _follow(
+        self, item: AssetDecision, trades: Sequence[Trade], ended: Sequence[RunningDecision], timeout_s: float | None
+    ) -> AssetResult:
+        """Wait for the end of the trades, and until it may be told."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                for trade in trades:
+                    await self._until_ended(trade)
+        await self.recording.before_telling(*(running.landing for running in ended))
+        known = [self._as_it_stands(trade) for trade in trades]
+        last = [trade for trade in known if trade is not None]
+        if not last:
+            return results.nothing_left(item)
+        unfinished = [trade for trade in last if not trade.is_ended]
+        held = [trade for trade in last if trade.entered_quantity > ZERO]
+        return results.of_close((unfinished or held or last)[0 if unfinished else -1])
+
+    async def _until_ended(self, trade: Trade) -> None:
+        known = self._as_it_stands(trade)
+        if known is None or known.is_ended:
+            return
+        watcher = asyncio.Event()
+        self._watchers.setdefault((trade.asset, trade.id), []).append(watcher)
+        await watcher.wait()
+
+    def _as_it_stands(self, trade: Trade) -> Trade | None:
+        """The trade by now; None when it was given up before it was on record."""
+        if trade.is_ended:
+            return trade
+        desk = self.desks.get(trade.asset)
+        return desk.trade(trade.id) if desk is not None else None
+
+
+def _absent(asset: str) -> RiskRefused:
+    text = f"the service holds no position on {asset}; positions of others are never touched"
+    return RiskRefused(code=ErrorCode.POSITION_ABSENT, message=text)

@@ -26,7 +26,7 @@ from app.domain.ids import OrderRole
 from app.domain.money import ZERO
 from app.domain.orders import Order
 from app.domain.reports import NeverSent, Placement
-from app.domain.trades import Trade, TradeStatus
+from app.domain.trades import AdjustmentKind, CloseReason, Trade, TradeStatus
 from app.services.execution import commands, facts
 from app.services.execution.accounting import account_for
 from app.services.execution.adjuster import Adjuster
@@ -72,6 +72,7 @@ class Desk:
         self._wakes: dict[str, datetime] = {}
         self._resting: set[str] = set()
         self._is_reachable = False
+        self._unrecorded: set[str] = set()
         self._looks_until: dict[str, datetime] = {}
         self._teller = Teller(tools.trades, tools.narrator, tools.background, tools.on_change)
         self._room: ExitRoom | None = None
@@ -177,6 +178,11 @@ class Desk:
         if trade is not None:
             self._run(trade, commands.CheckPosition())
 
+    @property
+    def given_up(self) -> tuple[Trade, ...]:
+        """Trades that ended without anything held, and whose entries may turn out to have been executed (U10)."""
+        return tuple(trade for trade in self._ended.values() if not trade.entered_quantity and doubtful_entries(trade))
+
     def question_given_up(self) -> None:
         """Ask again for entries given up as never placed: a position that nobody explains may be theirs (U10)."""
         for trade in (*self._active.values(), *self._ended.values()):
@@ -251,6 +257,8 @@ class Desk:
                 if self._is_reachable and not is_at_rest(folded):
                     self._take_up(folded)
             return
+        if self._tools.is_flattened() and folded.close_reason is None and folded.exposure > ZERO:
+            folded = self._fold(folded, facts.CloseAsked(at=self._tools.clock.now(), reason=CloseReason.HALT))
         moment = Moment(
             now=tools.clock.now(),
             chance=tools.randomness.uniform(0, 1),
@@ -270,7 +278,8 @@ class Desk:
         for command in step.commands:
             self._run(after, command)
         if after is not before and after != before:
-            self._teller.changed(before, after)
+            tell = self._teller.note if after.id in self._unrecorded else self._teller.changed
+            tell(before, after)
 
     def _keep(self, trade: Trade) -> None:
         if trade.is_ended:
@@ -296,10 +305,22 @@ class Desk:
     def begin(self, trade: Trade) -> None:
         """Count a new trade from now on."""
         self._active[trade.id] = trade
+        self._unrecorded.add(trade.id)
 
     def forget(self, trade: Trade) -> None:
         """Drop a trade of which nothing was sent."""
         self._active.pop(trade.id, None)
+        self._unrecorded.discard(trade.id)
+
+    def is_on_record(self, trade_id: str) -> None:
+        """A new trade's intent is durable: what changes in it may be recorded from now on."""
+        self._unrecorded.discard(trade_id)
+
+    def has_flipped(self, decision_id: str) -> bool:
+        """Whether a position here is, or lately was, closed to make room for an entry of that decision."""
+        trades = (*self._active.values(), *self._ended.values())
+        made_room = (one for trade in trades for one in trade.adjustments if one.kind is AdjustmentKind.FLIP)
+        return any(one.decision_id == decision_id and one.error is None for one in made_room)
 
     def exposure(self, wish: EntryWish) -> Exposure:
         """What a wish for this asset is judged against, at this moment."""
@@ -479,4 +500,4 @@ class Desk:
 def _is_held(trade: Trade) -> bool:
     """Whether a trade holds something and is not on its way out."""
     is_in = trade.status in (TradeStatus.PROTECTING, TradeStatus.OPEN)
-    return is_in and trade.exposure > ZERO and trade.close_reason is None
+    return is_in and trade.exposure > ZERO and not trade.is_leaving

@@ -17,6 +17,7 @@ from app.services.execution.evidence import Evidence
 from app.services.execution.market import Market
 from app.services.execution.narration import Narrator
 from app.services.execution.planning import EntryWish, MarketView
+from app.services.execution.recording import Recording
 from app.services.execution.risk import RiskRefused
 from app.services.execution.supervision import Supervisor
 
@@ -38,6 +39,11 @@ class DeskTools:
     """Notional by asset of everything but the desk's own asset."""
     has_external_position: Callable[[str], bool]
     realised_today: Callable[[], Decimal | None]
+    is_at_work: Callable[[EntryWish], bool]
+    """Whether the asset's decision has not ended: else nothing more is done for it (scenario C9)."""
+    is_flattened: Callable[[], bool]
+    """Whether a halt is in force that has closed everything: what turns up is closed too."""
+    recording: Recording
     on_change: Callable[[Trade], None]
     on_refused: Callable[[EntryWish, RiskRefused], None]
     refuses_entries: Callable[[], RiskRefused | None]

@@ -12,13 +12,13 @@ from app.domain.errors import ErrorCode, NotSent, StoreConflict, StoreUnavailabl
 from app.domain.ids import OrderRole
 from app.domain.orders import OrderTrigger
 from app.domain.reports import NeverSent, Placement
-from app.domain.trades import Trade, TradeError, TradeTrigger
+from app.domain.trades import CloseReason, Trade, TradeError, TradeTrigger
 from app.services.execution import facts
 from app.services.execution.adjuster import Adjuster
 from app.services.execution.desk_tools import DeskTools, Enter
 from app.services.execution.planning import new_trade, position_side_for
 from app.services.execution.risk import RiskApproved, RiskRefused, assess
-from app.services.execution.send_time import late_objection
+from app.services.execution.send_time import called_off, late_objection
 from app.services.execution.sending import stamp_for
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ class EntryFlow:
         tools = self._tools
         now = tools.clock.now()
         self._adjuster.begins(message.wish.decision_id)
+        if not tools.is_at_work(message.wish):
+            return  # a close has called it off (scenario O10)
         if self._adjuster.resumes_flip(message):
             return
         message = self._adjuster.after_its_close(message, ended)
@@ -82,6 +84,7 @@ class EntryFlow:
             obstacle = await tools.market.prepare(trade.id, approved.plan)  # while the writer is at work
             await landing
             await message.is_durable
+            self._desk.is_on_record(trade.id)
         except (StoreUnavailable, StoreConflict) as error:
             text = f"the decision could not be recorded, so nothing was sent: {error}"
             self._give_up(message, trade, RiskRefused(code=ErrorCode.NOT_READY, message=text))
@@ -90,7 +93,7 @@ class EntryFlow:
             text = "an internal step failed before anything was sent; see the log"
             self._give_up(message, trade, RiskRefused(code=ErrorCode.INTERNAL_ERROR, message=text))
             raise
-        objection = functools.partial(late_objection, tools, approved.plan)
+        objection = functools.partial(self._objection, approved, trade.id)
         obstacle = obstacle or objection() or await self._desk.once.until_there_is_room(trade.id, objection)
         placement: Placement
         if obstacle is not None:
@@ -99,6 +102,14 @@ class EntryFlow:
             self._desk.learn(trade.id, facts.EntrySent(at=tools.clock.now()))
             placement, obstacle = await self._desk.once.send(trade.id, trade.entry, objection)
         self._placed(trade, placement, obstacle)
+
+    def _objection(self, approved: RiskApproved, trade_id: str) -> TradeError | None:
+        """What speaks against sending by now: the moment, or a close that was asked for meanwhile (scenario O10)."""
+        trade = self._desk.trade(trade_id)
+        if trade is not None and trade.is_leaving:
+            code = ErrorCode.HALTED if trade.close_reason is CloseReason.HALT else ErrorCode.SUPERSEDED
+            return TradeError(code=code, message=called_off(trade.asset))
+        return late_objection(self._tools, approved.plan)
 
     def _placed(self, trade: Trade, placement: Placement, error: TradeError | None) -> None:
         at, order_id = self._tools.clock.now(), trade.entry.client_order_id

@@ -12,7 +12,7 @@ from datetime import timedelta
 from decimal import Decimal
 
 from app.domain.errors import Refusal
-from app.domain.ids import ClientOrderId, OrderRole
+from app.domain.ids import ClientOrderId, OrderRole, parse_client_order_id
 from app.domain.money import ZERO, plain
 from app.domain.orders import IN_FLIGHT, Order, OrderState, OrderTrigger
 from app.domain.policy import ForeignOrdersPolicy
@@ -381,8 +381,14 @@ def _told_by_fills(trade: Trade) -> CloseReason:
     if trade.externally_reduced > by_role[role]:
         return _told_by_takers(trade)
     if role is OrderRole.CLOSE:
-        return trade.close_reason or CloseReason.MANUAL
+        return trade.close_reason or _told_by_intents(trade)
     return REASON_OF_EXIT[role]
+
+
+def _told_by_intents(trade: Trade) -> CloseReason:
+    """Why a process that died before it had recorded the reason has sent a close of ours; no person's hand did it."""
+    is_decided = any(one.closes and one.error is None for one in trade.adjustments)
+    return CloseReason.DECISION if is_decided else CloseReason.RECONCILED
 
 
 def _told_by_takers(trade: Trade) -> CloseReason:
@@ -392,6 +398,8 @@ def _told_by_takers(trade: Trade) -> CloseReason:
     for fill in trade.exit_fills:
         if fill.order_id not in ours:
             reason = forced_reason(fill.client_order_id)
+            if reason is None and parse_client_order_id(fill.client_order_id or "") is not None:
+                reason = _told_by_intents(trade)
             taken[reason] = taken.get(reason, ZERO) + fill.quantity
     if not taken:
         return CloseReason.RECONCILED

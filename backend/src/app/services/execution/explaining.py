@@ -25,6 +25,7 @@ from app.schemas.explanation import (
     Verdict,
 )
 from app.services.execution import adjustment_risk, risk
+from app.services.execution.gate import Gate
 from app.services.execution.halting import KillSwitch
 from app.services.execution.market import Market
 from app.services.execution.phases import Phase, beside_unreadable, phase_of
@@ -36,7 +37,6 @@ from app.services.execution.planning import (
     adjustment_kind,
     plan_adjustment,
 )
-from app.services.execution.projection import Readiness
 from app.services.execution.risk import CheckFailed, Exposure, RiskRefused
 from app.services.execution.steady_clock import SteadyClock
 
@@ -99,19 +99,18 @@ class _Sheet:
 
 @dataclass(frozen=True, kw_only=True)
 class Explainer:
-    """Explains for one account. ``unready`` is the answer to entries while something else is in the way."""
+    """Explains for one account."""
 
     policy: AccountPolicy
     market: Market
     kill_switch: KillSwitch
     clock: SteadyClock
     exposure: Callable[[EntryWish], Exposure]
-    readiness: Callable[[], Readiness]
-    unready: Callable[[], RiskRefused | None]
+    gate: Gate
 
     async def explain(self, decision: TradingDecision) -> Explanation:
         """What a decision would do now, asset by asset in the order of the phases."""
-        now, readiness, halt = self.clock.now(), self.readiness(), self.kill_switch.current
+        now, readiness, halt = self.clock.now(), self.gate.readiness(), self.kill_switch.current
         items = [item for phase in Phase for item in decision.decisions if phase_of(item) is phase]
         decided_at = self.clock.from_host(decision.timestamp) if decision.timestamp else now
         wishes = [EntryWish(decision_id="", item=item, decided_at=decided_at, received_at=now) for item in items]
@@ -138,14 +137,15 @@ class Explainer:
         adds = action.is_entry or adjustment_kind(wish.item) is AdjustmentKind.INCREASE
         if adds:
             sheet.ask("halted", self.kill_switch.refusal, "not halted")
-        sheet.ask("ready", self.unready(), "ready")
+        sheet.ask("ready", self.gate.unready() if adds else self.gate.refuses_exit(wish.item.asset), "ready")
         self._age(wish, sheet)
         if action.is_entry:
             return await self._entry(wish, sheet)
         return await self._adjustment(wish, sheet, adds=adds)
 
     def _close(self, wish: EntryWish, sheet: _Sheet) -> AssetExplained:
-        sheet.ask("ready", self.unready(), "ready")
+        sheet.ask("ready", self.gate.refuses_exit(wish.item.asset), "ready")
+        self._age(wish, sheet)
         trade = self.exposure(wish).trade
         sheet.run("position", lambda: _position(adjustment_risk.check_present(wish, self.exposure(wish))))
         quantity = plain(trade.exposure) if trade is not None else "0"

@@ -23,7 +23,7 @@ from app.domain.reports import (
     Refused,
     Unknown,
 )
-from app.domain.trades import AdjustmentKind, CloseReason, Trade, TradeError, TradeSide, TradeStatus
+from app.domain.trades import CloseReason, Trade, TradeError, TradeSide, TradeStatus
 from app.services.execution import facts
 from app.services.execution.adjusting import take_in
 from app.services.execution.protection import ONE_ATTEMPT
@@ -327,10 +327,6 @@ def _restarted(trade: Trade, fact: facts.Restarted) -> Trade:
     if trade.exposure > ZERO:
         # the last close may have been sent and not recorded; its id is not used again (U5)
         trade = replace(trade, close_attempts=trade.close_attempts + 1)
-    for adjustment in trade.adjustments:
-        if adjustment.is_pending and adjustment.kind is AdjustmentKind.DECREASE and adjustment.client_order_id is None:
-            # everything was to go; that is on record, whether it was asked for or not
-            trade = replace(trade, close_reason=trade.close_reason or CloseReason.DECISION)
     for order in trade.orders:
         if order.state in IN_FLIGHT:
             trade = trade.with_order(order.after(OrderTrigger.LOST, fact.at))

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from weakref import WeakValueDictionary
 
 import structlog
 
+from app.db.port import Landing
 from app.domain.errors import DecisionRefused, ErrorCode, StoreUnavailable
-from app.domain.events import EventType, RecordedEvent
+from app.domain.events import EventType
 from app.domain.ids import IdSource
 from app.domain.trades import Trade, TradeSide
 from app.repositories.decisions import DecisionRepository, StoredDecision
-from app.schemas.decision import Action, TradingDecision
+from app.schemas.decision import Action, AssetDecision, TradingDecision
 from app.schemas.result import AssetResult, AssetStatus, ExecutionResult, ResultStatus, whole_status
 from app.services.execution import results
 from app.services.execution.narration import Narrator
+from app.services.execution.phases import decision_reduces
 from app.services.execution.steady_clock import SteadyClock
 
 log = structlog.get_logger(__name__)
@@ -47,23 +50,34 @@ class RunningDecision:
     received_at: datetime
     results: dict[str, AssetResult]
     """What is known to be so; an asset at work is pending here."""
-    landing: asyncio.Future[tuple[RecordedEvent, ...]]
+    recorded: dict[str, AssetResult]
+    """The results of assets that have ended and are on record: only these are told (scenario C9)."""
+    landing: Landing
     """Done when the decision itself is on record."""
     at_work: dict[str, Callable[[], AssetResult]] = field(default_factory=dict)
     """How to make the result of an asset at work as it stands, should somebody ask."""
     completed_at: datetime | None = None
     ended: asyncio.Event = field(default_factory=asyncio.Event)
-    told: dict[str, asyncio.Event] = field(default_factory=dict)
+    meant: dict[str, frozenset[str]] = field(default_factory=dict)
+    """By asset: ids of the trades, and of the decisions of entries on their way, that were there when it came in.
+
+    It closes and changes nothing else.
+    """
+    flipped: dict[str, str] = field(default_factory=dict)
+    """By asset: the trade that a dead process closed to make room for an entry."""
+    bound: dict[str, tuple[Trade, ...]] = field(default_factory=dict)
+    """By asset: the trades that a dead process had begun to close."""
+    endings: dict[str, asyncio.Event] = field(default_factory=dict)
     """By asset: whether its result is no longer pending."""
 
-    def result_so_far(self, asset: str) -> AssetResult:
-        """An asset's result as it stands."""
-        return self.at_work[asset]() if asset in self.at_work else self.results[asset]
+    def is_at_work(self, asset: str) -> bool:
+        """Whether the asset belongs to the decision, and has not ended."""
+        return asset in self.results and self.results[asset].status is AssetStatus.PENDING
 
-    async def until_told(self, asset: str) -> None:
+    async def until_ended(self, asset: str) -> None:
         """Wait until an asset's result has ended."""
-        if self.results[asset].status is AssetStatus.PENDING:
-            await self.told.setdefault(asset, asyncio.Event()).wait()
+        if self.is_at_work(asset):
+            await self.endings.setdefault(asset, asyncio.Event()).wait()
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,16 +184,25 @@ class Intake:
             },
             decision_id=decision_id,
         )
-        landing = self._decisions.accept(decision_id, self._account_id, fingerprint, decision.body(), now, (event,))
+        accept = functools.partial(
+            self._decisions.accept, decision_id, self._account_id, fingerprint, decision.body(), now, (event,)
+        )
+        landing = _accepted_in_the_end(accept) if decision_reduces(decision) else accept()
         running = self._remember(decision, decision_id, fingerprint, decided_at, now, landing)
         return Admission(decision_id, is_replay=False, running=running)
 
     def resume(self, stored: StoredDecision) -> RunningDecision:
-        """Take up a decision that a dead process left unfinished."""
+        """Take up a decision that a dead process left unfinished; assets that have ended stay ended (scenario C9)."""
+        running = self._from_record(stored, stored.asset_results)
+        if not any(running.is_at_work(asset) for asset in running.results):
+            self._complete(running)
+        return running
+
+    def _from_record(self, stored: StoredDecision, ended: Iterable[AssetResult]) -> RunningDecision:
         decision = TradingDecision.from_record(stored.body)
-        landed: asyncio.Future[tuple[RecordedEvent, ...]] = asyncio.get_running_loop().create_future()
+        landed: Landing = asyncio.get_running_loop().create_future()
         landed.set_result(())
-        return self._remember(
+        running = self._remember(
             decision,
             stored.decision_id,
             stored.body_hash,
@@ -187,6 +210,9 @@ class Intake:
             stored.received_at,
             landed,
         )
+        running.recorded = {result.asset: result for result in ended}
+        running.results.update(running.recorded)
+        return running
 
     def _remember(
         self,
@@ -195,7 +221,7 @@ class Intake:
         fingerprint: str,
         decided_at: datetime,
         received_at: datetime,
-        landing: asyncio.Future[tuple[RecordedEvent, ...]],
+        landing: Landing,
     ) -> RunningDecision:
         running = RunningDecision(
             decision_id=decision_id,
@@ -204,6 +230,7 @@ class Intake:
             decided_at=decided_at,
             received_at=received_at,
             results={item.asset: results.at_first(item) for item in decision.items},
+            recorded={},
             landing=landing,
         )
         self._known[decision_id] = running
@@ -217,8 +244,7 @@ class Intake:
         """Bring a decision that has ended back into reach, because its result may turn out to be wrong."""
         if stored.result is None or stored.decision_id in self._known:
             return
-        running = self.resume(stored)
-        running.results.update({one.asset: one for one in stored.result.results})
+        running = self._from_record(stored, stored.result.results)
         running.completed_at = stored.completed_at
         running.ended.set()
 
@@ -226,12 +252,27 @@ class Intake:
         """Drop a decision whose record was refused: it does not use up its id."""
         self._known.pop(running.decision_id, None)
         running.ended.set()
-        for told in running.told.values():
-            told.set()
+        for ending in running.endings.values():
+            ending.set()
 
     def running(self, decision_id: str) -> RunningDecision | None:
         """The decision, when it is in memory."""
         return self._known.get(decision_id)
+
+    def is_at_work(self, decision_id: str, received_at: datetime, asset: str) -> bool:
+        """Whether an asset of the decision that was received at that time has not ended; else nothing more is done."""
+        running = self._known.get(decision_id)
+        return running is not None and running.received_at == received_at and running.is_at_work(asset)
+
+    def entering(self) -> list[tuple[RunningDecision, AssetDecision]]:
+        """Entries that were taken on and have not ended, with their decisions."""
+        return [
+            (running, item)
+            for running in self._known.values()
+            if not running.ended.is_set()
+            for item in running.decision.decisions
+            if item.action.is_entry and running.is_at_work(item.asset)
+        ]
 
     def _open_to_change(self, decision_id: str, received_at: datetime, asset: str) -> RunningDecision | None:
         """The decision, where news of an asset can still change its result: most of a trade's life comes after it.
@@ -272,22 +313,38 @@ class Intake:
         if result.status in (AssetStatus.PENDING, known.status):
             return
         running.results[result.asset] = result
-        running.at_work.pop(result.asset, None)
-        if result.asset in running.told:
-            running.told[result.asset].set()
-        if all(one.status is not AssetStatus.PENDING for one in running.results.values()):
-            self._complete_once_recorded(running)
+        if result.asset in running.endings:
+            running.endings[result.asset].set()
+        self._record_once_begun(running, result)
 
-    def _complete_once_recorded(self, running: RunningDecision) -> None:
+    def _record_once_begun(self, running: RunningDecision, result: AssetResult) -> None:
         """A refusal may be quicker than the disk: an end without a beginning would never be taken by the database."""
         if not running.landing.done():
-            running.landing.add_done_callback(lambda _: self._complete_once_recorded(running))
+            running.landing.add_done_callback(lambda _: self._record_once_begun(running, result))
         elif _has_landed(running.landing):
-            self._complete(running)
+            if any(running.is_at_work(asset) for asset in running.results):
+                self._record(running, result)
+            else:
+                self._complete(running)
+
+    def _record(self, running: RunningDecision, result: AssetResult) -> None:
+        """Tell of an asset that has ended before the others, once that is on record."""
+        item = next(item for item in running.decision.items if item.asset == result.asset)
+        body, now = results.noted(result, item).model_dump(mode="json"), self._clock.now()
+        try:
+            landing = self._decisions.record_asset_result(
+                self._account_id, running.decision_id, result.asset, body, now
+            )
+        except StoreUnavailable as error:
+            log.warning("intake.result_not_recorded", decision_id=running.decision_id, error=str(error))
+            _tell(running, {result.asset: result})
+            return
+        landing.add_done_callback(lambda _: _tell(running, {result.asset: result}))
 
     def _complete(self, running: RunningDecision) -> None:
         running.completed_at = self._clock.now()
-        outcome = self.result_of(running)
+        known = dict(running.results)
+        outcome = self._whole(running, known)
         is_refused = outcome.status is ResultStatus.REJECTED
         type_ = EventType.DECISION_REJECTED if is_refused else EventType.DECISION_COMPLETED
         body = outcome.model_dump(mode="json")
@@ -300,14 +357,19 @@ class Intake:
         except StoreUnavailable as error:
             # what happened at the exchange is told all the same; the next start completes the record
             log.warning("intake.result_not_recorded", decision_id=running.decision_id, error=str(error))
-            running.ended.set()
+            _end(running, known)
             return
         # whoever is told the result may read it, and everything before it, from the record
-        landing.add_done_callback(lambda _: running.ended.set())
+        landing.add_done_callback(lambda _: _end(running, known))
 
     def result_of(self, running: RunningDecision) -> ExecutionResult:
-        """The whole result as it stands."""
-        ordered = tuple(results.noted(running.result_so_far(item.asset), item) for item in running.decision.items)
+        """The whole result as it may be told: what has ended and is not on record yet is pending."""
+        known = {item.asset: results.at_first(item) for item in running.decision.items}
+        known.update({asset: as_it_stands() for asset, as_it_stands in running.at_work.items()})
+        return self._whole(running, known | running.recorded)
+
+    def _whole(self, running: RunningDecision, known: Mapping[str, AssetResult]) -> ExecutionResult:
+        ordered = tuple(results.noted(known[item.asset], item) for item in running.decision.items)
         status = whole_status([one.status for one in ordered])
         return ExecutionResult(
             decision_id=running.decision_id,
@@ -321,7 +383,58 @@ class Intake:
         )
 
 
-def _has_landed(landing: asyncio.Future[tuple[RecordedEvent, ...]]) -> bool:
+def _accepted_in_the_end(accept: Callable[..., Landing]) -> Landing:
+    """Record a decision with exits, if not now then as soon as the database takes it: exits do not wait (C2).
+
+    Raises:
+        StoreUnavailable: it can't even be kept for later.
+    """
+    recorded: Landing = asyncio.get_running_loop().create_future()
+    recorded.add_done_callback(_look_at_error)
+
+    def hand_on(landing: Landing) -> None:
+        if landing.cancelled() or recorded.done():
+            return
+        error = landing.exception()
+        if error is None:
+            recorded.set_result(landing.result())
+        else:
+            recorded.set_exception(error)
+
+    def once_more(landing: Landing) -> None:
+        if landing.cancelled() or not isinstance(landing.exception(), StoreUnavailable):
+            hand_on(landing)
+            return
+        try:
+            accept(must_land=True).add_done_callback(hand_on)
+        except StoreUnavailable as error:
+            recorded.set_exception(error)
+
+    try:
+        accept().add_done_callback(once_more)
+    except StoreUnavailable:
+        accept(must_land=True).add_done_callback(hand_on)
+    return recorded
+
+
+def _look_at_error(landing: Landing) -> None:
+    """Whoever waits for it hears of the error; when there is none, it makes no noise."""
+    if not landing.cancelled():
+        landing.exception()
+
+
+def _tell(running: RunningDecision, known: Mapping[str, AssetResult]) -> None:
+    running.recorded.update(known)
+    for asset in known:
+        running.at_work.pop(asset, None)
+
+
+def _end(running: RunningDecision, known: Mapping[str, AssetResult]) -> None:
+    _tell(running, known)
+    running.ended.set()
+
+
+def _has_landed(landing: Landing) -> bool:
     return not landing.cancelled() and landing.exception() is None
 
 

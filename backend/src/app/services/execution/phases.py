@@ -7,7 +7,7 @@ from enum import Enum, auto
 
 from app.domain.errors import ErrorCode
 from app.domain.trades import AdjustmentKind
-from app.schemas.decision import Action, AssetDecision, UnreadableDecision
+from app.schemas.decision import Action, AssetDecision, TradingDecision, UnreadableDecision
 from app.services.execution.planning import adjustment_kind
 from app.services.execution.risk import RiskRefused
 
@@ -42,6 +42,16 @@ def beside_unreadable(unreadable: Iterable[UnreadableDecision]) -> RiskRefused:
         "send a new decision"
     )
     return RiskRefused(code=ErrorCode.VALIDATION_ERROR, message=text)
+
+
+def only_reduces(item: AssetDecision) -> bool:
+    """Whether it can only take risk away: a close, a decrease, moved exits."""
+    return item.action is not Action.HOLD and phase_of(item) is not Phase.ENTRIES
+
+
+def decision_reduces(decision: TradingDecision) -> bool:
+    """Whether a decision takes risk away, whatever else it does."""
+    return any(only_reduces(item) for item in decision.decisions)
 
 
 _PHASE_OF_KIND = {

@@ -27,6 +27,8 @@ class EntryWish:
     """An asset's decision on its way in. ``decided_at`` is when the engine made it.
 
     ``flipped`` is the trade that was closed to make room for it, once it was. ``source`` is the engine that decided.
+    ``meant`` names what was there when it was received, trades and the decisions of entries on their way: it closes
+    and changes nothing else (scenario C9); None where that does not matter.
     """
 
     decision_id: str
@@ -35,6 +37,11 @@ class EntryWish:
     received_at: datetime
     flipped: str | None = None
     source: str | None = None
+    meant: frozenset[str] | None = None
+
+    def means(self, trade: Trade) -> bool:
+        """Whether the decision may be about this trade."""
+        return self.meant is None or not self.meant.isdisjoint((trade.id, trade.decision_id))
 
     @property
     def side(self) -> TradeSide:

@@ -111,8 +111,10 @@ def _adjustment_status(trade: Trade, adjustment: Adjustment, order: Order | None
         if adjustment.kind is AdjustmentKind.ADD:
             return AssetStatus.PROTECTED if trade.legs else AssetStatus.FILLED
         return AssetStatus.ADJUSTED
-    if adjustment.kind is AdjustmentKind.FLIP:
-        return AssetStatus.PENDING  # it ends with the trade on the other side
+    if adjustment.kind in (AdjustmentKind.FLIP, AdjustmentKind.CLOSE):
+        return (
+            AssetStatus.PENDING
+        )  # it ends with the trade on the other side, or with all trades that are closed for it
     if trade.status is TradeStatus.CLOSED:
         return AssetStatus.EMERGENCY_CLOSED if trade.close_reason is CloseReason.EMERGENCY else AssetStatus.CLOSED
     if trade.status is TradeStatus.PROTECTING and trade.protection_failed:
@@ -165,11 +167,22 @@ def failed(item: AssetDecision, code: ErrorCode, message: str) -> AssetResult:
     return AssetResult(asset=item.asset, action=item.action, status=AssetStatus.FAILED, success=False, error=error)
 
 
+def nothing_opened(item: AssetDecision, refusal: RiskRefused) -> AssetResult:
+    """A flip whose entry was refused after its close."""
+    text = f"the position on the other side was closed, but nothing was opened: {refusal.message}"
+    return failed(item, refusal.code, text)
+
+
 def of_close(trade: Trade) -> AssetResult:
-    """The result of a wish to close: ``closed`` once the trade is."""
+    """The result of a wish to close: ``closed`` once the trade is over, also where nothing of it was ever held."""
     result = of_trade(trade, Action.CLOSE_POSITION)
-    status = AssetStatus.CLOSED if trade.status is TradeStatus.CLOSED else AssetStatus.PENDING
+    status = AssetStatus.CLOSED if trade.is_ended else AssetStatus.PENDING
     return result.model_copy(update={"status": status, "success": status.is_success, "error": None})
+
+
+def nothing_left(item: AssetDecision) -> AssetResult:
+    """The result of a wish to close where all there was were entries that had not left, and do not leave any more."""
+    return AssetResult(asset=item.asset, action=item.action, status=AssetStatus.CLOSED, success=True)
 
 
 def status_of(trade: Trade) -> AssetStatus:

@@ -8,6 +8,11 @@ from app.services.execution.planning import EntryPlan
 from app.services.execution.risk import too_old
 
 
+def called_off(asset: str) -> str:
+    """Why an entry is not sent any more (scenario O10)."""
+    return f"a close of {asset} was asked for before the entry had left, so it was not sent"
+
+
 def late_objection(tools: DeskTools, plan: EntryPlan) -> TradeError | None:
     """What speaks against sending by now, when recording or preparing took its time (scenario C7)."""
     refusal = tools.refuses_entries() or too_old(plan.wish, tools.policy.risk, tools.clock.now())

@@ -45,18 +45,21 @@ from app.services.execution.evidence import Evidence
 from app.services.execution.explaining import Explainer
 from app.services.execution.external import ExternalPositions
 from app.services.execution.flatness import left_open
+from app.services.execution.gate import Gate
 from app.services.execution.halting import EMERGENCY_WINDOW, EmergencyWatch, Halt, KillSwitch
 from app.services.execution.hearing import Hearing
 from app.services.execution.intake import Intake, RunningDecision, Submission, id_taken
 from app.services.execution.market import Market
 from app.services.execution.narration import Narrator
+from app.services.execution.phases import decision_reduces
 from app.services.execution.planning import EntryWish
 from app.services.execution.projection import AccountView, PositionsView, Projection, Readiness
 from app.services.execution.recall import Recall
 from app.services.execution.reconciler import Reconciler
 from app.services.execution.reconciliation import ReconciliationReport
+from app.services.execution.recording import Recording
 from app.services.execution.resuming import Resumption
-from app.services.execution.risk import RiskRefused, laid_bare
+from app.services.execution.risk import RiskRefused
 from app.services.execution.routing import StreamBuilder, StreamRouter, Streams
 from app.services.execution.start_up import StartUp
 from app.services.execution.steady_clock import SteadyClock
@@ -109,7 +112,6 @@ class ExecutionService:
         self._narrator = narrator
         host_clock, clock = clock, SteadyClock(clock)
         self._clock = clock
-        self._store_health = store_health
         self._background = Supervisor(clock, self._on_failure)
         self._kill_switch = KillSwitch(self.account_id, flags, narrator, host_clock)
         self._troubles = TroubleDesk(client, flags, host_clock, self._kill_switch, self._tell_alert, place)
@@ -120,23 +122,6 @@ class ExecutionService:
         self._hearing = Hearing()
         terms = Terms(client, clock, flags, self.account_id)
         self._market = Market(client, clock, policy.risk, self._projection.all_held, terms)
-        self._intake = Intake(
-            account_id=self.account_id,
-            is_paper=self.is_paper,
-            decisions=decisions,
-            narrator=narrator,
-            ids=ids,
-            clock=clock,
-            require_ready=self._require_ready,
-        )
-        self._recall = Recall(
-            account_id=self.account_id,
-            trades=trades,
-            decisions=decisions,
-            intake=self._intake,
-            clock=clock,
-            desk=self._desk,
-        )
         self._reconciler = Reconciler(
             policy=policy,
             client=client,
@@ -169,6 +154,43 @@ class ExecutionService:
             hearing=self._hearing,
             exchange_time=client.exchange_time,
         )
+        self._start_up = StartUp(self.account_id, client, self._market, self._router, clock)
+        self._gate = Gate(
+            client=client,
+            kill_switch=self._kill_switch,
+            start_up=self._start_up,
+            reconciler=self._reconciler,
+            router=self._router,
+            store_health=store_health,
+            active_trades=self._active_trades,
+        )
+        self._intake = Intake(
+            account_id=self.account_id,
+            is_paper=self.is_paper,
+            decisions=decisions,
+            narrator=narrator,
+            ids=ids,
+            clock=clock,
+            require_ready=self._gate.require_ready,
+        )
+        self._recall = Recall(
+            account_id=self.account_id,
+            trades=trades,
+            decisions=decisions,
+            intake=self._intake,
+            clock=clock,
+            desk=self._desk,
+        )
+        recording = Recording(trades=trades, background=self._background, store_health=store_health)
+        self._desks: dict[str, Desk] = {}
+        self._closer = Closer(
+            desks=self._desks,
+            intake=self._intake,
+            recording=recording,
+            policy=policy.risk,
+            clock=clock,
+            unknown=self._gate.unknown,
+        )
         self._tools = DeskTools(
             policy=policy,
             client=client,
@@ -184,13 +206,15 @@ class ExecutionService:
                 self._projection.held(asset) or self._reconciler.has_external_stop(asset)
             ),
             realised_today=lambda: self._daily.realised,
+            is_at_work=self._is_at_work,
+            is_flattened=lambda: self.halted is not None and self.halted.flatten,
+            recording=recording,
             on_change=self._on_change,
             on_refused=self._on_refused,
-            refuses_entries=self._refuses_entries,
+            refuses_entries=self._gate.refuses_entries,
             stop_entries=self._kill_switch.trip,
             background=self._background,
         )
-        self._start_up = StartUp(self.account_id, client, self._market, self._router, clock)
         self._runner = DecisionRunner(
             client=client,
             market=self._market,
@@ -198,7 +222,10 @@ class ExecutionService:
             kill_switch=self._kill_switch,
             background=self._background,
             desk=self._desk,
-            close_position=self.close_position,
+            closer=self._closer,
+            recording=recording,
+            there=self._closer.there,
+            unknown=self._gate.unknown,
             on_refused=self._on_refused,
         )
         self._resumption = Resumption(
@@ -206,6 +233,7 @@ class ExecutionService:
             decisions=decisions,
             trades=trades,
             intake=self._intake,
+            policy=policy.risk,
             clock=clock,
             desk=self._desk,
             on_change=self._on_change,
@@ -217,13 +245,10 @@ class ExecutionService:
             kill_switch=self._kill_switch,
             clock=clock,
             exposure=lambda wish: self._desk(wish.item.asset).exposure(wish),
-            readiness=self.readiness,
-            unready=self._unready,
+            gate=self._gate,
         )
         self._stream_builder = streams
         self._streams: Streams | None = None
-        self._desks: dict[str, Desk] = {}
-        self._closer = Closer(self._desks, trades, clock)
         self._last_activity: dict[str, datetime] = {}
 
     # --- 1. a decision comes in -------------------------------------------------------------------------------------
@@ -258,7 +283,10 @@ class ExecutionService:
 
     async def _until_recorded(self, running: RunningDecision) -> None:
         try:
-            await asyncio.shield(running.landing)
+            if decision_reduces(running.decision):
+                await self._tools.recording.try_to_land(running.landing)
+            if not decision_reduces(running.decision) or running.landing.done():
+                await asyncio.shield(running.landing)
         except StoreUnavailable:
             self._intake.forget(running)
             raise
@@ -273,6 +301,7 @@ class ExecutionService:
     ) -> AssetResult:
         """Close what the service holds on ``asset`` at market and take its exits off the book.
 
+        An entry that is in flight or UNKNOWN is not sent any more, or closed as soon as it is filled (scenario O10).
         The result is ``closed``, ``pending`` after ``timeout_s`` seconds, or ``rejected`` with ``position_absent``.
         """
         return await self._closer.close(self._market.symbol_named(asset), reason, timeout_s)
@@ -284,24 +313,24 @@ class ExecutionService:
     async def halt(self, reason: str, *, flatten: bool = False) -> list[AssetResult]:
         """Send no more entries until :meth:`resume`, over restarts; exits go on. ``flatten`` closes everything too.
 
-        What a flatten finds on its way in is closed as soon as it is filled. Returns the results of the closes.
+        What a flatten finds on its way in is closed as soon as it is filled, however late that turns out. Returns the
+        results of the closes.
         """
         await self._kill_switch.turn_on(reason, flatten=flatten)
         return await self._flatten() if flatten else []
 
     async def _flatten(self) -> list[AssetResult]:
-        for trade in self._active_trades():
-            if not trade.exposure:
-                asked = facts.CloseAsked(at=self._clock.now(), reason=CloseReason.HALT)
-                self._desk(trade.asset).learn(trade.id, asked)
+        for desk in tuple(self._desks.values()):
+            for trade in desk.given_up:
+                desk.learn(trade.id, facts.CloseAsked(at=self._clock.now(), reason=CloseReason.HALT))
         closed = await self.close_all(CloseReason.HALT)
         with contextlib.suppress(ExchangeError, StoreUnavailable):
             await self._reconciler.run()  # orders that no trade knows of go, too
         return closed
 
     async def left_open(self) -> list[str]:
-        """What the exchange still shows of ours, in words; nothing when we are flat."""
-        return await left_open(self._client, self._active_trades())
+        """What is held, in flight, UNKNOWN or on the book of ours, in words; nothing when we are flat."""
+        return await left_open(self._client, self._active_trades)
 
     async def resume(self) -> None:
         """Accept entries again."""
@@ -330,13 +359,14 @@ class ExecutionService:
             self._reconciler.request()  # or the frame that shows us flat got lost, and would keep the asset blocked
 
     def _on_refused(self, wish: EntryWish, refusal: RiskRefused) -> None:
-        result = results.refused(wish.item, refusal)
-        if wish.flipped is not None:
-            text = f"the position on the other side was closed, but nothing was opened: {refusal.message}"
-            result = results.failed(wish.item, refusal.code, text)
+        refused = results.refused if wish.flipped is None else results.nothing_opened
         if refusal.contradicts and self._repeats.is_first((wish.item.asset, refusal.message)):
             self._tell_alert(Alert(Severity.WARNING, "position_contradicts", refusal.message), wish.item.asset)
-        self._intake.report(wish.decision_id, wish.received_at, result)
+        self._intake.report(wish.decision_id, wish.received_at, refused(wish.item, refusal))
+        self._closer.on_refused(wish.item.asset)
+
+    def _is_at_work(self, wish: EntryWish) -> bool:
+        return self._intake.is_at_work(wish.decision_id, wish.received_at, wish.item.asset)
 
     def _on_order(self, asset: str, key: ClientOrderId, fact: facts.Fact) -> None:
         """A stream event about an order of ours; its trade may have ended long ago (scenario U10)."""
@@ -402,12 +432,12 @@ class ExecutionService:
             self._start_up.waits_for("what was lost today is not known yet")
             self._background.keep_running(self._daily.keep_fresh)
             await self._daily.until_known()
-        untouched = await self._resumption.take_up()
+        left = await self._resumption.take_up()
         self._start_up.is_done()
         if self.halted is not None and self.halted.flatten:
             await self._flatten()  # the process that was asked to may have died on the way
-        for running, item, flipped in untouched:
-            self._background.start(self._runner.carry_out_asset(running, item, flipped))
+        for running, items in left:
+            self._background.start(self._runner.work_through(running, items))
 
     async def drain(self, grace_s: float) -> None:
         """Take nothing new, and wait until every position has its exits or is gone, for so long at most (C8)."""
@@ -447,17 +477,7 @@ class ExecutionService:
 
     def readiness(self) -> Readiness:
         """Whether new decisions are accepted (contract, section 6: database, stream, first reconciliation)."""
-        store, silent_s = self._store_health(), self._client.silent_for_s
-        reasons = (
-            f"database: {store}" if store is not None else None,
-            f"the exchange wants silence for {silent_s:.0f} s more" if silent_s > 0 else None,
-            self._start_up.mode_obstacle,
-            self._start_up.trouble,
-            self._reconciler.trouble,
-            None if self._router.is_up or self._start_up.trouble else "the user stream is not connected",
-        )
-        given = tuple(reason for reason in reasons if reason is not None)
-        return Readiness(is_ready=not given, reasons=given)
+        return self._gate.readiness()
 
     def vital_signs(self) -> VitalSigns:
         """How the account is, for those who watch over it."""
@@ -481,20 +501,3 @@ class ExecutionService:
     def _exposure_of_others(self, asset: str) -> dict[str, Decimal]:
         ours = {name: desk.notional for name, desk in self._desks.items() if desk.notional}
         return self._projection.notional_beside(asset, ours)
-
-    def _require_ready(self, decision: TradingDecision) -> None:
-        readiness = self.readiness()
-        opens_only = all(item.action.is_entry for item in decision.decisions)
-        is_refused_anyway = self.halted is not None and opens_only
-        if not readiness.is_ready and not is_refused_anyway:
-            raise DecisionRefused(ErrorCode.NOT_READY, "not ready: " + "; ".join(readiness.reasons))
-
-    def _refuses_entries(self) -> RiskRefused | None:
-        """Why no entry at all may be sent now: halted, not ready, or a position that could not be protected (P3)."""
-        return self._kill_switch.refusal or self._unready()
-
-    def _unready(self) -> RiskRefused | None:
-        readiness = self.readiness()
-        if not readiness.is_ready:
-            return RiskRefused(code=ErrorCode.NOT_READY, message="not ready: " + "; ".join(readiness.reasons))
-        return laid_bare(self._active_trades())

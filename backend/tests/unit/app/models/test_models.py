@@ -25,7 +25,7 @@ VALUES = [
     (OrderRequest, "orders", set()),
     (FillReport, "fills", set()),
     (Event, "events", set()),
-    (StoredDecision, "decisions", set()),
+    (StoredDecision, "decisions", {"asset_results"}),
 ]
 KINDS = {Decimal: Money, bool: Flag}
 
@@ -73,6 +73,7 @@ def test_only_free_form_facts_are_json() -> None:
         "adjustments.drops",
         "adjustments.error",
         "adjustments.legs",
+        "asset_results.result",
         "decisions.body",
         "decisions.result",
         "events.data",

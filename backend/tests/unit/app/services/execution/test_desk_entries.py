@@ -71,6 +71,8 @@ class Hall:
             other_exposure=lambda _: {},
             has_external_position=lambda _: False,
             realised_today=lambda: None,
+            is_at_work=lambda _: True,
+            is_flattened=lambda: False,
             on_change=changed,
             on_refused=lambda _wish, refusal: self.refused.append(refusal),
             refuses_entries=lambda: self.objection,

@@ -98,6 +98,7 @@ async def bench(
         narrator=Narrator(account_id="default", is_paper=True, new_id=lambda: "id", now=clock.now),
         clock=clock,
         randomness=SimpleNamespace(uniform=lambda low, high: high),
+        is_flattened=lambda: False,
         on_change=on_change,
         background=background,
     )

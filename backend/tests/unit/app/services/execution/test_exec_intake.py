@@ -239,15 +239,16 @@ async def test_an_end_stays_unless_it_was_wrong(bench: Bench) -> None:
     running = admission.running
     assert running is not None
     await running.landing
-    bench.intake.report("d-1", START, outcome(AssetStatus.FAILED))
-    assert bench.intake.result_of(running).status is ResultStatus.FAILED
-    bench.intake.report("d-1", START, outcome(AssetStatus.PENDING))
-    assert bench.intake.result_of(running).status is ResultStatus.FAILED
-    bench.intake.report("d-1", START, outcome(AssetStatus.PROTECTED))
-    assert bench.intake.result_of(running).status is ResultStatus.EXECUTED
-    bench.intake.report("d-1", START, outcome(AssetStatus.FAILED))
-    assert bench.intake.result_of(running).status is ResultStatus.EXECUTED
-    await bench.decisions.accept("barrier", "default", "h", {"decisions": []}, START, ())
+    steps = {
+        AssetStatus.FAILED: ResultStatus.FAILED,
+        AssetStatus.PENDING: ResultStatus.FAILED,
+        AssetStatus.PROTECTED: ResultStatus.EXECUTED,
+        AssetStatus.CLOSED: ResultStatus.EXECUTED,
+    }
+    for number, (news, told) in enumerate(steps.items()):
+        bench.intake.report("d-1", START, outcome(news))
+        await bench.decisions.accept(f"barrier-{number}", "default", "h", {"decisions": []}, START, ())
+        assert bench.intake.result_of(running).status is told
     stored = await bench.decisions.find("d-1")
     assert stored is not None
     assert stored.status is ResultStatus.EXECUTED
@@ -285,4 +286,5 @@ async def test_what_was_begun_for_a_refused_record_does_not_answer_for_the_decis
     bench.intake.report("d-1", START, outcome(AssetStatus.REJECTED))
     assert bench.intake.result_of(again).status is ResultStatus.PENDING
     bench.intake.report("d-1", bench.time, outcome(AssetStatus.PROTECTED))
+    await asyncio.wait_for(again.ended.wait(), 5)
     assert bench.intake.result_of(again).status is ResultStatus.EXECUTED
