@@ -22,6 +22,7 @@ from app.schemas.result import AssetResult
 from app.services.execution import facts, results
 from app.services.execution.desk import Desk
 from app.services.execution.intake import Intake, RunningDecision
+from app.services.execution.late_fills import doubtful_entries
 from app.services.execution.planning import EntryWish
 from app.services.execution.recording import Recording
 from app.services.execution.risk import RiskRefused, too_old
@@ -77,7 +78,10 @@ class Closer:
         return await self._follow(item, trades, ended, timeout_s)
 
     async def close_all(self, reason: CloseReason) -> list[AssetResult]:
-        """Close everything, side by side."""
+        """Close everything, side by side; by a halt also what turns up of an entry that was given up (U10)."""
+        if reason is CloseReason.HALT:
+            ended = [trade for desk in self.desks.values() for trade in desk.known if trade.is_ended]
+            self._ask([trade for trade in ended if not trade.entered_quantity and doubtful_entries(trade)], reason)
         assets = {asset for asset in self.desks if self._trades(asset)}
         assets |= {item.asset for _, item in self.intake.entering()}
         return list(await asyncio.gather(*(self.close(asset, reason, CLOSE_PATIENCE_S) for asset in sorted(assets))))
@@ -141,10 +145,16 @@ class Closer:
                 continue
             found.append(running)
             refusal = RiskRefused(code=code, message=called_off(asset))
-            flips = asset in self.desks and self.desks[asset].has_flipped(running.decision_id)
-            result = results.nothing_opened(item, refusal) if flips else results.refused(item, refusal)
+            refused = results.nothing_opened if self._has_flipped(asset, running.decision_id) else results.refused
+            result = refused(item, refusal)
             self.intake.report(running.decision_id, running.received_at, result)
         return found
+
+    def _has_flipped(self, asset: str, decision_id: str) -> bool:
+        """Whether a position is, or lately was, closed to make room for an entry of the decision."""
+        known = self.desks[asset].known if asset in self.desks else ()
+        flips = (one for trade in known for one in trade.adjustments if one.kind is AdjustmentKind.FLIP)
+        return any(one.decision_id == decision_id and one.error is None for one in flips)
 
     def _ask(self, trades: Sequence[Trade], reason: CloseReason) -> None:
         for trade in trades:

@@ -26,7 +26,7 @@ from app.domain.ids import OrderRole
 from app.domain.money import ZERO
 from app.domain.orders import Order
 from app.domain.reports import NeverSent, Placement
-from app.domain.trades import AdjustmentKind, CloseReason, Trade, TradeStatus
+from app.domain.trades import CloseReason, Trade, TradeStatus
 from app.services.execution import commands, facts
 from app.services.execution.accounting import account_for
 from app.services.execution.adjuster import Adjuster
@@ -179,13 +179,13 @@ class Desk:
             self._run(trade, commands.CheckPosition())
 
     @property
-    def given_up(self) -> tuple[Trade, ...]:
-        """Trades that ended without anything held, and whose entries may turn out to have been executed (U10)."""
-        return tuple(trade for trade in self._ended.values() if not trade.entered_quantity and doubtful_entries(trade))
+    def known(self) -> tuple[Trade, ...]:
+        """Every trade in memory, ended ones included."""
+        return (*self._active.values(), *self._ended.values())
 
     def question_given_up(self) -> None:
         """Ask again for entries given up as never placed: a position that nobody explains may be theirs (U10)."""
-        for trade in (*self._active.values(), *self._ended.values()):
+        for trade in self.known:
             for entry in doubtful_entries(trade):
                 self.start(("late", entry.client_order_id), self._look_again(trade, entry))
 
@@ -257,8 +257,8 @@ class Desk:
                 if self._is_reachable and not is_at_rest(folded):
                     self._take_up(folded)
             return
-        if self._tools.is_flattened() and folded.close_reason is None and folded.exposure > ZERO:
-            folded = self._fold(folded, facts.CloseAsked(at=self._tools.clock.now(), reason=CloseReason.HALT))
+        if tools.is_flattened() and folded.close_reason is None and folded.exposure > ZERO:
+            folded = self._fold(folded, facts.CloseAsked(at=tools.clock.now(), reason=CloseReason.HALT))
         moment = Moment(
             now=tools.clock.now(),
             chance=tools.randomness.uniform(0, 1),
@@ -315,12 +315,6 @@ class Desk:
     def is_on_record(self, trade_id: str) -> None:
         """A new trade's intent is durable: what changes in it may be recorded from now on."""
         self._unrecorded.discard(trade_id)
-
-    def has_flipped(self, decision_id: str) -> bool:
-        """Whether a position here is, or lately was, closed to make room for an entry of that decision."""
-        trades = (*self._active.values(), *self._ended.values())
-        made_room = (one for trade in trades for one in trade.adjustments if one.kind is AdjustmentKind.FLIP)
-        return any(one.decision_id == decision_id and one.error is None for one in made_room)
 
     def exposure(self, wish: EntryWish) -> Exposure:
         """What a wish for this asset is judged against, at this moment."""

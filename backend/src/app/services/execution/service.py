@@ -320,9 +320,6 @@ class ExecutionService:
         return await self._flatten() if flatten else []
 
     async def _flatten(self) -> list[AssetResult]:
-        for desk in tuple(self._desks.values()):
-            for trade in desk.given_up:
-                desk.learn(trade.id, facts.CloseAsked(at=self._clock.now(), reason=CloseReason.HALT))
         closed = await self.close_all(CloseReason.HALT)
         with contextlib.suppress(ExchangeError, StoreUnavailable):
             await self._reconciler.run()  # orders that no trade knows of go, too
