@@ -24,6 +24,7 @@ from app.schemas.result import AssetResult, AssetStatus, ExecutionResult, Result
 from app.services.execution import results
 from app.services.execution.narration import Narrator
 from app.services.execution.phases import decision_reduces
+from app.services.execution.planning import EntryWish
 from app.services.execution.steady_clock import SteadyClock
 
 log = structlog.get_logger(__name__)
@@ -259,10 +260,11 @@ class Intake:
         """The decision, when it is in memory."""
         return self._known.get(decision_id)
 
-    def is_at_work(self, decision_id: str, received_at: datetime, asset: str) -> bool:
-        """Whether an asset of the decision that was received at that time has not ended; else nothing more is done."""
-        running = self._known.get(decision_id)
-        return running is not None and running.received_at == received_at and running.is_at_work(asset)
+    def is_at_work(self, wish: EntryWish) -> bool:
+        """Whether the asset's decision has not ended; else nothing more is done for it."""
+        running = self._known.get(wish.decision_id)
+        is_this = running is not None and running.received_at == wish.received_at
+        return running is not None and is_this and running.is_at_work(wish.item.asset)
 
     def entering(self) -> list[tuple[RunningDecision, AssetDecision]]:
         """Entries that were taken on and have not ended, with their decisions."""

@@ -17,6 +17,7 @@ from app.schemas.decision import AssetDecision
 from app.services.execution import facts, results
 from app.services.execution.desk import Desk
 from app.services.execution.intake import Intake, RunningDecision
+from app.services.execution.planning import EntryWish
 from app.services.execution.risk import too_old
 
 log = structlog.get_logger(__name__)
@@ -88,11 +89,14 @@ class Resumption:
         if trade.is_ended or trade.close_reason is not None:
             return
         now, desk = self.clock.now(), self.desk(trade.asset)
-        refusal = too_old(running, self.policy, now)
+        item = next(item for item in running.decision.decisions if item.asset == trade.asset)
+        wish = EntryWish(
+            decision_id=running.decision_id, item=item, decided_at=running.decided_at, received_at=running.received_at
+        )
+        refusal = too_old(wish, self.policy, now)
         if refusal is None:
             desk.learn(trade.id, facts.CloseAsked(at=now, reason=CloseReason.DECISION))
             return
-        item = next(item for item in running.decision.decisions if item.asset == trade.asset)
         self.intake.report(running.decision_id, running.received_at, results.refused(item, refusal))
         error = TradeError(code=refusal.code, message=refusal.message)
         desk.learn(trade.id, facts.AdjustmentFailed(at=now, decision_id=running.decision_id, error=error))

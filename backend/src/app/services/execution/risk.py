@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Protocol
 
 from app.domain.days import until_tomorrow_s
 from app.domain.errors import ErrorCode
@@ -260,14 +259,7 @@ def _entry_value(plan: EntryPlan) -> Decimal:
     return plan.onto.exposure * (plan.onto.entry_price or plan.reference_price)
 
 
-class Dated(Protocol):
-    """What an engine decided at some time."""
-
-    @property
-    def decided_at(self) -> datetime: ...
-
-
-def too_old(wish: Dated, policy: RiskPolicy, now: datetime) -> RiskRefused | None:
+def too_old(wish: EntryWish, policy: RiskPolicy, now: datetime) -> RiskRefused | None:
     """Why the wish may not be sent any more, if it waited too long since it was assessed (scenario C7)."""
     try:
         check_age(wish, policy, now)
@@ -276,7 +268,7 @@ def too_old(wish: Dated, policy: RiskPolicy, now: datetime) -> RiskRefused | Non
     return None
 
 
-def check_age(wish: Dated, policy: RiskPolicy, now: datetime) -> None:
+def check_age(wish: EntryWish, policy: RiskPolicy, now: datetime) -> None:
     """Scenario C7. Like every check here, raises CheckFailed."""
     age_s = (now - wish.decided_at).total_seconds()
     if age_s > policy.maximum_decision_age_s:

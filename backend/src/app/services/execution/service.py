@@ -206,7 +206,7 @@ class ExecutionService:
                 self._projection.held(asset) or self._reconciler.has_external_stop(asset)
             ),
             realised_today=lambda: self._daily.realised,
-            is_at_work=self._is_at_work,
+            is_at_work=self._intake.is_at_work,
             is_flattened=lambda: self.halted is not None and self.halted.flatten,
             recording=recording,
             on_change=self._on_change,
@@ -361,9 +361,6 @@ class ExecutionService:
             self._tell_alert(Alert(Severity.WARNING, "position_contradicts", refusal.message), wish.item.asset)
         self._intake.report(wish.decision_id, wish.received_at, refused(wish.item, refusal))
         self._closer.on_refused(wish.item.asset)
-
-    def _is_at_work(self, wish: EntryWish) -> bool:
-        return self._intake.is_at_work(wish.decision_id, wish.received_at, wish.item.asset)
 
     def _on_order(self, asset: str, key: ClientOrderId, fact: facts.Fact) -> None:
         """A stream event about an order of ours; its trade may have ended long ago (scenario U10)."""
