@@ -19,7 +19,8 @@ Actions on the whole venue, which match nothing and begin ``after`` so many seco
 clock is ahead by ``seconds``, behind when negative, for ``lasts`` seconds or for good), ``maintenance`` (sockets are
 closed, REST answers 503 or as ``status``, ``code``, ``msg``, ``body`` say, for ``seconds``), ``restart`` (sockets are
 closed, listen keys forgotten, connections dropped for ``seconds``), ``silence_market`` (no market frames for
-``seconds``).
+``seconds``), ``lag_lists`` (orders and executions younger than ``seconds`` are in no query and no list, while
+positions and frames show them at once, for ``lasts`` seconds or for good).
 """
 
 from __future__ import annotations
@@ -40,7 +41,9 @@ STREAM_ACTIONS = frozenset(
     {"drop_events", "duplicate_events", "delay_events", "reorder_events", "disconnect", "silence", "kill_key"}
 )
 OUTAGES = frozenset({"maintenance", "restart"})
-VENUE_ACTIONS = OUTAGES | {"clock_skew", "silence_market"}
+LASTING = frozenset({"clock_skew", "lag_lists"})
+"""Their ``seconds`` say how far, ``lasts`` for how long."""
+VENUE_ACTIONS = OUTAGES | LASTING | {"silence_market"}
 _ACTIONS = REQUEST_ACTIONS | STREAM_ACTIONS | VENUE_ACTIONS
 _SECOND_US = 1_000_000
 
@@ -102,8 +105,8 @@ class ActiveFault:
         """Whether an action on the whole venue is in force."""
         action = self.fault.action
         start = self.added_us + int(action.after * _SECOND_US)
-        duration = action.lasts if action.type == "clock_skew" else action.seconds
-        endless = action.type == "clock_skew" and not action.lasts
+        duration = action.lasts if action.type in LASTING else action.seconds
+        endless = action.type in LASTING and not action.lasts
         return start <= now_us and (endless or now_us < start + int(duration * _SECOND_US))
 
     @property
@@ -196,6 +199,12 @@ class FaultPlan:
         if not self._faults:
             return 0
         return sum(int(row.fault.action.seconds * _SECOND_US) for row in self._blowing("clock_skew"))
+
+    def lag_ms(self) -> int:
+        """How far queries and lists of orders and executions are behind."""
+        if not self._faults:
+            return 0
+        return max((int(row.fault.action.seconds * 1000) for row in self._blowing("lag_lists")), default=0)
 
     def outage(self) -> tuple[int, Action] | None:
         """The outage in force, with its number; None when the venue serves."""

@@ -51,6 +51,8 @@ class OrderTrigger(StrEnum):
     REFUSED = "refused"
     NOT_SENT = "not_sent"
     LOST = "lost"
+    IN_POSITION = "in_position"
+    """The position shows something that only this entry explains (scenario U11)."""
     ABSENT = "absent"
     PART_FILLED = "part_filled"
     ALL_FILLED = "all_filled"
@@ -98,6 +100,7 @@ ORDER_TABLE: dict[OrderState, dict[OrderTrigger, OrderState]] = {
         **_SEEN,
         _T.RESUBMIT: _S.RESUBMITTING,
         _T.LOST: _S.UNKNOWN,
+        _T.IN_POSITION: _S.UNKNOWN,  # how much came in is known then; the order itself is still to be shown
         _T.ABSENT: _S.NOT_PLACED,
     },
     _S.NEW: {
@@ -164,6 +167,7 @@ ORDER_TABLE: dict[OrderState, dict[OrderTrigger, OrderState]] = {
         **_SEEN,  # a fill or order that turns up after the fence reopens the trade (U10)
         _T.ABSENT: _S.NOT_PLACED,
         _T.LOST: _S.NOT_PLACED,
+        _T.IN_POSITION: _S.UNKNOWN,  # given up too early
     },
 }
 
@@ -192,13 +196,15 @@ _STATUS_TRIGGER = {
     ExchangeOrderStatus.EXPIRED: _T.EXPIRED,
     ExchangeOrderStatus.REJECTED: _T.REJECTED,
 }
+_ENDS = frozenset({_T.ALL_FILLED, _T.CANCELED, _T.EXPIRED, _T.REJECTED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
     """One of our orders, with everything that is known about it.
 
-    ``executed_quantity`` is cumulative and only grows; ``average_price`` is zero until something is executed.
+    ``executed_quantity`` is cumulative and only grows; ``average_price`` is zero until something is executed. While the
+    order is UNKNOWN, it is what the position shows of it (:attr:`is_presumed`), and follows the position.
     ``transmissions`` counts how often it was sent. ``needs_query`` is set when the stream said something inconclusive
     (scenario P8: a conditional order EXPIRED with nothing executed may just have been triggered). ``triggered_at`` is
     when we learned that it had become a plain order.
@@ -257,6 +263,22 @@ class Order:
         """Whether nothing more is expected of it."""
         return self.state in FINAL
 
+    @property
+    def is_presumed(self) -> bool:
+        """Whether only the position shows what was executed of it (scenario U11)."""
+        return self.state is OrderState.UNKNOWN and self.executed_quantity > ZERO
+
+    def is_contradicted_by(self, report: OrderReport) -> bool:
+        """Whether it tells of an empty end, while the position tells of an execution: then the position wins (U7)."""
+        return self.is_presumed and _STATUS_TRIGGER.get(report.status) in _ENDS and not report.executed_quantity
+
+    def in_position(self, quantity: Decimal, at: datetime) -> Order:
+        """The order after the position showed ``quantity`` that only this order explains; zero takes that back."""
+        if self.state is OrderState.NOT_PLACED and not quantity:
+            return self
+        order = self.after(OrderTrigger.IN_POSITION, at)
+        return replace(order, executed_quantity=quantity, finished_at=None)
+
     def after(self, trigger: OrderTrigger, at: datetime) -> Order:
         """The order after ``trigger``, with its times kept.
 
@@ -273,6 +295,8 @@ class Order:
             order = replace(order, acknowledged_at=at, refusal=None, refusal_code=None, refusal_message=None)
         if order.is_final and order.finished_at is None:
             order = replace(order, finished_at=at)
+        if order.state is OrderState.NOT_PLACED and order.executed_quantity:
+            order = replace(order, executed_quantity=ZERO)  # what the position showed was somebody else's
         return order
 
     def refused(self, family: Refusal, code: int | None, message: str, at: datetime) -> Order:
@@ -282,6 +306,8 @@ class Order:
 
     def seen(self, report: OrderReport, at: datetime) -> Order:
         """The order after the exchange described it; out-of-order and repeated descriptions are harmless (W4)."""
+        if self.is_contradicted_by(report):
+            return replace(self, exchange_order_id=report.order_id)
         order = self
         if order.exchange_order_id is not None and report.order_id != order.exchange_order_id:
             if report.order_id < order.exchange_order_id:
@@ -289,7 +315,8 @@ class Order:
             # ids are unique only among open orders (U5): a second transmission landed after the first one's end
             order = replace(order, exchange_order_id=report.order_id, state=OrderState.UNKNOWN)
             order = replace(order, triggered_at=None, finished_at=None)
-        if report.executed_quantity > order.executed_quantity:
+        is_ended = _STATUS_TRIGGER.get(report.status) in _ENDS
+        if report.executed_quantity > order.executed_quantity or (self.is_presumed and is_ended):
             order = replace(order, executed_quantity=report.executed_quantity, average_price=report.average_price)
         elif report.executed_quantity == order.executed_quantity and report.average_price > ZERO:
             order = replace(order, average_price=report.average_price)

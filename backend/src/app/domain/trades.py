@@ -104,6 +104,7 @@ TRADE_TABLE: dict[TradeStatus, dict[TradeTrigger, TradeStatus]] = {
         _T.EXPOSED: _S.CLOSING,
         _T.CLOSE: _S.CLOSING,
         _T.SETTLED: _S.CLOSED,
+        _T.ENTRY_REFUSED: _S.FAILED,  # the position that showed the entry turned out to be somebody else's (U11)
     },
     _S.CLOSED: {
         _T.EXPOSED: _S.CLOSING,  # a fill of ours turned up after the end: it is closed, never left (U10)

@@ -40,7 +40,7 @@ def _user_trades(call: Call) -> Any:
     limit = call.limit(500, 1000)
 
     def wanted(trade: Trade) -> bool:
-        if order_id is not None and trade.order_id != order_id:
+        if call.lags_behind(trade.time_ms) or (order_id is not None and trade.order_id != order_id):
             return False
         return start <= trade.time_ms <= end and (from_id is None or trade.trade_id >= from_id)
 

@@ -62,6 +62,11 @@ class Call(msgspec.Struct):
             raise errors.MISSING.error(name="orderId")
         return symbol, order_id, client_id
 
+    def lags_behind(self, time_ms: int) -> bool:
+        """Whether what happened then is not in queries and lists yet (the fault ``lag_lists``)."""
+        lag_ms = self.runtime.faults.lag_ms()
+        return lag_ms > 0 and time_ms > self.runtime.venue.state.now_ms() - lag_ms
+
     def limit(self, default: int, maximum: int) -> int:
         """``limit``, capped."""
         value = int_param(self.params, "limit")

@@ -56,13 +56,20 @@ def _test(call: Call) -> Any:
     return {}
 
 
-def _query(call: Call) -> Any:
+def _find(call: Call) -> Order:
     order = call.runtime.venue.query(call.account, *call.selector())
+    if call.lags_behind(order.created_ms):
+        raise errors.NO_SUCH_ORDER.error()
+    return order
+
+
+def _query(call: Call) -> Any:
+    order = _find(call)
     return _body(call, order, queried=True)
 
 
 def _query_open(call: Call) -> Any:
-    order = call.runtime.venue.query(call.account, *call.selector())
+    order = _find(call)
     if not order.open:
         raise errors.NO_SUCH_ORDER.error()
     return _body(call, order, queried=True)
@@ -173,7 +180,10 @@ def _open_orders(call: Call) -> Any:
     account = call.account
     symbols = [call.symbol()] if call.params.get("symbol") else list(account.open_orders)
     return [
-        _body(call, order, queried=True) for symbol in symbols for order in account.open_orders.get(symbol, {}).values()
+        _body(call, order, queried=True)
+        for symbol in symbols
+        for order in account.open_orders.get(symbol, {}).values()
+        if not call.lags_behind(order.created_ms)
     ]
 
 
@@ -197,6 +207,7 @@ def _all_orders(call: Call) -> Any:
         and start <= order.created_ms <= end
         and (from_id is None or order.order_id >= from_id)
         and not venue.forgotten(order)
+        and not call.lags_behind(order.created_ms)
     ]
     chosen = rows[:limit] if from_id is not None or start else rows[-limit:]
     return [_body(call, order, queried=True) for order in chosen]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from decimal import Decimal
 
 import aiohttp
 import pytest
@@ -98,6 +99,22 @@ async def test_market_streams_fall_silent_alone(venue, alice):
     await alice.order(**MARKET)
     assert await _silent(market)
     assert len(await user.take(3)) == 3
+
+
+async def test_lists_lag_while_positions_and_frames_show_the_order(venue, alice):
+    stream = await alice.user_stream()
+    await alice.control("POST", "faults", {"action": {"type": "lag_lists", "seconds": 60}})
+    order = (await alice.order(**MARKET)).body
+    selector = {"symbol": "BTCUSDT", "orderId": str(order["orderId"])}
+    assert (await alice.call("GET", "order", selector)).code == -2013
+    for path in ("allOrders", "openOrders", "userTrades"):
+        assert (await alice.call("GET", path, {"symbol": "BTCUSDT"})).body == []
+    rows = (await alice.call("GET", "positionRisk", {"symbol": "BTCUSDT"})).body
+    assert Decimal(rows[0]["positionAmt"]) > 0
+    assert len(await stream.take(3)) == 3
+    await alice.control("DELETE", "faults")
+    assert (await alice.call("GET", "order", selector)).body["status"] == "FILLED"
+    assert len((await alice.call("GET", "userTrades", {"symbol": "BTCUSDT"})).body) == 1
 
 
 async def test_a_ban_lasts_and_hits_every_endpoint(venue, alice):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -124,6 +125,13 @@ class Doings:
             weather.history_lag_s = 0.0
 
         self._later(lasts, catch_up)
+
+    def late_lists(self, lasts: float) -> None:
+        """Orders and executions are in no query and no list, and no frame tells of an order; positions are shown."""
+        frames = {"action": {"type": "drop_events"}, "match": {"event": "ORDER_TRADE_UPDATE"}, "count": 0}
+        lists = {"action": {"type": "lag_lists", "seconds": lasts, "lasts": lasts}}
+        for row in self._stage.exchange.faults.add([frames, lists]):
+            self._later(lasts, functools.partial(self._stage.exchange.faults.clear, row["id"]))
 
     def cut(self, lasts: float) -> None:
         self._stage.wire.weather.is_cut = True

@@ -15,6 +15,7 @@ from typing import Any
 from aster_sim.clock import seeded
 from proof.foreign import ForeignOrders
 from proof.happenings import Happening
+from proof.late_lists import LateLists
 from proof.races import Races
 from proof.scenes import Scenes
 
@@ -144,6 +145,7 @@ class _Maker:
         races = Races(seeded(self._seed, "standby"), self.accounts, self.assets, self._storm_s)
         happenings += races.draw()
         happenings += firewalls(seeded(self._seed, "firewall"), self._storm_s)
+        happenings += LateLists(seeded(self._seed, "late lists"), self.accounts, self.assets, self._storm_s).draw()
         return World(
             seed=self._seed,
             accounts=self.accounts,

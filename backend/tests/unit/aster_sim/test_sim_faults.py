@@ -168,6 +168,20 @@ def test_a_skewed_clock_lasts_as_long_as_it_is_told_and_skews_add_up():
     assert plan.skew_us() == 0
 
 
+def test_lists_lag_for_as_long_as_it_is_told_and_the_longest_counts():
+    plan, clock = _timed(
+        {"action": {"type": "lag_lists", "seconds": 30}},
+        {"action": {"type": "lag_lists", "seconds": 60, "after": 5, "lasts": 5}},
+    )
+    seen = []
+    for _ in range(4):
+        seen.append(plan.lag_ms())
+        _later(clock, 4)
+    assert seen == [30_000, 30_000, 60_000, 30_000]
+    plan.clear()
+    assert plan.lag_ms() == 0
+
+
 def test_an_outage_begins_and_ends_by_the_true_clock():
     plan, clock = _timed({"action": {"type": "maintenance", "seconds": 30, "after": 10}})
     seen = []

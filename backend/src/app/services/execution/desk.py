@@ -25,18 +25,18 @@ from app.domain.errors import (
 from app.domain.ids import OrderRole
 from app.domain.money import ZERO
 from app.domain.orders import Order
-from app.domain.reports import NeverSent, Placement
-from app.domain.trades import CloseReason, Trade, TradeStatus
+from app.domain.reports import NeverSent, Placement, PositionReport
+from app.domain.trades import CloseReason, Trade
 from app.services.execution import commands, facts
 from app.services.execution.accounting import account_for
 from app.services.execution.adjuster import Adjuster
 from app.services.execution.covering import is_at_rest
-from app.services.execution.desk_tools import Adjust, DeskTools, Enter, Learn, Message
+from app.services.execution.desk_tools import Adjust, DeskTools, Enter, Learn, Message, is_held
 from app.services.execution.entry_flow import EntryFlow
 from app.services.execution.exits import unrecorded_exits
 from app.services.execution.folding import fold
 from app.services.execution.foreign_cover import ForeignCover
-from app.services.execution.late_fills import doubtful_entries, look_again
+from app.services.execution.late_fills import doubtful_entries, look_again, questionable_entries
 from app.services.execution.mailbox import Mailbox
 from app.services.execution.plain_close import cancel_covering, read_cover, send_plain
 from app.services.execution.planning import EntryWish
@@ -47,6 +47,7 @@ from app.services.execution.sent_once import SentOnce
 from app.services.execution.slices import ExitRoom
 from app.services.execution.telling import Teller
 from app.services.execution.transitions import decide
+from app.services.execution.unexplained import is_untouched, surplus
 
 log = structlog.get_logger(__name__)
 
@@ -74,6 +75,8 @@ class Desk:
         self._is_reachable = False
         self._unrecorded: set[str] = set()
         self._looks_until: dict[str, datetime] = {}
+        self._untouched: dict[str, int] = {}
+        """How often orders of a trade had been sent when its position was last seen as our executions left it."""
         self._teller = Teller(tools.trades, tools.narrator, tools.background, tools.on_change)
         self._room: ExitRoom | None = None
         self._covers: dict[str, ForeignCover] = {}
@@ -183,11 +186,12 @@ class Desk:
         """Every trade in memory, ended ones included."""
         return (*self._active.values(), *self._ended.values())
 
-    def question_given_up(self) -> None:
-        """Ask again for entries given up as never placed: a position that nobody explains may be theirs (U10)."""
+    def question_given_up(self, rows: Sequence[PositionReport] | None = None) -> None:
+        """Ask again for entries in doubt or given up, of which ``rows`` may tell, the asset's positions (U10, U11)."""
         for trade in self.known:
-            for entry in doubtful_entries(trade):
-                self.start(("late", entry.client_order_id), self._look_again(trade, entry))
+            for entry in questionable_entries(trade):
+                if rows is None or surplus(trade, entry, self.active, rows):
+                    self.start(("late", entry.client_order_id), self._look_again(trade, entry))
 
     # --- the loop ---------------------------------------------------------------------------------------------------
 
@@ -266,6 +270,7 @@ class Desk:
             room=self._room,
             cover=self._covers.get(before.id),
             looks_until=self._looks_until.get(before.id),
+            is_untouched=self._untouched.get(before.id) == folded.transmissions,
         )
         try:
             step = decide(folded, moment, tools.policy.protection)
@@ -287,6 +292,7 @@ class Desk:
             self._keep_ended(trade)
             self._wakes.pop(trade.id, None)
             self._covers.pop(trade.id, None)
+            self._untouched.pop(trade.id, None)
             if trade.entered_quantity > ZERO:
                 self._last_activity = max(filter(None, (self._last_activity, trade.closed_at)))
             self._adjuster.on_ended(trade)
@@ -321,7 +327,7 @@ class Desk:
         reserved = [at for trade in self._active.values() for at in (trade.created_at, trade.last_entry_at)]
         activity = [at for at in (self._last_activity, *reserved) if at is not None]
         is_taken = bool(self._active) or self._adjuster.keeps_free_for_another(wish.decision_id)
-        held = (trade for trade in self._active.values() if _is_held(trade) and not self._adjuster.flips(trade.id))
+        held = (trade for trade in self._active.values() if is_held(trade) and not self._adjuster.flips(trade.id))
         return Exposure(
             has_position=is_taken or self._tools.has_external_position(self.asset),
             has_unknown_order=any(trade.has_unknown_order for trade in self._active.values()),
@@ -406,14 +412,14 @@ class Desk:
             return
         if delay_s:
             await self._tools.clock.sleep(delay_s)
-        fact = await self._until_read(lambda: self._tools.evidence.resolve(trade, order))
+        fact = await self._until_read(lambda: self._tools.evidence.resolve(trade, order, lambda: self.active))
         # the job ends before the desk sees the fact, so that it may ask again
         self._jobs.pop(("query", client_order_id), None)
         self.learn(trade.id, fact)
 
     async def _look_again(self, trade: Trade, entry: Order) -> bool:
         """Whether an entry that was given up has turned up."""
-        found = await self._until_read(lambda: look_again(self._tools.evidence, trade, entry))
+        found = await self._until_read(lambda: look_again(self._tools.evidence, trade, entry, lambda: self.active))
         for fact in found:
             self.learn(trade.id, fact)
         return bool(found)
@@ -424,6 +430,9 @@ class Desk:
         self._looks_until.pop(trade.id, None)
         self._jobs.pop(("check", trade.id), None)
         for fact in learned:
+            if isinstance(fact, facts.PositionShown):
+                is_as_left = is_untouched(self._active.get(trade.id), self.active, fact)
+                self._untouched[trade.id] = fact.transmissions_before if is_as_left else -1
             self.learn(trade.id, fact)
 
     async def _read_book(self, trade: Trade) -> None:
@@ -489,9 +498,3 @@ class Desk:
             # the job ends before the desk ticks: a clock that is still a moment early asks for the same time again
             self._jobs.pop(("wake", trade_id, at.isoformat()), None)
             self.learn(trade_id, facts.Ticked(at=self._tools.clock.now()))
-
-
-def _is_held(trade: Trade) -> bool:
-    """Whether a trade holds something and is not on its way out."""
-    is_in = trade.status in (TradeStatus.PROTECTING, TradeStatus.OPEN)
-    return is_in and trade.exposure > ZERO and not trade.is_leaving

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from app.domain.ids import IdSource
+from app.domain.money import ZERO
 from app.domain.policy import AccountPolicy
 from app.domain.ports import Clock, Randomness
-from app.domain.trades import Trade
+from app.domain.trades import Trade, TradeStatus
 from app.integrations.aster.client import AsterClient
 from app.repositories.trades import TradeRepository
 from app.services.execution import facts
@@ -81,3 +82,9 @@ class Adjust:
 
 
 Message = Learn | Enter | Adjust
+
+
+def is_held(trade: Trade) -> bool:
+    """Whether a trade holds something and is not on its way out."""
+    is_in = trade.status in (TradeStatus.PROTECTING, TradeStatus.OPEN)
+    return is_in and trade.exposure > ZERO and not trade.is_leaving

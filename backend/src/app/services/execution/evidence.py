@@ -14,13 +14,15 @@ from decimal import Decimal
 import structlog
 
 from app.domain.errors import ExchangeError
+from app.domain.ids import OrderRole
 from app.domain.money import ZERO
 from app.domain.orders import Order
 from app.domain.ports import Clock
-from app.domain.reports import FillReport, OrderReport, PositionSide
+from app.domain.reports import FillReport, OrderReport, PositionReport, PositionSide
 from app.domain.trades import Trade
 from app.integrations.aster.client import AsterClient
 from app.services.execution import facts
+from app.services.execution.unexplained import are_others, changed_at, reach, surplus
 
 log = structlog.get_logger(__name__)
 
@@ -33,14 +35,23 @@ _NOOP_SETTLES_S = 1.0
 _FUNDING_KIND = "FUNDING_FEE"
 _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 5.0
+_LATEST_LIST = timedelta(hours=1)
+"""A list that does not show by then what the position shows never will."""
+
+Trades = Callable[[], Sequence[Trade]]
+"""The active trades on an asset, as they are when it is called."""
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """Reads the truth about one account's orders, patiently."""
+    """Reads the truth about one account's orders, patiently.
+
+    ``newest`` puts what the user stream has told of an asset's positions in the place of older rows.
+    """
 
     client: AsterClient
     clock: Clock
+    newest: Callable[[str, list[PositionReport]], list[PositionReport]] = lambda _asset, rows: rows
     _burned: set[str] = field(default_factory=set, init=False)
     """Orders whose only request the exchange can't take any more, because a noop used up its nonce."""
 
@@ -48,33 +59,71 @@ class Evidence:
         """The order as the exchange shows it now, or None when a query does not find it."""
         return await self.client.query_order(order.request.symbol, order.client_order_id)
 
-    async def resolve(self, trade: Trade, order: Order) -> facts.OrderQueried | facts.OrderAbsent:
-        """Ask until the order is found, or until it is proven never to have been placed.
+    async def resolve(
+        self, trade: Trade, order: Order, trades: Trades
+    ) -> facts.OrderQueried | facts.OrderAbsent | facts.EntryInPosition:
+        """Ask until the order is found, or its position, or until it is proven never to have been placed.
 
-        Before the fence, "does not exist" proves nothing. After it, the order, the history of all orders and the user's
-        trades must agree. Once the order had its time to show up, a noop tries to bring the fence forward.
+        Before the fence, "does not exist" proves nothing. After it, the position, the order, the history of all orders
+        and the user's trades must agree. Once the order had its time to show up, a noop tries to bring the fence
+        forward.
 
         Raises:
             ExchangeError: a read failed; that proves nothing, ask again.
         """
-        pause_s, waited_s, has_tried = _FIRST_PAUSE_S, 0.0, False
+        pause_s, has_tried, asked_at = _FIRST_PAUSE_S, False, self.clock.monotonic()
         while True:
             report = await self.order(order)
-            if report is not None:
+            if report is not None and not order.is_contradicted_by(report):
                 return self._found(order, report)
+            held = await self.in_position(trade, order, trades)
+            if held != order.executed_quantity:
+                return self.entry_in_position(order, held)
             left_s = self._until_fence_s(order)
             if left_s <= 0 or order.client_order_id in self._burned:
-                verdict = await self._after_fence(trade, order)
+                verdict = await self._after_fence(trade, order, held)
                 if verdict is not None:
                     return verdict
                 left_s = _LONGEST_PAUSE_S
-            elif waited_s >= _NOOP_AFTER_S and not has_tried:
+            elif self.clock.monotonic() - asked_at >= _NOOP_AFTER_S and not has_tried:
                 has_tried = True
                 if await self._burn(order):
                     pause_s = _NOOP_SETTLES_S
             await self.clock.sleep(min(pause_s, left_s))
-            waited_s += min(pause_s, left_s)
             pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+
+    async def in_position(self, trade: Trade, order: Order, trades: Trades) -> Decimal:
+        """What of the position only this entry explains, for as long as the exchange's lists do not explain it (U11).
+
+        Raises:
+            ExchangeError: a read failed; that proves nothing, ask again.
+        """
+        sent_at = self._sent_by(trade, order)
+        if order.role is not OrderRole.ENTRY or self.client.exchange_time() - sent_at > _LATEST_LIST:
+            return ZERO
+        rows = await self._rows(trade)
+        at, held = changed_at(trade, rows) or sent_at, surplus(trade, order, trades(), rows)
+        if not held or at < sent_at - _CLOCK_ERROR:
+            return ZERO
+        fills = await self.client.user_trades(trade.asset, sent_at - _LOOK_BACK)
+        names = await self._names_of(trade.asset, fills, sent_at - _LOOK_BACK)
+        return ZERO if reach(fills, at) and are_others(order, fills, names) else held
+
+    async def _rows(self, trade: Trade) -> list[PositionReport]:
+        return self.newest(trade.asset, await self.client.positions(trade.asset))
+
+    async def _names_of(self, asset: str, fills: list[FillReport], since: datetime) -> dict[int, str]:
+        """The client order ids behind executions, by the exchange's ids; orders may have rested for days."""
+        names: dict[int, str] = {}
+        for look_back in (timedelta(), _LONG_LOOK_BACK):
+            if any(fill.order_id not in names for fill in fills):
+                listed = await self.client.all_orders(asset, since - look_back)
+                names |= {report.order_id: report.client_order_id for report in listed}
+        return names
+
+    def entry_in_position(self, entry: Order, quantity: Decimal) -> facts.EntryInPosition:
+        """What the position tells of an entry, as a fact."""
+        return facts.EntryInPosition(at=self.clock.now(), client_order_id=entry.client_order_id, quantity=quantity)
 
     async def _burn(self, order: Order) -> bool:
         """Use up the nonce of an order that was sent once, so that its request, wherever it is, can't be taken.
@@ -99,24 +148,24 @@ class Evidence:
         # acknowledged, yet not found: a busy exchange may need tens of seconds to show what it has (U3)
         return _SETTLED_AFTER_S - (self.clock.now() - order.submitted_at).total_seconds()
 
-    async def _after_fence(self, trade: Trade, order: Order) -> facts.OrderQueried | facts.OrderAbsent | None:
+    async def _after_fence(
+        self, trade: Trade, order: Order, held: Decimal
+    ) -> facts.OrderQueried | facts.OrderAbsent | None:
         """Look where a plain query may not: among all orders, closed ones included, and all executions.
 
-        None when an execution is there that no known order explains: then nothing is proven yet.
+        None when the position holds what only this entry explains (``held``), when an execution is there that no known
+        order explains, or when the lists do not reach what the position has gone through since: nothing is proven yet.
         """
         since = self._sent_by(trade, order) - _LOOK_BACK
-        listed = await self.client.all_orders(order.request.symbol, since)
-        for report in listed:
-            if report.client_order_id == order.client_order_id:
+        for report in await self.client.all_orders(order.request.symbol, since):
+            if report.client_order_id == order.client_order_id and not order.is_contradicted_by(report):
                 return self._found(order, report)
+        if held:
+            return None
         fills = await self.client.user_trades(order.request.symbol, since)
-        unexplained = {fill.order_id for fill in fills if fill.side is order.request.side}
-        unexplained -= {report.order_id for report in listed}
-        if unexplained:
-            # executions of somebody's older orders, which rested until now
-            older = await self.client.all_orders(order.request.symbol, since - _LONG_LOOK_BACK)
-            unexplained -= {report.order_id for report in older if report.client_order_id != order.client_order_id}
-        if unexplained:
+        same_side = [fill for fill in fills if fill.side is order.request.side]
+        names = await self._names_of(order.request.symbol, same_side, since)
+        if not are_others(order, same_side, names) or await self._are_behind(trade, order, fills):
             return None
         self._burned.discard(order.client_order_id)
         return facts.OrderAbsent(
@@ -128,12 +177,33 @@ class Evidence:
         sent_at = self._exchange_time(order.submitted_at or trade.created_at)
         return min(sent_at, order.stamp.dead_after) if order.stamp is not None else sent_at
 
+    async def _are_behind(self, trade: Trade, order: Order, fills: list[FillReport]) -> bool:
+        """Whether the position has changed since an entry was sent, and the executions do not tell yet: the entry may
+        have come in, and gone again by its exits. That is waited for no longer than a busy exchange takes."""
+        sent_at = self._sent_by(trade, order)
+        patience = timedelta(seconds=_SETTLED_AFTER_S) + self._life_of(order)
+        if order.role is not OrderRole.ENTRY or self.client.exchange_time() - sent_at > patience:
+            return False
+        at = changed_at(trade, await self._rows(trade))
+        return at is not None and at >= sent_at and not reach(fills, at)
+
+    def _life_of(self, order: Order) -> timedelta:
+        """For how long its request could be executed."""
+        if order.stamp is None or order.submitted_at is None:
+            return timedelta()
+        return max(order.stamp.dead_after - self._exchange_time(order.submitted_at), timedelta())
+
     async def position(self, trade: Trade) -> Decimal:
         """The exchange's signed quantity on the trade's asset and position side."""
-        rows = await self.client.positions(trade.asset)
+        quantity, _ = await self._position(trade)
+        return quantity
+
+    async def _position(self, trade: Trade) -> tuple[Decimal, datetime | None]:
+        """Signed quantity, and when it last changed."""
         sides = (trade.position_side, PositionSide.BOTH)
-        quantities = [row.quantity for row in rows if row.position_side in sides]
-        return sum((abs(quantity) * _sign(trade, quantity) for quantity in quantities), start=ZERO)
+        rows = [row for row in await self.client.positions(trade.asset) if row.position_side in sides]
+        quantity = sum((abs(row.quantity) * _sign(trade, row.quantity) for row in rows), start=ZERO)
+        return quantity, max((row.updated_at for row in rows), default=None)
 
     async def position_then_orders(
         self, trade: Trade, maybe_sent: Sequence[str] = (), tell: Callable[[facts.Fact], None] | None = None
@@ -148,7 +218,7 @@ class Evidence:
             tell: hears of each of these that is found at once: should a later read fail, everything is read anew, and
                 meanwhile a close of which nobody knew would be sent a second time.
         """
-        quantity = await self.position(trade)
+        quantity, changed = await self._position(trade)
         learned: list[facts.Fact] = []
 
         async def look_for(order_id: str) -> None:
@@ -178,6 +248,7 @@ class Evidence:
                 quantity=quantity,
                 entered_before=trade.entered_quantity,
                 transmissions_before=trade.transmissions,
+                changed_at=changed,
             )
         )
         if not trade.is_every_fill_known:

@@ -31,8 +31,9 @@ from app.services.execution.commands import (
     Severity,
     WakeAt,
 )
-from app.services.execution.covering import has_stop, has_triggered
+from app.services.execution.covering import STOPS, has_stop, has_triggered
 from app.services.execution.foreign_cover import ForeignCover
+from app.services.execution.outcomes import error_of
 from app.services.execution.protection import (
     BURST_GRACE_S,
     REASON_OF_EXIT,
@@ -107,18 +108,37 @@ def _flatten(trade: Trade, moment: Moment, policy: ForeignOrdersPolicy) -> tuple
     if moment.looks_until is not None and (moment.is_looking or has_stop(trade)):
         return trade, [WakeAt(moment.looks_until)] if moment.is_looking else []
     latest = trade.latest(OrderRole.CLOSE)
+    if latest is not None and latest.state in IN_FLIGHT:
+        return trade, []
+    if (doubtful := _in_doubt(trade)) and not moment.is_untouched:
+        return _await_evidence(trade, doubtful, moment)
     if latest is None:
         return _close(trade, moment)
-    if latest.state in IN_FLIGHT:
-        return trade, []
     if latest.state is not OrderState.UNKNOWN and (latest.is_live or latest.needs_query):
         return trade, [Query(latest.client_order_id, BURST_GRACE_S)]
     if latest.state is OrderState.UNKNOWN and latest.is_plain_close:
         return trade, [Resolve(latest.client_order_id)]  # another one could open the other side
     if latest.state is OrderState.FILLED and latest.request.type is OrderType.MARKET:
         return _close(trade, moment)  # it was a part: the next one follows at once (O7)
-    # it ended and something is left, or nobody knows; a close is reduce-only, so another one can't overshoot
+    # it ended and something is left, or it is unknown and nobody else holds anything: reduce-only can't overshoot then
     return _close_again(trade, latest, moment, policy)
+
+
+def _in_doubt(trade: Trade) -> list[Order]:
+    """Closes and reductions that may have been executed without our knowing."""
+    orders = (*trade.orders_of(OrderRole.CLOSE), *trade.orders_of(OrderRole.REDUCE))
+    return [order for order in orders if order.state is OrderState.UNKNOWN or order.state in IN_FLIGHT]
+
+
+def _await_evidence(trade: Trade, doubtful: list[Order], moment: Moment) -> tuple[Trade, list[Command]]:
+    """Another close could take from what others hold on the same side: first it must be known what ours took (O9)."""
+    commands: list[Command] = [
+        Resolve(order.client_order_id) for order in doubtful if order.state is OrderState.UNKNOWN
+    ]
+    if trade.close_retry_at is None or moment.now >= trade.close_retry_at:
+        trade = _pause(trade, doubtful[-1], moment)
+        commands.append(CheckPosition())
+    return trade, [*commands, WakeAt(trade.close_retry_at or moment.now)]
 
 
 def _close_again(
@@ -297,9 +317,11 @@ def tidy(trade: Trade, moment: Moment) -> tuple[Trade, list[Command]]:
 
 
 def _retire_exits(trade: Trade, moment: Moment) -> tuple[Trade, list[Command]]:
+    """Stops stay as long as something may still come in: nothing else would protect it (U11)."""
     commands: list[Command] = []
+    may_come_in = not all(entry.is_final for entry in trade.entries)
     for order in trade.orders:
-        if order.role.is_exit:
+        if order.role.is_exit and not (may_come_in and order.role in STOPS):
             trade, more = retire(trade, order, moment.now)
             commands += more
     return trade, commands
@@ -312,6 +334,8 @@ def _clean_up(trade: Trade, moment: Moment) -> tuple[Trade, list[Command]]:
     trade, more = _take_back(trade, moment)
     if more or commands or not all(order.is_final for order in trade.orders):
         return trade, commands + more
+    if not trade.entered_quantity and not trade.exited_quantity:
+        return _never_entered(trade, moment)
     if not trade.is_accounted or not trade.is_every_fill_known:
         return trade, [Account()]
     trade = replace(trade, close_reason=_told_by_fills(trade), closed_at=trade.closed_at or moment.now)
@@ -359,6 +383,13 @@ def _take_back(trade: Trade, moment: Moment) -> tuple[Trade, list[Command]]:
     trade = replace(trade, is_accounted=False, close_retry_at=None)
     trade, commands = send(trade, Order(key=key, request=request), OrderTrigger.SUBMIT, moment.now)
     return trade, [Alert(Severity.CRITICAL, "close_overshot", text), *commands]
+
+
+def _never_entered(trade: Trade, moment: Moment) -> tuple[Trade, list[Command]]:
+    """What the position showed was somebody else's, so the entry has failed (U11)."""
+    error = error_of(trade.entry)
+    trade = replace(trade, error=error, close_reason=None, first_fill_at=None, protected_at=None, deadline_at=None)
+    return replace(trade, closed_at=moment.now).after(TradeTrigger.ENTRY_REFUSED), []
 
 
 def _tell_forced(trade: Trade) -> list[Command]:

@@ -81,6 +81,14 @@ class OrderAbsent(_Fact):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EntryInPosition(_Fact):
+    """The position holds ``quantity`` that only this entry explains, or nothing any more (scenario U11)."""
+
+    client_order_id: str
+    quantity: Decimal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OrderMissed(_Fact):
     """A query did not find an order although its fence has passed: it may have vanished (scenarios P5, U8).
 
@@ -97,12 +105,14 @@ class PositionShown(_Fact):
 
     ``quantity`` is signed. Because of that order, whatever is missing was taken by somebody else. ``entered_before`` is
     the executed quantity of the entry that was known before the read, ``transmissions_before`` how often orders of the
-    trade had been sent: when either has grown since, the read is too old to tell.
+    trade had been sent: when either has grown since, the read is too old to tell. ``changed_at`` is the exchange's time
+    of the position's last change, None where it showed no row.
     """
 
     quantity: Decimal
     entered_before: Decimal
     transmissions_before: int
+    changed_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,6 +183,7 @@ Fact = (
     | OrderStreamed
     | OrderQueried
     | OrderAbsent
+    | EntryInPosition
     | OrderMissed
     | PositionShown
     | CloseAsked

@@ -43,6 +43,21 @@ def fold(trade: Trade, fact: facts.Fact) -> Trade:
     Raises:
         IllegalTransition: the fact contradicts what is known of an order.
     """
+    folded = _folded(trade, fact)
+    return _counted_once(folded) if folded.externally_reduced else folded
+
+
+def _counted_once(trade: Trade) -> Trade:
+    """A close of ours whose fate was learned late explains what seemed to be taken off by somebody else (U9).
+
+    What a plain close of ours went too far was taken off by somebody else at that moment, beside it (O8).
+    """
+    ours = sum((trade.executed(order) for order in trade.orders if order.role.is_exit), start=ZERO)
+    unexplained = min(trade.externally_reduced, max(trade.entered_quantity - ours, ZERO) + trade.overshoot)
+    return trade if unexplained == trade.externally_reduced else replace(trade, externally_reduced=unexplained)
+
+
+def _folded(trade: Trade, fact: facts.Fact) -> Trade:
     match fact:
         case facts.EntrySent() | facts.SignedAnew():
             return _leaving(trade, fact)
@@ -56,8 +71,8 @@ def fold(trade: Trade, fact: facts.Fact) -> Trade:
             return _described(trade, fact.report, fact.at)
         case facts.OrderAbsent():
             return _absent(trade, fact)
-        case facts.OrderMissed():
-            return _missed(trade, fact)
+        case facts.OrderMissed() | facts.EntryInPosition():
+            return _doubted(trade, fact)
         case facts.PositionShown():
             return _position_shown(trade, fact)
         case facts.CloseAsked():
@@ -108,9 +123,14 @@ def _absent(trade: Trade, fact: facts.OrderAbsent) -> Trade:
     return trade.with_order(replace(order.after(OrderTrigger.ABSENT, fact.at), needs_query=False))
 
 
-def _missed(trade: Trade, fact: facts.OrderMissed) -> Trade:
+def _doubted(trade: Trade, fact: facts.OrderMissed | facts.EntryInPosition) -> Trade:
     order = trade.order(fact.client_order_id)
-    if order is None or not order.is_live or order.transmissions != fact.transmissions:
+    if order is None:
+        return trade
+    if isinstance(fact, facts.EntryInPosition):
+        is_shown = order.state not in (OrderState.UNKNOWN, OrderState.NOT_PLACED)
+        return trade if is_shown else trade.with_order(order.in_position(fact.quantity, fact.at))
+    if not order.is_live or order.transmissions != fact.transmissions:
         return trade  # ended or sent again since the question was asked; an unknown one is being settled anyway
     return trade.with_order(replace(order, needs_query=True))
 

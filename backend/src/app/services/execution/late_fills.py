@@ -7,10 +7,11 @@ the fill, or where the exits have filled too: then only a question to the exchan
 from __future__ import annotations
 
 from app.domain.errors import IllegalTransition
+from app.domain.money import ZERO
 from app.domain.orders import Order, OrderState
 from app.domain.trades import Trade
 from app.services.execution import facts
-from app.services.execution.evidence import Evidence
+from app.services.execution.evidence import Evidence, Trades
 from app.services.execution.exits import unrecorded_exits
 from app.services.execution.folding import fold
 
@@ -20,12 +21,18 @@ def doubtful_entries(trade: Trade) -> list[Order]:
     return [entry for entry in trade.entries if _is_given_up(entry) or (trade.is_ended and not entry.is_final)]
 
 
+def questionable_entries(trade: Trade) -> list[Order]:
+    """What a position that nobody explains may be: doubtful entries, and those whose fate is still being asked for."""
+    unknown = [] if trade.is_ended else [entry for entry in trade.entries if entry.state is OrderState.UNKNOWN]
+    return [*doubtful_entries(trade), *unknown]
+
+
 def _is_given_up(entry: Order) -> bool:
     return entry.state is OrderState.NOT_PLACED and entry.refusal_message is None
 
 
-async def look_again(evidence: Evidence, trade: Trade, entry: Order) -> list[facts.Fact]:
-    """What the exchange shows of an entry that was given up; nothing where it does not know it.
+async def look_again(evidence: Evidence, trade: Trade, entry: Order, trades: Trades) -> list[facts.Fact]:
+    """What the exchange shows of an entry that was given up, or its position (U11); nothing where it knows neither.
 
     Of a trade that had ended, the position and the exits are read as well, before any is sent: the process that found
     the fill may have protected it and died before that was on record.
@@ -34,9 +41,14 @@ async def look_again(evidence: Evidence, trade: Trade, entry: Order) -> list[fac
         ExchangeError: a read failed; that proves nothing, ask again.
     """
     report = await evidence.order(entry)
-    if report is None:
+    held = ZERO if report is not None else await evidence.in_position(trade, entry, trades)
+    if report is None and held == entry.executed_quantity:
         return []
-    found: list[facts.Fact] = [facts.OrderQueried(at=evidence.clock.now(), report=report)]
+    found: list[facts.Fact] = [
+        evidence.entry_in_position(entry, held)
+        if report is None
+        else facts.OrderQueried(at=evidence.clock.now(), report=report)
+    ]
     if trade.is_ended:
         try:
             revived = fold(trade, found[0])

@@ -73,6 +73,12 @@ class Projection:
         self._balances = {row.asset: row for row in balances}
         self.as_of = as_of
 
+    def newest(self, asset: str, rows: list[PositionReport]) -> list[PositionReport]:
+        """Rows that were read of one asset, each as it was told last: by the read, or by the stream."""
+        known = {key: row for key, row in self._positions.items() if key[0] == asset}
+        read = {(row.symbol, row.position_side): row for row in rows}
+        return [max(filter(None, (read.get(key), known.get(key))), key=_age) for key in {**known, **read}]
+
     def apply(self, update: AccountUpdate, as_of: datetime) -> list[StreamPosition]:
         """Take a stream update; returns the positions that it changed. It carries no available balance (Z4).
 
@@ -147,6 +153,10 @@ class Projection:
             for row in sorted(self.all_held(), key=lambda row: (row.symbol, row.position_side))
         )
         return PositionsView(as_of=self.as_of, items=items)
+
+
+def _age(row: PositionReport) -> datetime:
+    return row.updated_at
 
 
 def _first_seen(row: StreamPosition, at: datetime) -> PositionReport:

@@ -65,7 +65,8 @@ class Moment:
     ``instrument`` is None while the exchange's rules are not known. ``room`` is what the exchange's book last showed,
     ``cover`` which orders of others close the position too, where an exit had to look (O5, O8). As long as there is a
     ``looks_until``, exits that a dead process may have sent are being looked for, and nothing that could be the same is
-    sent (scenario C1): until then by no means, and after it only where there is no stop.
+    sent (scenario C1): until then by no means, and after it only where there is no stop. ``is_untouched`` once the
+    exchange has shown, since the last order of the trade left, the position just as our executions left it (O9).
     """
 
     now: datetime
@@ -74,6 +75,7 @@ class Moment:
     room: ExitRoom | None = None
     cover: ForeignCover | None = None
     looks_until: datetime | None = None
+    is_untouched: bool = False
 
     @property
     def is_looking(self) -> bool:

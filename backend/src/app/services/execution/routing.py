@@ -66,6 +66,8 @@ class StreamRouter:
     on_order: Callable[[str, ClientOrderId, facts.Fact], None]
     on_forced: Callable[[str], None]
     """The exchange itself reduces the position on a symbol."""
+    on_position: Callable[[str], None]
+    """The position on a symbol has changed, and something is held."""
     request_reconciliation: Callable[[Reach], None]
     on_fill: Callable[[FillReport], None]
     """Any execution of the account, ours or not."""
@@ -138,6 +140,8 @@ class StreamRouter:
                 "reason": event.reason,
             }
             self._tell(EventType.POSITION_UPDATED, data, asset=row.symbol)
+            if row.quantity:
+                self.on_position(row.symbol)
             if self.has_external_stop(row.symbol):
                 self.request_reconciliation(Reach.IN_PLAY)
 

@@ -147,6 +147,7 @@ class ExecutionService:
             clock=clock,
             on_order=self._on_order,
             on_forced=self._on_forced,
+            on_position=lambda asset: self._desk(asset).question_given_up(self._projection.held(asset)),
             request_reconciliation=self._reconciler.request,
             on_fill=self._daily.learn_fill,
             on_booking=self._daily.request,
@@ -196,7 +197,7 @@ class ExecutionService:
             client=client,
             trades=trades,
             market=self._market,
-            evidence=Evidence(client, clock),
+            evidence=Evidence(client, clock, self._projection.newest),
             narrator=narrator,
             ids=ids,
             clock=clock,
@@ -373,9 +374,8 @@ class ExecutionService:
 
     def _on_forced(self, asset: str) -> None:
         """The exchange liquidated or deleveraged: the position tells what is left, the siblings go (W6)."""
-        desk = self._desk(asset)
-        for trade in desk.active:
-            desk.verify(trade.id)
+        for trade in self._desk(asset).active:
+            self._desk(asset).verify(trade.id)
 
     # --- 4. reconciliation -----------------------------------------------------------------------------------------
 

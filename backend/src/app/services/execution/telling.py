@@ -13,6 +13,7 @@ from app.repositories.trades import TradeRepository
 from app.services.execution.commands import Alert
 from app.services.execution.narration import Narrator
 from app.services.execution.supervision import Supervisor
+from app.services.execution.unexplained import alert_of
 
 log = structlog.get_logger(__name__)
 
@@ -49,6 +50,9 @@ class Teller:
     def changed(self, before: Trade, after: Trade) -> None:
         """A change to tell, soon: the commands' tasks have their first step first, so that exits leave before it."""
         is_scheduled = after.id in self._due
+        alert = alert_of(before, after)
+        if alert is not None:
+            self.alert(alert, after)
         self.note(before, after)
         self._due[after.id] = after
         if not is_scheduled:

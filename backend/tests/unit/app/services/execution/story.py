@@ -153,6 +153,8 @@ class Story:
     """What a look at the orders of others shows; None while it can't be read."""
     looks_until: datetime | None = None
     """For how long at most a desk would look for what a dead process may have sent."""
+    is_untouched: bool = True
+    """Whether a read shows the position as our executions left it, so that nobody else holds the same side."""
     _numbers: count[int] = field(default_factory=lambda: count(1))
 
     # --- driving ----------------------------------------------------------------------------------------------------
@@ -174,6 +176,7 @@ class Story:
             room=room,
             cover=replace(self.cover, at=self.now) if self.cover else None,
             looks_until=self.looks_until,
+            is_untouched=self.is_untouched,
         )
 
     def _take(self, step: Step) -> tuple[Command, ...]:

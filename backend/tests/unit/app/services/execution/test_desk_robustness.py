@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -68,6 +68,11 @@ def ignore(*_: Any) -> None:
     """Nobody listens."""
 
 
+def with_its_fill(story: Story) -> Trade:
+    """The trade, whose entry's execution is known: only then can be told whether its position has changed since."""
+    return replace(story.trade, fills=(story.fill(story.entry, WHOLE),))
+
+
 @asynccontextmanager
 async def bench(
     trade: Trade,
@@ -85,8 +90,20 @@ async def bench(
         placed.append(request)
         return answer(request)
 
-    async def position_then_orders(_trade: Trade, *_: object) -> list[facts.Fact]:
-        return []
+    async def position_then_orders(trade: Trade, *_: object) -> list[facts.Fact]:
+        """The position is as our executions left it, and no order is found."""
+        shown = facts.PositionShown(
+            at=START,
+            quantity=trade.exposure * trade.side.sign,
+            entered_before=trade.entered_quantity,
+            transmissions_before=trade.transmissions,
+            changed_at=max((fill.time for fill in trade.fills), default=None),
+        )
+        return [shown]
+
+    async def resolve(*_: object) -> facts.Fact:
+        await asyncio.Event().wait()
+        raise AssertionError
 
     background = Supervisor(clock, failures.append)
     tools: Any = SimpleNamespace(
@@ -94,7 +111,7 @@ async def bench(
         client=SimpleNamespace(place_order=place_order),
         trades=SimpleNamespace(record_progress=ignore, record_events=record_events),
         market=SimpleNamespace(instrument=lambda _: None),
-        evidence=SimpleNamespace(position_then_orders=position_then_orders, order=order, clock=clock),
+        evidence=SimpleNamespace(position_then_orders=position_then_orders, order=order, resolve=resolve, clock=clock),
         narrator=Narrator(account_id="default", is_paper=True, new_id=lambda: "id", now=clock.now),
         clock=clock,
         randomness=SimpleNamespace(uniform=lambda low, high: high),
@@ -161,7 +178,7 @@ async def test_a_reply_that_a_bug_swallowed_leaves_the_order_in_doubt_not_in_fli
 ) -> None:
     story = Story().protect()
     story.ask_close(CloseReason.DECISION)
-    async with bench(story.trade) as stage:
+    async with bench(with_its_fill(story)) as stage:
         fold = stage.desk._fold
         bugs = [RuntimeError("a bug")]
 
@@ -181,7 +198,7 @@ async def test_replies_lost_in_an_overflow_leave_their_orders_in_doubt() -> None
     """W8."""
     story = Story().protect()
     story.ask_close(CloseReason.DECISION)
-    async with bench(story.trade) as stage:
+    async with bench(with_its_fill(story)) as stage:
         stage.desk._mailbox.has_overflowed = True
         stage.desk.learn(story.trade.id, facts.Ticked(at=START))
         await stage.until(lambda: stage.sent(OrderRole.CLOSE))

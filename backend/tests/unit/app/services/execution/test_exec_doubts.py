@@ -14,7 +14,15 @@ from app.domain.errors import Refusal
 from app.domain.ids import OrderRole
 from app.domain.orders import OrderState
 from app.domain.policy import ProtectionFailurePolicy, ProtectionPolicy
-from app.domain.reports import ExchangeOrderStatus, FillReport, NeverSent, OrderReport, Refused, RequestStamp
+from app.domain.reports import (
+    ExchangeOrderStatus,
+    FillReport,
+    NeverSent,
+    OrderReport,
+    PositionReport,
+    Refused,
+    RequestStamp,
+)
 from app.domain.trades import CloseReason, TradeStatus
 from app.services.execution import facts
 from app.services.execution.commands import CheckPosition, Query, Resolve, WakeAt
@@ -210,6 +218,9 @@ async def test_executions_of_somebodys_older_orders_do_not_keep_an_entry_unknown
     async def query_order(*_: object) -> None:
         return None
 
+    async def no_rows(*_: object) -> list[PositionReport]:
+        return []
+
     async def all_orders(_symbol: str, since: datetime) -> list[OrderReport]:
         return [foreign] if since < story.now - timedelta(days=1) else []
 
@@ -218,10 +229,11 @@ async def test_executions_of_somebodys_older_orders_do_not_keep_an_entry_unknown
 
     later = story.now + timedelta(seconds=120)
     client: Any = SimpleNamespace(
-        query_order=query_order, all_orders=all_orders, user_trades=user_trades, exchange_time=lambda: later
-    )
-    clock: Any = SimpleNamespace(now=lambda: later, sleep=None)
-    verdict = await Evidence(client, clock).resolve(story.trade, story.entry)
+        query_order=query_order, positions=no_rows, all_orders=all_orders, user_trades=user_trades,
+        exchange_time=lambda: later,
+    )  # fmt: skip
+    clock: Any = SimpleNamespace(now=lambda: later, sleep=None, monotonic=lambda: 0.0)
+    verdict = await Evidence(client, clock).resolve(story.trade, story.entry, lambda: [story.trade])
     assert isinstance(verdict, facts.OrderAbsent)
 
 

@@ -35,6 +35,7 @@ def test_a_full_database_does_not_take_the_stream_down() -> None:
         clock=nothing,
         on_order=nothing,
         on_forced=nothing,
+        on_position=nothing,
         request_reconciliation=asked.append,
         on_fill=nothing,
         on_booking=nothing,

@@ -1,0 +1,122 @@
+"""A close in doubt is not repeated into what a person holds beside us on the same side (O9)."""
+
+from __future__ import annotations
+
+import asyncio
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from arena import BTC, Arena, buy, decide, settled, until, until_true
+
+from app.bootstrap import Application
+from app.domain.trades import Trade
+from app.schemas.result import AssetStatus
+
+CLOSE = {"method": "POST", "path": "/order", "params": {"type": "MARKET", "side": "SELL"}}
+NOOP = {"method": "POST", "path": "/noop"}
+REFUSED: dict[str, Any] = {"type": "error", "status": 400, "code": -4225, "msg": "Nonce Expired"}
+OURS = Decimal("0.010")
+
+
+async def hedged(stage: Arena) -> None:
+    await stage.levers.call("POST", "/modes", {"account": "default", "hedge": True})
+
+
+async def late_lists(stage: Arena) -> None:
+    """Only positions tell what is executed from now on."""
+    await stage.levers.fault({"type": "lag_lists", "seconds": 600})
+    await stage.levers.fault({"type": "drop_events"}, count=0, event="ORDER_TRADE_UPDATE")
+
+
+async def person_buys(stage: Arena, quantity: Decimal, *, is_hedged: bool) -> None:
+    side = {"positionSide": "LONG"} if is_hedged else {}
+    await stage.levers.by_hand(symbol=BTC, side="BUY", quantity=str(quantity), **side)
+
+
+async def sold(stage: Arena) -> Decimal:
+    """What was sold at market under our ids."""
+    rows = await stage.levers.orders(symbol=BTC, type="MARKET", side="SELL")
+    return sum((Decimal(row["executedQty"]) for row in rows), start=Decimal(0))
+
+
+@pytest.mark.parametrize("theirs", ["0.010", "0.004", "0.025"])
+@pytest.mark.parametrize("mode", ["one_way", "hedge"])
+@pytest.mark.parametrize("moment", ["before", "after"])
+async def test_a_close_in_doubt_takes_nothing_of_theirs(stage: Arena, mode: str, moment: str, theirs: str) -> None:
+    """Whether they bought before it or after it, and whatever they hold."""
+    if mode == "hedge":
+        await hedged(stage)
+    async with stage.application() as application:
+        service = application.service("default")
+        opened = (await decide(service, buy())).results[0]
+        assert opened.filled_quantity == OURS
+        if moment == "before":
+            await person_buys(stage, Decimal(theirs), is_hedged=mode == "hedge")
+        await late_lists(stage)
+        await stage.levers.fault({"type": "drop_after"}, **CLOSE)
+        await stage.levers.fault(REFUSED, count=0, **NOOP)
+        closing = asyncio.create_task(service.close_position(BTC))
+        await until_true(lambda: sold_once(stage))
+        if moment == "after":
+            await person_buys(stage, Decimal(theirs), is_hedged=mode == "hedge")
+        await until(lambda: any(age_s > 1 for age_s in service.vital_signs().unknown_orders_s))
+        assert await sold(stage) == OURS
+        await stage.levers.heal()
+        assert (await closing).status is AssetStatus.CLOSED
+        await only_ours_is_booked(stage, application, opened.trade_id, Decimal(theirs))
+
+
+async def sold_once(stage: Arena) -> bool:
+    return await sold(stage) > 0
+
+
+async def only_ours_is_booked(stage: Arena, application: Application, trade_id: str | None, theirs: Decimal) -> Trade:
+    trade = await settled(application, trade_id)
+    assert (trade.entered_quantity, trade.exited_quantity) == (OURS, OURS)
+    assert await stage.levers.position(BTC) == theirs
+    return trade
+
+
+async def test_a_close_that_was_lost_is_repeated_at_once_where_we_are_alone(stage: Arena) -> None:
+    async with stage.application() as application:
+        service = application.service("default")
+        await decide(service, buy())
+        await late_lists(stage)
+        await stage.levers.fault({"type": "error", "status": 503}, **CLOSE)
+        closing = asyncio.create_task(service.close_position(BTC))
+        await until_true(lambda: sold_once(stage), 2)
+        assert len(await stage.levers.requests("POST", "/order", type="MARKET", side="SELL")) == 2
+        closing.cancel()
+
+
+async def test_a_close_beside_them_waits_for_its_fence_and_goes_on(stage: Arena) -> None:
+    """It never arrived: once it can't be executed any more, the next one takes exactly what is ours."""
+    async with stage.application(TES_ASTER_NONCE_WINDOW_SECONDS="0.5") as application:
+        service = application.service("default")
+        opened = (await decide(service, buy())).results[0]
+        await person_buys(stage, OURS, is_hedged=False)
+        await stage.levers.fault({"type": "error", "status": 503}, **CLOSE)
+        assert (await service.close_position(BTC)).status is AssetStatus.CLOSED
+        await only_ours_is_booked(stage, application, opened.trade_id, OURS)
+
+
+async def test_a_close_after_a_reduction_in_doubt_takes_nothing_of_theirs(stage: Arena) -> None:
+    async with stage.application() as application:
+        service = application.service("default")
+        opened = (await decide(service, buy())).results[0]
+        await person_buys(stage, OURS, is_hedged=False)
+        await late_lists(stage)
+        await stage.levers.fault({"type": "drop_after"}, **CLOSE)
+        await stage.levers.fault(REFUSED, count=0, **NOOP)
+        less = {"adjustment_type": "decrease", "adjustment_percentage": 50}
+        wish = {"asset": BTC, "action": "adjust_position", "position_adjustment": less}
+        deciding = asyncio.create_task(decide(service, wish))
+        await until(lambda: service.vital_signs().unknown_orders_s)
+        closing = asyncio.create_task(service.close_position(BTC))
+        await until(lambda: any(age_s > 1 for age_s in service.vital_signs().unknown_orders_s))
+        assert await sold(stage) == OURS / 2
+        await stage.levers.heal()
+        assert (await closing).status is AssetStatus.CLOSED
+        await only_ours_is_booked(stage, application, opened.trade_id, OURS)
+        deciding.cancel()
