@@ -260,6 +260,16 @@ class OrderBook:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Candle:
+    """The price over a span of time that begins at ``opened_at``; ``close`` is the newest where it is still open."""
+
+    opened_at: datetime
+    high: Decimal
+    low: Decimal
+    close: Decimal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LeverageSetting:
     """The leverage now set for a symbol and the largest notional that it allows, in quote units."""
 

@@ -203,3 +203,88 @@ async def test_it_counts_as_a_stop_where_one_is_required(stage: Arena) -> None:
         assert refused.error is not None
         assert refused.error.code == "stop_loss_required"
         assert (await decide(service, trailing())).results[0].status is AssetStatus.PROTECTED
+
+
+# --- a changed size keeps what it had gained (P15) -------------------------------------------------------------------
+
+
+async def trails(stage: Arena, symbol: str = BTC) -> list[Decimal]:
+    """Quantities of the trailing stops on the book, in the order in which they were placed."""
+    rows = [row for row in await stage.levers.open_orders(symbol) if row["type"] == TRAILING]
+    return [Decimal(row["origQty"]) for row in sorted(rows, key=lambda row: row["orderId"])]
+
+
+def decrease(asset: str = BTC, percent: int = 40) -> dict[str, Any]:
+    change = {"adjustment_type": "decrease", "adjustment_percentage": percent}
+    return {"asset": asset, "action": "adjust_position", "position_adjustment": change}
+
+
+@pytest.mark.parametrize(
+    ("wish", "peak", "back", "level"),
+    [
+        (trailing(), "98990", "98200", "97990"),
+        (sell(tp_price=None, sl_price=None, trailing_stop={"callback_rate": 1}), "3300", "3320", "3334"),
+    ],
+    ids=["long", "short"],
+)
+async def test_a_decrease_keeps_the_level_that_was_reached(
+    stage: Arena, wish: dict[str, Any], peak: str, back: str, level: str
+) -> None:
+    async with stage.application() as application:
+        service, symbol = application.service("default"), wish["asset"]
+        opened = (await decide(service, wish)).results[0]
+        await stage.levers.price(symbol, peak)
+        await stage.levers.price(symbol, back)
+        assert (await decide(service, decrease(symbol))).results[0].status is AssetStatus.ADJUSTED
+        assert len(await trails(stage, symbol)) == 2  # the new one follows from here; the old one has seen the peak
+        await stage.levers.price(symbol, level)
+        assert (await settled(application, opened.trade_id)).close_reason == "stop_loss"
+        assert await stage.levers.position(symbol) == 0
+        assert await resting(stage, symbol) == []
+
+
+async def test_an_addition_keeps_the_level_for_what_was_there(stage: Arena) -> None:
+    async with stage.application(TES_RISK_MAX_PRICE_DEVIATION_BPS="1000") as application:
+        service = application.service("default")
+        await decide(service, trailing())
+        await stage.levers.price(BTC, "98990")
+        await stage.levers.price(BTC, "98200")
+        more = {"adjustment_type": "increase", "adjustment_percentage": 50}
+        wish = {"asset": BTC, "action": "adjust_position", "position_adjustment": more}
+        added = (await decide(service, wish)).results[0]
+        assert added.status is AssetStatus.ADJUSTED
+        await stage.levers.price(BTC, "97990")
+
+        async def is_the_addition_left() -> bool:
+            left = await stage.levers.position(BTC)
+            return left == added.filled_quantity and (await trails(stage))[-1:] == [left]
+
+        await until_true(is_the_addition_left)
+
+
+async def test_the_old_one_goes_when_the_new_one_is_as_tight(stage: Arena) -> None:
+    async with stage.application() as application:
+        service = application.service("default")
+        await decide(service, trailing())
+        await stage.levers.price(BTC, "98000")
+        await stage.levers.price(BTC, "97500")
+        await decide(service, decrease())
+        assert len(await trails(stage)) == 2
+        await stage.levers.price(BTC, "98100")
+
+        async def is_alone() -> bool:
+            return await trails(stage) == [Decimal("0.006")]
+
+        await until_true(is_alone)
+
+
+async def test_the_level_is_kept_over_a_restart(stage: Arena) -> None:
+    async with stage.application() as application:
+        opened = (await decide(application.service("default"), trailing())).results[0]
+        await stage.levers.price(BTC, "98990")
+        await stage.levers.price(BTC, "98200")
+        await decide(application.service("default"), decrease())
+    async with stage.application() as application:
+        assert len(await trails(stage)) == 2
+        await stage.levers.price(BTC, "97990")
+        assert (await settled(application, opened.trade_id)).close_reason == "stop_loss"

@@ -36,6 +36,8 @@ EXCHANGE_INFO = Endpoint("GET", "exchangeInfo", security=Security.PUBLIC)
 PREMIUM_INDEX = Endpoint("GET", "premiumIndex", security=Security.PUBLIC)
 BOOK_TICKER = Endpoint("GET", "ticker/bookTicker", security=Security.PUBLIC)
 DEPTH = Endpoint("GET", "depth", security=Security.PUBLIC)
+CANDLES = Endpoint("GET", "klines", weight=2, security=Security.PUBLIC)
+MARK_CANDLES = Endpoint("GET", "markPriceKlines", weight=2, security=Security.PUBLIC)
 
 ORDER_PLACE = Endpoint("POST", "order")
 ORDER_QUERY = Endpoint("GET", "order")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import msgspec
 import structlog
 
 from app.domain.instruments import Instrument
-from app.domain.reports import BookTicker, MarkPrice, OrderBook
+from app.domain.reports import BookTicker, Candle, MarkPrice, OrderBook
 from app.integrations.aster import endpoints, parse, wire
+from app.integrations.aster.exchange_clock import ms_from_datetime
 from app.integrations.aster.forms import form
 from app.integrations.aster.gateway import Gateway
 from app.integrations.aster.instruments import read_exchange_info
@@ -18,6 +21,7 @@ _log = structlog.get_logger(__name__)
 _decode_index = msgspec.json.Decoder(wire.PremiumIndex).decode
 _decode_rows = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _decode_ticker = msgspec.json.Decoder(wire.BookTicker).decode
+_decode_candles = msgspec.json.Decoder(list[list[str | int | float]]).decode
 _decode_depth = msgspec.json.Decoder(wire.Depth).decode
 
 
@@ -66,6 +70,15 @@ class MarketCalls:
         """Best bid and ask of one symbol."""
         return await self._gateway.read(
             endpoints.BOOK_TICKER, form([("symbol", symbol)]), lambda body: parse.book_ticker(_decode_ticker(body))
+        )
+
+    async def candles(self, symbol: str, interval: str, since: datetime, limit: int, *, of_mark: bool) -> list[Candle]:
+        """Candles of the mark price, or of the last price, from ``since`` on, oldest first; ``limit`` below 500."""
+        query = [("symbol", symbol), ("interval", interval), ("startTime", str(ms_from_datetime(since)))]
+        return await self._gateway.read(
+            endpoints.MARK_CANDLES if of_mark else endpoints.CANDLES,
+            form([*query, ("limit", str(limit))]),
+            lambda body: [parse.candle(row) for row in _decode_candles(body)],
         )
 
     async def depth(self, symbol: str, limit: int = 50) -> OrderBook:

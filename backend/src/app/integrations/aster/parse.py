@@ -13,6 +13,7 @@ from app.domain.reports import (
     AccountReport,
     BalanceReport,
     BookTicker,
+    Candle,
     ExchangeOrderStatus,
     FillReport,
     IncomeReport,
@@ -37,6 +38,8 @@ _MARGIN_TYPE = {
     "crossed": MarginType.CROSSED,
     "isolated": MarginType.ISOLATED,
 }
+
+_CANDLE_COLUMNS = 5
 
 
 def finite(value: Decimal) -> Decimal:
@@ -197,6 +200,18 @@ def book_ticker(row: wire.BookTicker) -> BookTicker:
         ask_quantity=finite(row.ask_qty),
         time=datetime_from_ms(row.time),
     )
+
+
+def candle(row: list[str | int | float]) -> Candle:
+    """A row of ``klines``: open time, open, high, low, close, and what we have no use for.
+
+    Raises:
+        ValueError: it has too few columns, or no numbers in them.
+    """
+    if len(row) < _CANDLE_COLUMNS:
+        raise ValueError("a candle without its prices")
+    high, low, close = (decimal_from_text(str(row[column])) for column in (2, 3, 4))
+    return Candle(opened_at=datetime_from_ms(int(row[0])), high=high, low=low, close=close)
 
 
 def order_book(symbol: str, depth: wire.Depth) -> OrderBook:

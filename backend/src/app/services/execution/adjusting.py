@@ -173,13 +173,17 @@ def conclude(trade: Trade, now: datetime) -> Trade:
 
 
 def _is_tidy(trade: Trade) -> bool:
-    """Whether of each wished exit exactly one order is left, which covers what is held, and of the others none."""
+    """Whether of each wished exit exactly one order is left, which covers what is held, and of the others none.
+
+    Beside a trailing stop an older one may stay, which has followed the price further (P15).
+    """
     if not is_secured(trade):
         return False
     wished = {leg.role for leg in trade.legs}
-    return all(
-        sum(not order.is_final for order in trade.orders_of(role)) == (role in wished) for role in REASON_OF_EXIT
-    )
+    left = {role: sum(not order.is_final for order in trade.orders_of(role)) for role in REASON_OF_EXIT}
+    if OrderRole.TRAILING_STOP in wished:
+        left[OrderRole.TRAILING_STOP] = min(left[OrderRole.TRAILING_STOP], 1)
+    return all(count == (role in wished) for role, count in left.items())
 
 
 def note_failures(trade: Trade, now: datetime) -> Trade:

@@ -61,6 +61,14 @@ class ReadCover:
 
 
 @dataclass(frozen=True, slots=True)
+class CompareTrails:
+    """Find out whether a new trailing stop has followed the price as far as the old one (P15)."""
+
+    old: str
+    new: str
+
+
+@dataclass(frozen=True, slots=True)
 class Account:
     """Fetch every execution and the funding from the exchange."""
 
@@ -103,6 +111,7 @@ Command = (
     | CheckPosition
     | ReadBook
     | ReadCover
+    | CompareTrails
     | CancelForeign
     | Account
     | WakeAt

@@ -18,7 +18,6 @@ from typing import TypeVar
 import structlog
 
 from app.domain.errors import (
-    ExchangeError,
     IllegalTransition,
     StoreUnavailable,
 )
@@ -38,6 +37,7 @@ from app.services.execution.folding import fold
 from app.services.execution.foreign_cover import ForeignCover
 from app.services.execution.late_fills import doubtful_entries, look_again, questionable_entries
 from app.services.execution.mailbox import Mailbox
+from app.services.execution.patience import until_read
 from app.services.execution.plain_close import cancel_covering, read_cover, send_plain
 from app.services.execution.planning import EntryWish
 from app.services.execution.protection import LOOK_FIRST, Moment
@@ -46,6 +46,7 @@ from app.services.execution.sending import cancel, transmit
 from app.services.execution.sent_once import SentOnce
 from app.services.execution.slices import ExitRoom
 from app.services.execution.telling import Teller
+from app.services.execution.trailing import is_as_tight_or_pause
 from app.services.execution.transitions import decide
 from app.services.execution.unexplained import is_untouched, surplus
 
@@ -55,7 +56,6 @@ _T = TypeVar("_T")
 
 _KEPT_ENDED_TRADES = 32
 _FIRST_PAUSE_S = 0.2
-_LONGEST_PAUSE_S = 10.0
 _RECORDED_FIRST = (OrderRole.REDUCE, OrderRole.TAKE_BACK)
 
 
@@ -80,6 +80,7 @@ class Desk:
         self._teller = Teller(tools.trades, tools.narrator, tools.background, tools.on_change)
         self._room: ExitRoom | None = None
         self._covers: dict[str, ForeignCover] = {}
+        self._relieved: set[str] = set()
         self.once = SentOnce(tools, self.take, self.trade)
         self._adjuster = Adjuster(self, tools)
         self._entries = EntryFlow(self, tools, self._adjuster)
@@ -271,6 +272,7 @@ class Desk:
             cover=self._covers.get(before.id),
             looks_until=self._looks_until.get(before.id),
             is_untouched=self._untouched.get(before.id) == folded.transmissions,
+            relieved=frozenset(self._relieved),
         )
         try:
             step = decide(folded, moment, tools.policy.protection)
@@ -351,10 +353,8 @@ class Desk:
                     self.start(key, self._send(trade.id, order))
             case commands.Cancel(client_order_id=order_id):
                 self.start(("cancel", order_id), self._cancel(trade, order_id))
-            case commands.Query(client_order_id=order_id, delay_s=delay_s):
-                self.start(("query", order_id), self._query(trade, order_id, delay_s))
-            case commands.Resolve(client_order_id=order_id):
-                self.start(("query", order_id), self._query(trade, order_id, 0))
+            case commands.Query(client_order_id=order_id) | commands.Resolve(client_order_id=order_id):
+                self.start(("query", order_id), self._query(trade, order_id, getattr(command, "delay_s", 0)))
             case commands.CheckPosition():
                 self.start(("check", trade.id), self._check_position(trade))
             case commands.ReadBook():
@@ -363,6 +363,8 @@ class Desk:
                 self.start(("cover", trade.id), self._read_cover(trade))
             case commands.CancelForeign(alert=alert):
                 self.start(("foreign", trade.id), self._cancel_foreign(trade, alert))
+            case commands.CompareTrails(old=old, new=new):
+                self.start(("trails", old), self._compare_trails(trade, old, new))
             case commands.Account():
                 self.start(("account", trade.id), self._account(trade))
             case commands.WakeAt(at=at):
@@ -460,6 +462,12 @@ class Desk:
         self._covers[trade.id] = cover
         self.learn(trade.id, facts.Ticked(at=self._tools.clock.now()))
 
+    async def _compare_trails(self, trade: Trade, old_id: str, new_id: str) -> None:
+        if await is_as_tight_or_pause(self._tools.evidence, trade.order(old_id), trade.order(new_id)):
+            self._relieved.add(old_id)
+        self._jobs.pop(("trails", old_id), None)
+        self.learn(trade.id, facts.Ticked(at=self._tools.clock.now()))
+
     async def _account(self, trade: Trade) -> None:
         late = [await self._look_again(trade, entry) for entry in doubtful_entries(trade)]
         if any(late):  # there is more to account for
@@ -472,15 +480,7 @@ class Desk:
             self.question_given_up()  # nobody else may have taken it, but an entry of ours on the other side (U10)
 
     async def _until_read(self, read: Callable[[], Awaitable[_T]]) -> _T:
-        """Repeat a read until it succeeds: a failed one says nothing (scenario U4)."""
-        pause_s = _FIRST_PAUSE_S
-        while True:
-            try:
-                return await read()
-            except ExchangeError as error:
-                log.warning("desk.read_failed", asset=self.asset, error=str(error))
-            await self._tools.clock.sleep(pause_s * self._tools.randomness.uniform(0.5, 1))
-            pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+        return await until_read(read, self.asset, self._tools.clock, self._tools.randomness)
 
     def _wake(self, trade_id: str, at: datetime) -> None:
         """Tick the trade at ``at``, unless an earlier tick is set; it sets the next one itself."""

@@ -174,7 +174,7 @@ class Evidence:
 
     def _sent_by(self, trade: Trade, order: Order) -> datetime:
         """When the order left at the latest, by the exchange's clock; this host's may have been set since (P12)."""
-        sent_at = self._exchange_time(order.submitted_at or trade.created_at)
+        sent_at = self.exchange_time(order.submitted_at or trade.created_at)
         return min(sent_at, order.stamp.dead_after) if order.stamp is not None else sent_at
 
     async def _are_behind(self, trade: Trade, order: Order, fills: list[FillReport]) -> bool:
@@ -191,7 +191,7 @@ class Evidence:
         """For how long its request could be executed."""
         if order.stamp is None or order.submitted_at is None:
             return timedelta()
-        return max(order.stamp.dead_after - self._exchange_time(order.submitted_at), timedelta())
+        return max(order.stamp.dead_after - self.exchange_time(order.submitted_at), timedelta())
 
     async def position(self, trade: Trade) -> Decimal:
         """The exchange's signed quantity on the trade's asset and position side."""
@@ -309,10 +309,11 @@ class Evidence:
 
         Not the first known fill alone: that is when we learned of it, which may be long after it happened.
         """
-        created_at = self._exchange_time(trade.created_at)
+        created_at = self.exchange_time(trade.created_at)
         return min((created_at, *(fill.time for fill in trade.fills))) - look_back
 
-    def _exchange_time(self, host_time: datetime) -> datetime:
+    def exchange_time(self, host_time: datetime) -> datetime:
+        """The exchange's time at a moment of this host's."""
         return host_time + (self.client.exchange_time() - self.clock.now())
 
 

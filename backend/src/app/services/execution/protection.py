@@ -22,6 +22,7 @@ from app.services.execution.commands import (
     Cancel,
     CheckPosition,
     Command,
+    CompareTrails,
     Query,
     Resolve,
     Send,
@@ -76,6 +77,8 @@ class Moment:
     cover: ForeignCover | None = None
     looks_until: datetime | None = None
     is_untouched: bool = False
+    relieved: frozenset[str] = frozenset()
+    """Trailing stops than which a newer one is as tight."""
 
     @property
     def is_looking(self) -> bool:
@@ -158,7 +161,12 @@ def _ensure_leg(trade: Trade, leg: Leg, moment: Moment, policy: ProtectionPolicy
         return _await_hit(trade, hit, moment)
     shown = covering(trade, leg)
     if shown is not None:
-        return _retire_others(trade.with_leg(replace(leg, retry_at=None)), leg.role, shown, moment.now)
+        trade = trade.with_leg(replace(leg, retry_at=None))
+        kept = _older_trail(trade, leg, shown, moment)
+        if kept is None:
+            return _retire_others(trade, leg.role, shown, moment.now)
+        trade, commands = _retire_others(trade, leg.role, shown, moment.now, beside=kept)
+        return trade, [*commands, CompareTrails(old=kept.client_order_id, new=shown.client_order_id)]
     latest = trade.latest(leg.role)
     if latest is None or latest.state is OrderState.PLANNED:
         return place(trade, leg, latest, moment, counts=True)
@@ -278,11 +286,27 @@ def send(trade: Trade, order: Order, trigger: OrderTrigger, now: datetime) -> tu
     return trade.with_order(sent), [Send(sent)]
 
 
-def _retire_others(trade: Trade, role: OrderRole, keep: Order, now: datetime) -> tuple[Trade, list[Command]]:
+def _older_trail(trade: Trade, leg: Leg, shown: Order, moment: Moment) -> Order | None:
+    """The trailing stop of an earlier size, which may have followed the price further than ``shown`` (P15).
+
+    The oldest is at least as tight as any later one, so one is enough.
+    """
+    for order in trade.orders_of(leg.role):
+        is_older = order.key.attempt < shown.key.attempt and order.client_order_id not in moment.relieved
+        is_there = order.state is OrderState.NEW and not order.needs_query
+        follows_alike = leg.callback_rate is not None and order.request.callback_rate == leg.callback_rate
+        if is_older and is_there and follows_alike:
+            return order
+    return None
+
+
+def _retire_others(
+    trade: Trade, role: OrderRole, keep: Order, now: datetime, *, beside: Order | None = None
+) -> tuple[Trade, list[Command]]:
     """Cancel what an earlier size or an earlier attempt left on the book."""
     commands: list[Command] = []
     for order in trade.orders_of(role):
-        if order.client_order_id != keep.client_order_id:
+        if order is not beside and order.client_order_id != keep.client_order_id:
             trade, more = retire(trade, order, now)
             commands += more
     return trade, commands

@@ -151,6 +151,8 @@ class Story:
     """What a look at the book shows; None when it can't be read."""
     cover: ForeignCover | None = None
     """What a look at the orders of others shows; None while it can't be read."""
+    relieved: frozenset[str] = frozenset()
+    """Trailing stops than which a newer one is as tight."""
     looks_until: datetime | None = None
     """For how long at most a desk would look for what a dead process may have sent."""
     is_untouched: bool = True
@@ -177,6 +179,7 @@ class Story:
             cover=replace(self.cover, at=self.now) if self.cover else None,
             looks_until=self.looks_until,
             is_untouched=self.is_untouched,
+            relieved=self.relieved,
         )
 
     def _take(self, step: Step) -> tuple[Command, ...]:
