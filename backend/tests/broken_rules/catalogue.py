@@ -18,7 +18,25 @@ SOURCE = BACKEND / "src"
 FAMILIES = {"U": 10, "Z": 6, "P": 10, "O": 6, "W": 8, "L": 6, "H": 5, "C": 8}
 """Scenario families that are proven here, and how many scenarios of the first version each has."""
 
-ADDED: tuple[str, ...] = ("P11", "L8", "P16", "O7", "O8", "P13", "L7", "P12", "P14", "C9", "O10", "U11", "O9", "P15")
+ADDED: tuple[str, ...] = (
+    "P11",
+    "L8",
+    "P16",
+    "O7",
+    "O8",
+    "P13",
+    "L7",
+    "P12",
+    "P14",
+    "C9",
+    "O10",
+    "U11",
+    "O9",
+    "P15",
+    "Z7",
+    "Z8",
+    "H8",
+)
 """Scenarios found since then that are proven here, too."""
 
 REAL_TESTS = ("tests/integration/execution/", "tests/e2e/", "tests/scenarios/")

@@ -154,7 +154,9 @@ class Machine:
         return said.decode()
 
     async def submits(self, asset: str) -> None:
-        one = {"asset": asset, "action": "buy", "allocation_usd": 500, "leverage": 5, "sl_price": 80, "tp_price": 900}
+        stop, target = {"SOLUSDT": (100, 270), "BNBUSDT": (400, 900)}[asset]
+        exits = {"sl_price": stop, "tp_price": target}
+        one = {"asset": asset, "action": "buy", "allocation_usd": 500, "leverage": 5, **exits}
         body = json.dumps({"decisions": [one]})
         await self.does(f"cd /var/lib/tes; /opt/tes/bin/tes submit - --config /etc/tes/tes.toml <<< '{body}'")
 

@@ -195,6 +195,9 @@ class AccountKeys(BaseModel):
     risk_max_price_deviation_bps: Annotated[Amount, Field(gt=0, le=10_000)] = Field(
         Decimal(100), description="basis points above 0, up to 10000"
     )
+    risk_max_exit_distance_percent: Annotated[Amount, Field(gt=0)] = Field(
+        Decimal(50), description="a percentage above 0"
+    )
 
     protection_working_type: WorkingType = Field(WorkingType.MARK_PRICE, description="MARK_PRICE or CONTRACT_PRICE")
     protection_tp_type: _TpType = Field(
@@ -247,6 +250,7 @@ class AccountKeys(BaseModel):
             maximum_total_notional=self.risk_max_total_notional,
             maximum_daily_loss=self.risk_max_daily_loss,
             maximum_price_deviation_bps=self.risk_max_price_deviation_bps,
+            maximum_exit_distance_percent=self.risk_max_exit_distance_percent,
             margin_type=self.margin_type,
         )
 

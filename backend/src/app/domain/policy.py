@@ -73,6 +73,7 @@ class RiskPolicy:
     maximum_total_notional: Decimal | None = None
     maximum_daily_loss: Decimal | None = None
     maximum_price_deviation_bps: Decimal = Decimal(100)
+    maximum_exit_distance_percent: Decimal = Decimal(50)
     margin_type: MarginType | None = None
 
 

@@ -27,21 +27,20 @@ async def test_a_dry_run_shows_the_plan_and_every_check_and_does_nothing() -> No
         assert (asset["verdict"], set(verdicts(asset).values())) == ("ok", {"ok"})
         assert list(verdicts(asset)) == [
             "halted",
-            "ready",
+            "not ready",
             "age",
             "asset",
             "leverage",
             "cooldown",
             "existing position",
-            "stop loss required",
-            "take profit and stop loss",
-            "prices on the book",
+            "stop-loss required",
+            "sides of TP and SL",
             "quantity and notional",
             "exposure",
             "daily loss",
             "price deviation",
             "margin",
-            "stop before liquidation",
+            "stop beyond liquidation",
         ]
         plan = asset["plan"]
         assert (plan["quantity"], plan["leverage"], plan["side"]) == ("0.01", 10, "long")
@@ -68,7 +67,7 @@ async def test_every_failing_check_is_listed_not_only_the_first() -> None:
         wanted = {
             "halted": "halted",
             "leverage": "leverage_exceeded",
-            "take profit and stop loss": "stop_loss_invalid",
+            "sides of TP and SL": "stop_loss_invalid",
             "exposure": "exposure_limit",
         }
         assert wanted.items() <= refused.items()
@@ -78,7 +77,7 @@ async def test_every_failing_check_is_listed_not_only_the_first() -> None:
 async def test_changes_and_closes_are_explained_too() -> None:
     async with paper_face(TES_RISK_COOLDOWN_SECONDS="0") as face:
         absent = await explained(face, {"decisions": [{"asset": "BTCUSDT", "action": "close_position"}]})
-        assert verdicts(absent["assets"][0])["position"] == "refused"
+        assert verdicts(absent["assets"][0])["existing position"] == "refused"
         await face.post("/v1/decisions", decision())
         change = {"adjustment_type": "increase", "adjustment_percentage": 50, "new_sl_price": 95000}
         items = [
@@ -101,4 +100,4 @@ async def test_an_unknown_asset_leaves_the_rest_unchecked() -> None:
     async with paper_face() as face:
         (asset,) = (await explained(face, decision("NOSUCHUSDT")))["assets"]
         assert verdicts(asset)["asset"] == "refused"
-        assert verdicts(asset)["everything else"] == "not_checked"
+        assert verdicts(asset)["price deviation"] == "not_checked"

@@ -92,7 +92,7 @@ async def test_two_entries_in_flight_do_not_spend_the_same_margin(stage: Arena) 
         assert set(results) == {AssetStatus.PROTECTED, AssetStatus.REJECTED}
         refused = results[AssetStatus.REJECTED]
         assert refusal(refused) == (AssetStatus.REJECTED, "insufficient_margin")
-        assert "spoken for by entries on their way" in message(refused)
+        assert "reserved for entries on their way" in message(refused)
         assert len(await stage.levers.orders(type="MARKET")) == 1
 
 

@@ -84,10 +84,11 @@ async def test_a_slow_fill_is_protected_from_its_first_part_and_resized(thin: Ar
 async def test_a_fill_below_the_minimum_notional_is_protected_all_the_same(thin: Arena) -> None:
     """Z3: reduce-only orders are exempt from it."""
     async with thin.application() as application:
+        service = application.service("default")
         await thin.move(ASTER, "1.1")
         shrink_book(thin, ASTER, SLIVER / 1_000)
         wish = buy(ASTER, allocation_usd=100, tp_price=1.3, sl_price=1.0)
-        result = (await decide(application.service("default"), wish)).results[0]
+        result = (await decide(service, wish)).results[0]
         assert result.status is AssetStatus.PROTECTED
         held = await thin.levers.position(ASTER)
         assert 0 < held * Decimal("1.1") < 5
@@ -109,8 +110,8 @@ async def test_what_a_close_leaves_behind_is_swept(stage: Arena) -> None:
         assert len([order for order in trade.orders if order.role == "close"]) > 1
 
 
-def read_back(leverage: int) -> dict[str, Any]:
-    body = {"leverage": leverage, "maxNotionalValue": "1000000", "symbol": BTC}
+def read_back(leverage: int, most: str = "1000000") -> dict[str, Any]:
+    body = {"leverage": leverage, "maxNotionalValue": most, "symbol": BTC}
     return {"type": "error", "status": 200, "body": json.dumps(body)}
 
 
@@ -118,10 +119,11 @@ def read_back(leverage: int) -> dict[str, Any]:
     ("answer", "code"),
     [
         (read_back(20), "leverage_exceeded"),
+        (read_back(7, most="900"), "exposure_limit"),
         ({"type": "error", "status": 400, "code": -4028, "msg": "Leverage is not valid."}, "exchange_rejected"),
         ({"type": "error", "status": 503}, "exchange_rejected"),
     ],
-    ids=["another value", "refused", "no answer"],
+    ids=["another value", "a smaller cap", "refused", "no answer"],
 )
 async def test_an_entry_without_its_leverage_is_not_sent(stage: Arena, answer: dict[str, Any], code: str) -> None:
     """Z6: set, read back, and stopped by a failure or a mismatch."""

@@ -8,6 +8,7 @@ follows when it is gone.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -19,11 +20,12 @@ from app.domain.reports import NeverSent, Placement
 from app.domain.trades import Adjustment, AdjustmentKind, CloseReason, Trade, TradeError, TradeStatus
 from app.services.execution import facts
 from app.services.execution.adjusting import next_key, reduction
-from app.services.execution.adjustment_risk import assess_adjustment
+from app.services.execution.checks import Case, assess_adjustment
 from app.services.execution.desk_tools import Adjust, DeskTools, Enter
-from app.services.execution.planning import AdjustmentPlan, EntryWish, adjustment_kind, entry_order
+from app.services.execution.outcomes import internal_error, not_recorded
+from app.services.execution.planning import AdjustmentPlan, EntryWish, entry_order
 from app.services.execution.risk import AdjustmentApproved, Exposure, RiskApproved, RiskRefused, too_old
-from app.services.execution.send_time import late_objection
+from app.services.execution.send_time import Cleared
 from app.services.execution.sending import stamp_for
 
 if TYPE_CHECKING:
@@ -50,17 +52,24 @@ class Adjuster:
         """Whether the asset was made free for the entry of another decision, which is about to follow."""
         return self._awaited not in (None, decision_id)
 
-    def flips(self, trade_id: str) -> bool:
-        """Whether a trade is about to be closed for an entry the other way, which then has its place."""
-        return trade_id in self._flips
+    def flips(self, trade_id: str, own: str | None = None) -> bool:
+        """Whether a trade is about to be closed for an entry the other way, but that of the decision ``own``."""
+        message = self._flips.get(trade_id)
+        return message is not None and message.wish.decision_id != own
 
     def adjust(self, message: Adjust, exposure: Exposure) -> None:
         """Assess a change, and carry it out."""
         tools, wish = self._tools, message.wish
-        is_increase = adjustment_kind(wish.item) is AdjustmentKind.INCREASE
-        verdict = (tools.refuses_entries() if is_increase else None) or assess_adjustment(
-            wish, message.market, exposure, tools.policy, tools.clock.now(), message.liquidation
+        case = Case(
+            wish=wish,
+            market=message.market,
+            exposure=exposure,
+            policy=tools.policy,
+            now=tools.clock.now(),
+            gate=tools.gate(),
+            liquidation=message.liquidation,
         )
+        verdict = assess_adjustment(case)
         if isinstance(verdict, RiskRefused):
             tools.on_refused(wish, verdict)
         else:
@@ -123,7 +132,7 @@ class Adjuster:
         for trade in ended:
             known = _flip_of(trade, message.wish)
             if known is not None and known.error is None:
-                return replace(message, wish=replace(message.wish, flipped=trade.id))
+                return replace(message, wish=_flipping(message.wish, trade))
         return message
 
     def on_ended(self, trade: Trade) -> None:
@@ -131,7 +140,7 @@ class Adjuster:
         message = self._flips.pop(trade.id, None)
         if message is not None:
             self._awaited = message.wish.decision_id
-            wish = replace(message.wish, flipped=trade.id)
+            wish = _flipping(message.wish, trade)
             self._desk.start(("follow", wish.decision_id), self._follow(replace(message, wish=wish)))
 
     def begins(self, decision_id: str) -> None:
@@ -207,23 +216,21 @@ class Adjuster:
         """Make the intent durable, then send the order: in this order, always."""
         trade_id = approved.plan.trade.id
         try:
-            obstacle = await self._obstacle(approved, order, message)
+            cleared = await self._cleared(approved, order, message)
         except Exception:  # nothing has left yet: the trade goes on without, and the supervisor tells of the bug
-            text = "an internal step failed before anything was sent; see the log"
-            self._hold_back(trade_id, order, TradeError(code=ErrorCode.INTERNAL_ERROR, message=text))
+            self._hold_back(trade_id, order, internal_error())
             raise
-        if obstacle is None and order.role is OrderRole.ENTRY:
-            obstacle = await self._desk.once.until_there_is_room(trade_id, lambda: self._objection(approved))
-        if obstacle is not None:
-            self._hold_back(trade_id, order, obstacle)
+        if isinstance(cleared, TradeError):
+            self._hold_back(trade_id, order, cleared)
             return
         self._desk.learn(trade_id, facts.AdjustmentSent(at=self._tools.clock.now(), decision_id=adjustment.decision_id))
-        placement, objection = await self._desk.once.send(trade_id, order, lambda: self._objection(approved))
-        self._placed(trade_id, order, placement, objection)
+        objection = functools.partial(self._objection, approved, cleared)
+        placement, against = await self._desk.once.send(trade_id, cleared.order, objection)
+        self._placed(trade_id, cleared.order, placement, against)
 
-    async def _obstacle(self, approved: AdjustmentApproved, order: Order, message: Enter | None) -> TradeError | None:
-        """Why the order must not be sent, found out while its intent is being recorded; or None."""
-        tools = self._tools
+    async def _cleared(self, approved: AdjustmentApproved, order: Order, message: Enter | None) -> Cleared | TradeError:
+        """The order as it may be sent once its intent is recorded, or why it may not."""
+        tools, cleared = self._tools, Cleared(order=order)
         try:
             await tools.background.caught_up()
             landing = tools.trades.settled()
@@ -233,20 +240,29 @@ class Adjuster:
             await landing
             if message is not None:
                 await message.is_durable
+            obstacle = obstacle or self._gone(approved)
+            if obstacle is None and approved.entry is not None:
+                plan, trade_id = approved.entry.plan, approved.plan.trade.id
+                judged = await self._desk.send_time.approve(plan, order.client_order_id, trade_id, order)
+                if isinstance(judged, TradeError):
+                    return judged
+                cleared = judged
         except (StoreUnavailable, StoreConflict) as error:
-            text = f"the decision could not be recorded, so nothing was sent: {error}"
-            return TradeError(code=ErrorCode.NOT_READY, message=text)
-        return obstacle or self._objection(approved)
+            return not_recorded(error)
+        return obstacle or self._gone(approved) or cleared
 
-    def _objection(self, approved: AdjustmentApproved) -> TradeError | None:
+    def _objection(self, approved: AdjustmentApproved, cleared: Cleared) -> TradeError | None:
         """What speaks against sending by now."""
-        obstacle = late_objection(self._tools, approved.entry.plan) if approved.entry is not None else None
+        return self._gone(approved) or self._desk.send_time.objection(cleared)
+
+    def _gone(self, approved: AdjustmentApproved) -> TradeError | None:
+        """Whether the position is no longer there to be changed."""
         planned = approved.plan.trade
         trade = self._desk.trade(planned.id)
-        if obstacle is None and (trade is None or trade.status not in _ADJUSTABLE or trade.is_leaving):
-            text = f"the position on {planned.asset} was closed before the order could be sent"
-            obstacle = TradeError(code=ErrorCode.POSITION_ABSENT, message=text)
-        return obstacle
+        if trade is not None and trade.status in _ADJUSTABLE and not trade.is_leaving:
+            return None
+        text = f"the position on {planned.asset} was closed before the order could be sent"
+        return TradeError(code=ErrorCode.POSITION_ABSENT, message=text)
 
     def _hold_back(self, trade_id: str, order: Order, obstacle: TradeError) -> None:
         self._placed(trade_id, order, NeverSent(reason=obstacle.message), obstacle)
@@ -256,22 +272,43 @@ class Adjuster:
         self._desk.learn(trade_id, facts.Placed(at=at, client_order_id=order_id, placement=placement, error=error))
 
     async def _close(self, trade_id: str, adjustment: Adjustment, message: Enter | None) -> None:
-        """Ask for the close once it is on record why. A decrease takes risk away, so it does not wait for ever."""
+        """Ask for the close once it is on record why. A decrease takes risk away, so it does not wait for ever.
+
+        Of a flip the entry is judged by everything first: its close is not asked for in vain (scenario Z8).
+        """
+        refusal: TradeError | None = None
         try:
             await self._tools.recording.until_durable()
             if message is not None:
                 await message.is_durable
+                refusal = await self._refusal_of_flip(trade_id, adjustment, message)
         except (StoreUnavailable, StoreConflict) as error:
             if message is not None:
-                self._flips.pop(trade_id, None)
-                text = f"the decision could not be recorded, so nothing was sent: {error}"
-                failure = TradeError(code=ErrorCode.NOT_READY, message=text)
-                at, decision_id = self._tools.clock.now(), adjustment.decision_id
-                fact = facts.AdjustmentFailed(at=at, decision_id=decision_id, error=failure)
-                self._desk.learn(trade_id, fact)
-                return
+                refusal = not_recorded(error)
+        except Exception:  # nothing has left yet: the position stays, and the supervisor tells of the bug
+            self._give_up(trade_id, adjustment, internal_error())
+            raise
+        if refusal is not None:
+            self._give_up(trade_id, adjustment, refusal)
+            return
         asked = facts.CloseAsked(at=self._tools.clock.now(), reason=CloseReason.DECISION)
         self._desk.learn(trade_id, asked)
+
+    async def _refusal_of_flip(self, trade_id: str, adjustment: Adjustment, message: Enter) -> TradeError | None:
+        """Why the entry of a flip would not be sent, while the position that it closes is still held."""
+        while self._desk.is_looked_at(trade_id):
+            await self._tools.clock.sleep(_LOOK_S)
+        trade = self._desk.trade(trade_id)
+        if trade is None or trade.close_reason is not None or trade.is_ended:
+            return None  # it goes anyway
+        wish = replace(message.wish, planned_price=adjustment.reference_price)
+        return await self._desk.send_time.flip_refusal(wish, message.market)
+
+    def _give_up(self, trade_id: str, adjustment: Adjustment, error: TradeError) -> None:
+        """Leave the position as it is."""
+        self._flips.pop(trade_id, None)
+        at, decision_id = self._tools.clock.now(), adjustment.decision_id
+        self._desk.learn(trade_id, facts.AdjustmentFailed(at=at, decision_id=decision_id, error=error))
 
     async def _follow(self, message: Enter) -> None:
         """Bring back the entry whose way is free, with the market as it is now."""
@@ -287,6 +324,12 @@ class Adjuster:
             tools.on_refused(message.wish, RiskRefused(code=ErrorCode.EXCHANGE_UNAVAILABLE, message=text))
             return
         self._desk.enter_next(replace(message, market=market))
+
+
+def _flipping(wish: EntryWish, closed: Trade) -> EntryWish:
+    """The wish, once its way is free; it is held to the price at which that was decided."""
+    known = _flip_of(closed, wish)
+    return replace(wish, flipped=closed.id, planned_price=known.reference_price if known is not None else None)
 
 
 def _flip_of(trade: Trade, wish: EntryWish) -> Adjustment | None:

@@ -1,81 +1,20 @@
-"""Risk of changes to a position: the same checks in the same order as for entries, as far as they apply. Pure.
+"""Risk of changes to a position: the rules that entries do not have. Pure; their order is in :mod:`.checks`.
 
 What only takes risk away (a decrease, moved exits) is not held up by leverage, cooldown, exposure or the daily loss.
 """
 
 from __future__ import annotations
 
-from datetime import datetime
 from decimal import Decimal
 
 from app.domain.errors import ErrorCode
 from app.domain.ids import OrderRole
 from app.domain.money import ZERO, plain
-from app.domain.policy import AccountPolicy, RiskPolicy
-from app.domain.trades import AdjustmentKind, Trade
-from app.services.execution.planning import (
-    AdjustmentPlan,
-    EntryWish,
-    MarketView,
-    adjustment_kind,
-    plan_adjustment,
-)
-from app.services.execution.risk import (
-    AdjustmentApproved,
-    CheckFailed,
-    Exposure,
-    RiskApproved,
-    RiskRefused,
-    asked_size,
-    check_age,
-    check_asset,
-    check_cooldown,
-    check_daily_loss,
-    check_expected,
-    check_exposure,
-    check_fate_known,
-    check_listed,
-    check_price_bounds,
-    check_sides,
-    check_size,
-    choose_leverage,
-    kept_leverage,
-    stop_from_the_start,
-)
-
-
-def assess_adjustment(
-    wish: EntryWish,
-    market: MarketView | None,
-    exposure: Exposure,
-    policy: AccountPolicy,
-    now: datetime,
-    liquidation: Decimal | None = None,
-) -> AdjustmentApproved | RiskRefused:
-    """Check the wish and plan it. ``liquidation`` is the price that the exchange shows for the position, if it does."""
-    is_increase = adjustment_kind(wish.item) is AdjustmentKind.INCREASE
-    try:
-        check_age(wish, policy.risk, now)
-        listed = check_asset(wish, market) if is_increase else check_listed(wish, market)
-        if is_increase:
-            choose_leverage(wish, policy.risk)
-            check_cooldown(wish, exposure, policy.risk, now)
-            check_fate_known(wish, exposure)
-        trade = check_present(wish, exposure)
-        plan = plan_adjustment(wish, trade, kept_leverage(trade, policy.risk), listed, policy)
-        check_stop_kept(plan, policy.risk)
-        check_sides(plan.legs, trade.side, plan.reference_price)
-        check_price_bounds(plan.legs, listed)
-        if plan.kind is AdjustmentKind.DECREASE:
-            check_reduction(plan, listed)
-        if plan.entry is not None:
-            check_size(plan.entry, listed)
-            check_exposure(plan.entry, exposure, policy.risk)
-            check_daily_loss(exposure, policy.risk, now)
-        check_stop_in_time(plan, liquidation)
-    except CheckFailed as refusal:
-        return refusal.refused
-    return AdjustmentApproved(plan=plan, entry=RiskApproved(plan=plan.entry) if plan.entry is not None else None)
+from app.domain.policy import RiskPolicy
+from app.domain.trades import Trade
+from app.services.execution.means import stop_from_the_start
+from app.services.execution.planning import AdjustmentPlan, EntryWish, MarketView
+from app.services.execution.risk import CheckFailed, Exposure, asked_size, check_expected
 
 
 def check_present(wish: EntryWish, exposure: Exposure) -> Trade:
@@ -88,6 +27,13 @@ def check_present(wish: EntryWish, exposure: Exposure) -> Trade:
         raise CheckFailed(ErrorCode.POSITION_ABSENT, text)
     text = f"the service holds no position on {wish.item.asset} that could be changed; positions of others never are"
     raise CheckFailed(ErrorCode.POSITION_ABSENT, text)
+
+
+def check_closable(wish: EntryWish, exposure: Exposure) -> None:
+    """There is something of ours to close."""
+    if not exposure.is_closable:
+        text = f"the service holds no position on {wish.item.asset}; positions of others are never touched"
+        raise CheckFailed(ErrorCode.POSITION_ABSENT, text)
 
 
 def check_stop_kept(plan: AdjustmentPlan, policy: RiskPolicy) -> None:

@@ -41,7 +41,8 @@ from app.services.execution.patience import until_read
 from app.services.execution.plain_close import cancel_covering, read_cover, send_plain
 from app.services.execution.planning import EntryWish
 from app.services.execution.protection import LOOK_FIRST, Moment
-from app.services.execution.risk import Exposure
+from app.services.execution.risk import Exposure, notional_of
+from app.services.execution.send_time import SendTime
 from app.services.execution.sending import cancel, transmit
 from app.services.execution.sent_once import SentOnce
 from app.services.execution.slices import ExitRoom
@@ -82,6 +83,7 @@ class Desk:
         self._covers: dict[str, ForeignCover] = {}
         self._relieved: set[str] = set()
         self.once = SentOnce(tools, self.take, self.trade)
+        self.send_time = SendTime(tools, self.exposure, self.once)
         self._adjuster = Adjuster(self, tools)
         self._entries = EntryFlow(self, tools, self._adjuster)
         self._has_begun = False
@@ -96,14 +98,7 @@ class Desk:
     @property
     def notional(self) -> Decimal:
         """Value of what is held or on its way, at the mark price."""
-        mark = self._tools.market.prices.last_mark(self.asset)
-        return sum(
-            (
-                (trade.exposure + trade.entering_quantity) * (mark.mark_price if mark else trade.reference_price)
-                for trade in self._active.values()
-            ),
-            start=ZERO,
-        )
+        return notional_of(self._active.values(), self._tools.market.prices.last_mark(self.asset))
 
     def adopt(self, trade: Trade) -> None:
         """Take over a trade from the record at start-up; it rests until :meth:`take_up`, whatever is asked of it."""
@@ -285,8 +280,7 @@ class Desk:
         for command in step.commands:
             self._run(after, command)
         if after is not before and after != before:
-            tell = self._teller.note if after.id in self._unrecorded else self._teller.changed
-            tell(before, after)
+            (self._teller.note if after.id in self._unrecorded else self._teller.changed)(before, after)
 
     def _keep(self, trade: Trade) -> None:
         if trade.is_ended:
@@ -324,21 +318,27 @@ class Desk:
         """A new trade's intent is durable: what changes in it may be recorded from now on."""
         self._unrecorded.discard(trade_id)
 
-    def exposure(self, wish: EntryWish) -> Exposure:
-        """What a wish for this asset is judged against, at this moment."""
-        reserved = [at for trade in self._active.values() for at in (trade.created_at, trade.last_entry_at)]
-        activity = [at for at in (self._last_activity, *reserved) if at is not None]
-        is_taken = bool(self._active) or self._adjuster.keeps_free_for_another(wish.decision_id)
-        held = (trade for trade in self._active.values() if is_held(trade) and not self._adjuster.flips(trade.id))
+    def exposure(self, wish: EntryWish, order_id: str | None = None) -> Exposure:
+        """What a wish for this asset is judged against, at this moment; its own order, on its way, does not count."""
+        others = [trade for trade in self._active.values() if trade.entry.client_order_id != order_id]
+        reserved = (at for trade in others for at in (trade.created_at, trade.last_entry_at))
+        notional = notional_of(others, self._tools.market.prices.last_mark(self.asset), without=order_id)
+        is_taken = bool(others) or self._adjuster.keeps_free_for_another(wish.decision_id)
+        held = (trade for trade in others if is_held(trade) and not self._adjuster.flips(trade.id, wish.decision_id))
         return Exposure(
             has_position=is_taken or self._tools.has_external_position(self.asset),
-            has_unknown_order=any(trade.has_unknown_order for trade in self._active.values()),
-            last_activity=max(activity, default=None),
-            notional_by_asset={**self._tools.other_exposure(self.asset), self.asset: self.notional},
+            has_unknown_order=any(trade.has_unknown_order for trade in others),
+            last_activity=max(filter(None, (self._last_activity, *reserved)), default=None),
+            notional_by_asset={**self._tools.other_exposure(self.asset), self.asset: notional},
             trade=next(held, None),
+            is_closable=bool(others),
             realised_today=self._tools.realised_today(),
             exit_places=self._tools.market.exit_places(self.asset),
         )
+
+    def is_looked_at(self, trade_id: str) -> bool:
+        """Whether the exchange is being asked what it holds of a trade."""
+        return ("check", trade_id) in self._jobs
 
     # --- commands ---------------------------------------------------------------------------------------------------
 

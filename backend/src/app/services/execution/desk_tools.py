@@ -19,7 +19,7 @@ from app.services.execution.market import Market
 from app.services.execution.narration import Narrator
 from app.services.execution.planning import EntryWish, MarketView
 from app.services.execution.recording import Recording
-from app.services.execution.risk import RiskRefused
+from app.services.execution.risk import Blocks, RiskRefused
 from app.services.execution.supervision import Supervisor
 
 
@@ -47,7 +47,7 @@ class DeskTools:
     recording: Recording
     on_change: Callable[[Trade], None]
     on_refused: Callable[[EntryWish, RiskRefused], None]
-    refuses_entries: Callable[[], RiskRefused | None]
+    gate: Callable[[], Blocks]
     stop_entries: Callable[[str], None]
     background: Supervisor
 

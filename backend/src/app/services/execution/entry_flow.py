@@ -15,10 +15,12 @@ from app.domain.reports import NeverSent, Placement
 from app.domain.trades import CloseReason, Trade, TradeError, TradeTrigger
 from app.services.execution import facts
 from app.services.execution.adjuster import Adjuster
+from app.services.execution.checks import Case, assess
 from app.services.execution.desk_tools import DeskTools, Enter
+from app.services.execution.outcomes import internal_error, not_recorded
 from app.services.execution.planning import new_trade, position_side_for
-from app.services.execution.risk import RiskApproved, RiskRefused, assess
-from app.services.execution.send_time import called_off, late_objection
+from app.services.execution.risk import RiskApproved, RiskRefused
+from app.services.execution.send_time import Cleared, called_off
 from app.services.execution.sending import stamp_for
 
 if TYPE_CHECKING:
@@ -43,8 +45,15 @@ class EntryFlow:
         if self._adjuster.resumes_flip(message):
             return
         message = self._adjuster.after_its_close(message, ended)
-        exposure = self._desk.exposure(message.wish)
-        verdict = tools.refuses_entries() or assess(message.wish, message.market, exposure, tools.policy, now)
+        case = Case(
+            wish=message.wish,
+            market=message.market,
+            exposure=self._desk.exposure(message.wish),
+            policy=tools.policy,
+            now=now,
+            gate=tools.gate(),
+        )
+        verdict = assess(case)
         if isinstance(verdict, RiskRefused):
             tools.on_refused(message.wish, verdict)
         elif verdict.plan.closes is not None:
@@ -86,36 +95,46 @@ class EntryFlow:
             await message.is_durable
             self._desk.is_on_record(trade.id)
         except (StoreUnavailable, StoreConflict) as error:
-            text = f"the decision could not be recorded, so nothing was sent: {error}"
-            self._give_up(message, trade, RiskRefused(code=ErrorCode.NOT_READY, message=text))
+            self._give_up(message, trade, not_recorded(error))
             return
         except Exception:  # nothing has left yet: the asset is set free again, and the supervisor tells of the bug
-            text = "an internal step failed before anything was sent; see the log"
-            self._give_up(message, trade, RiskRefused(code=ErrorCode.INTERNAL_ERROR, message=text))
+            self._give_up(message, trade, internal_error())
             raise
-        objection = functools.partial(self._objection, approved, trade.id)
-        obstacle = obstacle or objection() or await self._desk.once.until_there_is_room(trade.id, objection)
-        placement: Placement
-        if obstacle is not None:
-            placement = NeverSent(reason=obstacle.message)
-        else:
-            self._desk.learn(trade.id, facts.EntrySent(at=tools.clock.now()))
-            placement, obstacle = await self._desk.once.send(trade.id, trade.entry, objection)
-        self._placed(trade, placement, obstacle)
+        try:
+            obstacle = obstacle or self._called_off(trade.id)
+            cleared = obstacle or await self._desk.send_time.approve(approved.plan, trade.id, trade.id, trade.entry)
+        except StoreUnavailable as error:
+            cleared = not_recorded(error)
+        except Exception:  # as above; but the intent is on record, and so is its end
+            self._hold_back(trade, internal_error())
+            raise
+        if isinstance(cleared, TradeError):
+            self._hold_back(trade, cleared)
+            return
+        self._desk.learn(trade.id, facts.EntrySent(at=tools.clock.now()))
+        objection = functools.partial(self._objection, trade.id, cleared)
+        placement, against = await self._desk.once.send(trade.id, cleared.order, objection)
+        self._placed(trade, placement, against)
 
-    def _objection(self, approved: RiskApproved, trade_id: str) -> TradeError | None:
+    def _hold_back(self, trade: Trade, error: TradeError) -> None:
+        self._placed(trade, NeverSent(reason=error.message), error)
+
+    def _objection(self, trade_id: str, cleared: Cleared) -> TradeError | None:
         """What speaks against sending by now: the moment, or a close that was asked for meanwhile (scenario O10)."""
+        return self._called_off(trade_id) or self._desk.send_time.objection(cleared)
+
+    def _called_off(self, trade_id: str) -> TradeError | None:
         trade = self._desk.trade(trade_id)
-        if trade is not None and trade.is_leaving:
-            code = ErrorCode.HALTED if trade.close_reason is CloseReason.HALT else ErrorCode.SUPERSEDED
-            return TradeError(code=code, message=called_off(trade.asset))
-        return late_objection(self._tools, approved.plan)
+        if trade is None or not trade.is_leaving:
+            return None
+        code = ErrorCode.HALTED if trade.close_reason is CloseReason.HALT else ErrorCode.SUPERSEDED
+        return TradeError(code=code, message=called_off(trade.asset))
 
     def _placed(self, trade: Trade, placement: Placement, error: TradeError | None) -> None:
         at, order_id = self._tools.clock.now(), trade.entry.client_order_id
         self._desk.learn(trade.id, facts.Placed(at=at, client_order_id=order_id, placement=placement, error=error))
 
-    def _give_up(self, message: Enter, trade: Trade, refusal: RiskRefused) -> None:
+    def _give_up(self, message: Enter, trade: Trade, error: TradeError) -> None:
         self._desk.forget(trade)
         self._tools.market.entries_ended(trade)
-        self._tools.on_refused(message.wish, refusal)
+        self._tools.on_refused(message.wish, RiskRefused(code=error.code, message=error.message))

@@ -1,20 +1,20 @@
 """Explaining: what a decision would do, check by check, with the numbers. Sends nothing, keeps nothing.
 
-The checks are those of :mod:`.risk`; here each is run for itself, so that all of them answer, not only the first that
-fails. What needs the exchange (price, means) is read.
+The checks are the table of :mod:`.checks`, which real decisions go through; here all of them answer, not only the first
+that fails. What needs the exchange (price, means) is read.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from app.domain.errors import ErrorCode, ExchangeError
 from app.domain.ids import OrderRole
-from app.domain.money import BPS, ZERO, plain
-from app.domain.policy import AccountPolicy, RiskPolicy
-from app.domain.trades import AdjustmentKind, Leg, Trade, TradeSide
+from app.domain.money import BPS, plain
+from app.domain.policy import AccountPolicy
+from app.domain.trades import AdjustmentKind, Leg, Trade
 from app.schemas.decision import Action, AssetDecision, TradingDecision, UnreadableDecision
 from app.schemas.explanation import (
     AssetExplained,
@@ -24,77 +24,19 @@ from app.schemas.explanation import (
     PlanExplained,
     Verdict,
 )
-from app.services.execution import adjustment_risk, risk
+from app.services.execution import risk
+from app.services.execution.checks import ADDS, CHECKS, Case, Change, Check
 from app.services.execution.gate import Gate
 from app.services.execution.halting import KillSwitch
 from app.services.execution.market import Market
+from app.services.execution.means import liquidation_estimate
 from app.services.execution.phases import Phase, beside_unreadable, phase_of
-from app.services.execution.planning import (
-    AdjustmentPlan,
-    EntryPlan,
-    EntryWish,
-    MarketView,
-    adjustment_kind,
-    plan_adjustment,
-)
-from app.services.execution.risk import CheckFailed, Exposure, RiskRefused
+from app.services.execution.planning import AdjustmentPlan, EntryPlan, EntryWish, moves_stop
+from app.services.execution.risk import Blocks, CheckFailed, Exposure, RiskRefused
 from app.services.execution.steady_clock import SteadyClock
 
 _CENTS = Decimal("0.01")
 _DIGITS = Decimal("1e-8")
-
-
-@dataclass
-class _Sheet:
-    """The checks of one asset, as they are made."""
-
-    checks: list[CheckExplained] = field(default_factory=list)
-
-    def run(self, name: str, check: Callable[[], str]) -> bool:
-        """Make one check; ``check`` returns its numbers, or raises."""
-        try:
-            self.checks.append(CheckExplained(check=name, verdict=Verdict.OK, message=check()))
-        except CheckFailed as failed:
-            self.refuse(name, failed.refused)
-            return False
-        return True
-
-    def ask(self, name: str, refusal: RiskRefused | None, otherwise: str) -> None:
-        """Note an answer that is there already."""
-        if refusal is None:
-            self.checks.append(CheckExplained(check=name, verdict=Verdict.OK, message=otherwise))
-        else:
-            self.refuse(name, refusal)
-
-    def refuse(self, name: str, refusal: RiskRefused) -> None:
-        self.checks.append(
-            CheckExplained(
-                check=name,
-                verdict=Verdict.REFUSED,
-                message=refusal.message,
-                code=refusal.code,
-                retry_after_seconds=refusal.retry_after_s,
-            )
-        )
-
-    def skip(self, why: str, *names: str) -> None:
-        """Checks that can't be made."""
-        self.checks += [CheckExplained(check=name, verdict=Verdict.NOT_CHECKED, message=why) for name in names]
-
-    def explained(self, item: AssetDecision, would: str, plan: PlanExplained | None = None) -> AssetExplained:
-        verdicts = [check.verdict for check in self.checks]
-        verdict = Verdict.REFUSED if Verdict.REFUSED in verdicts else Verdict.OK
-        if verdict is Verdict.OK and Verdict.NOT_CHECKED in verdicts:
-            verdict = Verdict.NOT_CHECKED
-        return AssetExplained(
-            asset=item.asset,
-            action=item.action,
-            would=would if verdict is Verdict.OK else "send nothing",
-            verdict=verdict,
-            plan=plan,
-            notes=item.notes,
-            checks=tuple(self.checks),
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +48,7 @@ class Explainer:
     kill_switch: KillSwitch
     clock: SteadyClock
     exposure: Callable[[EntryWish], Exposure]
+    closable: Callable[[str], tuple[Trade, ...]]
     gate: Gate
 
     async def explain(self, decision: TradingDecision) -> Explanation:
@@ -127,239 +70,111 @@ class Explainer:
         )
 
     async def _explain(self, wish: EntryWish, unreadable: tuple[UnreadableDecision, ...]) -> AssetExplained:
-        sheet, action = _Sheet(), wish.item.action
-        if unreadable and wish.item.adds_risk:
-            sheet.refuse("validation", beside_unreadable(unreadable))
-        if action is Action.HOLD:
-            return sheet.explained(wish.item, "do nothing")
-        if action is Action.CLOSE_POSITION:
-            return self._close(wish, sheet)
-        adds = action.is_entry or adjustment_kind(wish.item) is AdjustmentKind.INCREASE
-        if adds:
-            sheet.ask("halted", self.kill_switch.refusal, "not halted")
-        sheet.ask("ready", self.gate.unready() if adds else self.gate.refuses_exit(wish.item.asset), "ready")
-        self._age(wish, sheet)
-        if action.is_entry:
-            return await self._entry(wish, sheet)
-        return await self._adjustment(wish, sheet, adds=adds)
-
-    def _close(self, wish: EntryWish, sheet: _Sheet) -> AssetExplained:
-        sheet.ask("ready", self.gate.refuses_exit(wish.item.asset), "ready")
-        self._age(wish, sheet)
-        trade = self.exposure(wish).trade
-        sheet.run("position", lambda: _position(adjustment_risk.check_present(wish, self.exposure(wish))))
-        quantity = plain(trade.exposure) if trade is not None else "0"
-        return sheet.explained(wish.item, f"close {quantity} at market and cancel its exits")
-
-    def _age(self, wish: EntryWish, sheet: _Sheet) -> None:
-        def check() -> str:
-            risk.check_age(wish, self.policy.risk, self.clock.now())
-            age_s = (self.clock.now() - wish.decided_at).total_seconds()
-            return f"{max(age_s, 0):.1f} s old, at most {self.policy.risk.maximum_decision_age_s:g} s"
-
-        sheet.run("age", check)
-
-    # --- entries ----------------------------------------------------------------------------------------------------
-
-    async def _entry(self, wish: EntryWish, sheet: _Sheet) -> AssetExplained:
-        limits, exposure = self.policy.risk, self.exposure(wish)
-        try:
-            view = await self.market.view(wish.item.asset)
-        except ExchangeError as error:
-            return _unread(wish, sheet, error)
-        if not sheet.run("asset", lambda: risk.check_asset(wish, view).instrument.status) or view is None:
-            sheet.skip("there is no such market to plan with", "everything else")
-            return sheet.explained(wish.item, "")
-        leverage = self._leverage(wish, sheet)
-        self._cooldown(wish, exposure, sheet)
-        sheet.run("existing position", lambda: self._existing(wish, exposure))
-        sheet.run("stop loss required", lambda: self._stop_required(wish))
-        plan = risk.plan_opening(wish, view, leverage, exposure, self.policy)
-        sheet.run("take profit and stop loss", lambda: _sides(plan.legs, plan.side, plan.reference_price))
-        sheet.run("prices on the book", lambda: _bounds(plan.legs, view))
-        sheet.run("quantity and notional", lambda: _size(plan, view))
-        sheet.run("exposure", lambda: _exposure(plan, exposure, limits))
-        sheet.run("daily loss", lambda: self._daily_loss(exposure))
-        explained = await self._means(plan, sheet)
-        would = f"{wish.item.action.value} {plain(plan.quantity)} at market"
-        if plan.closes is not None:
-            would = f"close {plain(plan.closes.exposure)} {plan.closes.side.value}, then {would}"
-        return sheet.explained(wish.item, would, explained)
-
-    def _leverage(self, wish: EntryWish, sheet: _Sheet) -> int:
-        limits = self.policy.risk
-        chosen = [limits.maximum_leverage]
-
-        def check() -> str:
-            chosen[0] = risk.choose_leverage(wish, limits)
-            return f"{chosen[0]}x, at most {limits.maximum_leverage}x"
-
-        sheet.run("leverage", check)
-        return chosen[0]
-
-    def _cooldown(self, wish: EntryWish, exposure: Exposure, sheet: _Sheet) -> None:
-        def check() -> str:
-            risk.check_cooldown(wish, exposure, self.policy.risk, self.clock.now())
-            if exposure.last_activity is None:
-                return f"not traded yet; {self.policy.risk.cooldown_s:g} s are asked for"
-            since_s = (self.clock.now() - exposure.last_activity).total_seconds()
-            return f"last traded {since_s:.0f} s ago; {self.policy.risk.cooldown_s:g} s are asked for"
-
-        sheet.run("cooldown", check)
-
-    def _existing(self, wish: EntryWish, exposure: Exposure) -> str:
-        risk.check_existing(wish, exposure, self.policy.risk)
-        if exposure.trade is None:
-            return "none"
-        return f"{_position(exposure.trade)}; mode {self.policy.risk.on_existing_position.value}"
-
-    def _stop_required(self, wish: EntryWish) -> str:
-        risk.check_stop_required(wish, self.policy.risk)
-        given = "none" if wish.item.sl_price is None else plain(wish.item.sl_price)
-        if wish.item.sl_percent is not None:
-            given = f"{plain(wish.item.sl_percent)} % from the mark price"
-        return f"sl_price {given}; {'required' if self.policy.risk.require_stop_loss else 'not required'}"
-
-    def _daily_loss(self, exposure: Exposure) -> str:
-        limits = self.policy.risk
-        risk.check_daily_loss(exposure, limits, self.clock.now())
-        if limits.maximum_daily_loss is None:
-            return "no limit"
-        lost = max(-(exposure.realised_today or ZERO), ZERO)
-        return f"{plain(lost)} lost today, the limit is {plain(limits.maximum_daily_loss)}"
-
-    async def _means(self, plan: EntryPlan, sheet: _Sheet) -> PlanExplained:
-        """What the exchange must be asked: price, margin, liquidation."""
-        limits, names = self.policy.risk, ("price deviation", "margin", "stop before liquidation")
-        try:
-            quote, means = await self.market.look(plan)
-        except ExchangeError as error:
-            sheet.skip(f"the exchange could not be read: {error}", *names)
-            return _explained_plan(plan)
-        expected = quote.ask_price if plan.side is TradeSide.LONG else quote.bid_price
-        away = abs(expected / plan.reference_price - 1) * BPS
-        limit = plain(limits.maximum_price_deviation_bps)
-        deviation = risk.too_far(plan, quote, plan.reference_price, limits)
-        sheet.ask(names[0], deviation, f"{plain(expected)}, {away:.1f} bps from the mark price; at most {limit} bps")
-        needed, free = risk.margin_needed(plan, means.taker_fee), means.account.available_balance - means.reserved
-        sheet.ask(names[1], risk.short_of_margin(plan, means), f"{needed:.2f} needed with fees, {free:.2f} available")
-        liquidation = risk.liquidation_estimate(plan, means)
-        text = "no liquidation price" if liquidation is None else f"liquidation at about {liquidation:.8g}"
-        sheet.ask(names[2], risk.stop_too_late(plan, means), text)
-        return _explained_plan(plan).model_copy(
-            update={
-                "margin": (plan.notional / plan.leverage).quantize(_CENTS),
-                "fees": (2 * plan.notional * means.taker_fee).quantize(_DIGITS),
-                "expected_price": expected,
-                "liquidation_price": None if liquidation is None else liquidation.quantize(_DIGITS),
-            }
+        if wish.item.action is Action.HOLD:
+            return _explained(wish.item, "do nothing", ())
+        case = Case(
+            wish=wish,
+            market=None,
+            exposure=self.exposure(wish),
+            policy=self.policy,
+            now=self.clock.now(),
+            gate=Blocks(halted=self.kill_switch.refusal, unready=self.gate.unready()),
         )
+        error: ExchangeError | None = None
+        if case.change is not Change.CLOSE:
+            case, error = await self._read(case)
+        checks = [_checked(check, case, error) for check in CHECKS if case.change in check.applies_to]
+        not_known = None if case.change in ADDS else self.gate.refuses_exit(wish.item.asset)
+        if not_known is not None:
+            checks.insert(0, _refused("not ready", not_known))
+        if unreadable and wish.item.adds_risk:
+            checks.insert(0, _refused("validation", beside_unreadable(unreadable)))
+        plan = _explained_plan(case) if case.entry is not None else None
+        return _explained(wish.item, self._in_words(case), tuple(checks), plan)
 
-    # --- changes ----------------------------------------------------------------------------------------------------
-
-    async def _adjustment(self, wish: EntryWish, sheet: _Sheet, *, adds: bool) -> AssetExplained:
-        exposure = self.exposure(wish)
+    async def _read(self, case: Case) -> tuple[Case, ExchangeError | None]:
+        """The case with what the exchange tells, as far as it can be read."""
+        asset = case.wish.item.asset
         try:
-            view = await self.market.view(wish.item.asset)
+            case = replace(case, market=await self.market.view(asset))
+            if case.change in ADDS:
+                if case.entry is not None:
+                    await self.market.terms.read_with_fee(asset)
+                    means = await self.market.means(case.entry)
+                    market, quote = await self.market.present(asset)
+                    case = replace(case, market=market, quote=quote, means=means)
+            elif case.exposure.trade is not None and moves_stop(case.wish.item):
+                case = replace(case, liquidation=await self.market.liquidation_price(case.exposure.trade))
         except ExchangeError as error:
-            return _unread(wish, sheet, error)
-        known = risk.check_asset if adds else risk.check_listed
-        is_listed = sheet.run("asset", lambda: known(wish, view).instrument.status)
-        if adds:
-            self._leverage(wish, sheet)
-            self._cooldown(wish, exposure, sheet)
-            sheet.run("unknown orders", lambda: _fate(wish, exposure))
-        is_ours = sheet.run("position", lambda: _position(adjustment_risk.check_present(wish, exposure)))
-        if not is_listed or not is_ours or view is None or exposure.trade is None:
-            sheet.skip("there is nothing to change", "everything else")
-            return sheet.explained(wish.item, "")
-        trade = exposure.trade
-        plan = plan_adjustment(wish, trade, risk.kept_leverage(trade, self.policy.risk), view, self.policy)
-        sheet.run("stop loss required", lambda: self._stop_kept(plan))
-        sheet.run("take profit and stop loss", lambda: _sides(plan.legs, trade.side, plan.reference_price))
-        sheet.run("prices on the book", lambda: _bounds(plan.legs, view))
-        if plan.kind is AdjustmentKind.DECREASE:
-            sheet.run("quantity", lambda: _reduction(plan, view))
-        if plan.entry is None:
-            return sheet.explained(wish.item, _change_in_words(plan))
-        entry = plan.entry
-        sheet.run("quantity and notional", lambda: _size(entry, view))
-        sheet.run("exposure", lambda: _exposure(entry, exposure, self.policy.risk))
-        sheet.run("daily loss", lambda: self._daily_loss(exposure))
-        return sheet.explained(wish.item, _change_in_words(plan), await self._means(entry, sheet))
+            return case, error
+        return replace(case, exposure=self.exposure(case.wish), now=self.clock.now()), None
 
-    def _stop_kept(self, plan: AdjustmentPlan) -> str:
-        adjustment_risk.check_stop_kept(plan, self.policy.risk)
-        return "required" if self.policy.risk.require_stop_loss else "not required"
+    def _in_words(self, case: Case) -> str:
+        """What would be sent."""
+        if case.change is Change.CLOSE:
+            held = sum((trade.exposure for trade in self.closable(case.wish.item.asset)), start=Decimal(0))
+            return f"close {plain(held)} at market and cancel its exits"
+        if case.change is not Change.ENTRY:
+            return _change_in_words(case.adjustment) if case.adjustment is not None else ""
+        if case.entry is None:
+            return ""
+        would = f"{case.wish.item.action.value} {plain(case.entry.quantity)} at market"
+        if case.entry.closes is not None:
+            closes = case.entry.closes
+            would = f"close {plain(closes.exposure)} {closes.side.value}, then {would}"
+        return would
 
 
 def _unreadable(one: UnreadableDecision) -> AssetExplained:
-    sheet = _Sheet()
-    sheet.refuse("validation", RiskRefused(code=ErrorCode.VALIDATION_ERROR, message=one.problem))
+    refusal = RiskRefused(code=ErrorCode.VALIDATION_ERROR, message=one.problem)
     return AssetExplained(
         asset=one.asset,
         action=one.action,
         would="send nothing",
         verdict=Verdict.REFUSED,
-        checks=tuple(sheet.checks),
+        checks=(_refused("validation", refusal),),
     )
 
 
-def _unread(wish: EntryWish, sheet: _Sheet, error: ExchangeError) -> AssetExplained:
-    text = f"{wish.item.asset} could not be read from the exchange: {error}"
-    sheet.refuse("asset", RiskRefused(code=ErrorCode.EXCHANGE_UNAVAILABLE, message=text))
-    return sheet.explained(wish.item, "")
+def _checked(check: Check, case: Case, error: ExchangeError | None) -> CheckExplained:
+    """One check, made for itself."""
+    if error is not None and check.name == "asset" and case.market is None:
+        text = f"{case.wish.item.asset} could not be read from the exchange: {error}"
+        return _refused(check.name, RiskRefused(code=ErrorCode.EXCHANGE_UNAVAILABLE, message=text))
+    if not check.can_judge(case):
+        why = "there is nothing to plan with" if error is None else f"the exchange could not be read: {error}"
+        return CheckExplained(check=check.name, verdict=Verdict.NOT_CHECKED, message=why)
+    try:
+        check.refuse(case)
+    except CheckFailed as failed:
+        return _refused(check.name, failed.refused)
+    return CheckExplained(check=check.name, verdict=Verdict.OK, message=check.tell(case))
 
 
-def _position(trade: Trade) -> str:
-    return f"{plain(trade.exposure)} {trade.side.value} of trade {trade.id}"
-
-
-def _fate(wish: EntryWish, exposure: Exposure) -> str:
-    risk.check_fate_known(wish, exposure)
-    return "none"
-
-
-def _sides(legs: tuple[Leg, ...], side: TradeSide, mark: Decimal) -> str:
-    risk.check_sides(legs, side, mark)
-    named = ", ".join(f"{leg.role.value.replace('_', ' ')} {plain(leg.trigger_price)}" for leg in legs)
-    return f"{named or 'none'}; mark price {plain(mark)}"
-
-
-def _bounds(legs: tuple[Leg, ...], view: MarketView) -> str:
-    risk.check_price_bounds(legs, view)
-    return f"from {plain(view.instrument.minimum_price)} to {plain(view.instrument.maximum_price)}"
-
-
-def _size(plan: EntryPlan, view: MarketView) -> str:
-    risk.check_size(plan, view)
-    rules = view.instrument
-    return (
-        f"{plain(plan.quantity)} worth {plain(plan.notional)}; at least {plain(rules.market_minimum)} "
-        f"and {plain(rules.minimum_notional)} {rules.quote_asset}, at most {plain(rules.market_maximum)}"
+def _refused(name: str, refusal: RiskRefused) -> CheckExplained:
+    return CheckExplained(
+        check=name,
+        verdict=Verdict.REFUSED,
+        message=refusal.message,
+        code=refusal.code,
+        retry_after_seconds=refusal.retry_after_s,
     )
 
 
-def _reduction(plan: AdjustmentPlan, view: MarketView) -> str:
-    adjustment_risk.check_reduction(plan, view)
-    return f"{plain(plan.quantity)} of {plain(plan.trade.exposure)} held"
-
-
-def _exposure(plan: EntryPlan, exposure: Exposure, limits: RiskPolicy) -> str:
-    risk.check_exposure(plan, exposure, limits)
-    held = {name: value for name, value in exposure.notional_by_asset.items() if value}
-    asset = plan.wish.item.asset
-    total = sum(held.values(), start=ZERO) + plan.notional
-    told = [
-        f"position {len(held.keys() | {asset})} of {limits.maximum_open_positions or 'any number'}",
-        f"{held.get(asset, ZERO) + plan.notional:.2f} of {_limit(limits.maximum_notional_per_asset)} on the asset",
-        f"{total:.2f} of {_limit(limits.maximum_total_notional)} in all",
-    ]
-    return ", ".join(told)
-
-
-def _limit(limit: Decimal | None) -> str:
-    return "any amount" if limit is None else plain(limit)
+def _explained(
+    item: AssetDecision, would: str, checks: tuple[CheckExplained, ...], plan: PlanExplained | None = None
+) -> AssetExplained:
+    verdicts = {check.verdict for check in checks}
+    verdict = next((one for one in (Verdict.REFUSED, Verdict.NOT_CHECKED) if one in verdicts), Verdict.OK)
+    return AssetExplained(
+        asset=item.asset,
+        action=item.action,
+        would=would if verdict is Verdict.OK else "send nothing",
+        verdict=verdict,
+        plan=plan,
+        notes=item.notes,
+        checks=checks,
+    )
 
 
 def _change_in_words(plan: AdjustmentPlan) -> str:
@@ -373,9 +188,10 @@ def _change_in_words(plan: AdjustmentPlan) -> str:
     return ", ".join(what)
 
 
-def _explained_plan(plan: EntryPlan) -> PlanExplained:
+def _explained_plan(case: Case) -> PlanExplained:
+    plan, means = case.known_entry, case.means
     by_role = {leg.role: leg for leg in plan.exits}
-    return PlanExplained(
+    explained = PlanExplained(
         side=plan.side.value,
         quantity=plan.quantity,
         notional=plan.notional,
@@ -385,6 +201,17 @@ def _explained_plan(plan: EntryPlan) -> PlanExplained:
         requested_leverage=plan.requested_leverage,
         take_profit=_explained_exit(plan, by_role.get(OrderRole.TAKE_PROFIT)),
         stop_loss=_explained_exit(plan, by_role.get(OrderRole.STOP_LOSS)),
+    )
+    if means is None or case.quote is None:
+        return explained
+    liquidation = liquidation_estimate(plan, means)
+    return explained.model_copy(
+        update={
+            "margin": (plan.notional / plan.leverage).quantize(_CENTS),
+            "fees": (2 * plan.notional * means.taker_fee).quantize(_DIGITS),
+            "expected_price": risk.expected_price(plan, case.quote),
+            "liquidation_price": None if liquidation is None else liquidation.quantize(_DIGITS),
+        }
     )
 
 

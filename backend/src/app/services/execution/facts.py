@@ -38,6 +38,14 @@ class SignedAnew(_Fact):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EntryShrunk(_Fact):
+    """The price has moved before an entry was sent: only ``quantity`` of it may leave (Z7)."""
+
+    client_order_id: str
+    quantity: Decimal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Placed(_Fact):
     """The attempt to place an order ended in ``placement``; ``error`` tells why we held it back, when it was us."""
 
@@ -177,6 +185,7 @@ class Restarted(_Fact):
 
 Fact = (
     EntrySent
+    | EntryShrunk
     | SignedAnew
     | Placed
     | CancelAnswered

@@ -59,7 +59,7 @@ def _counted_once(trade: Trade) -> Trade:
 
 def _folded(trade: Trade, fact: facts.Fact) -> Trade:
     match fact:
-        case facts.EntrySent() | facts.SignedAnew():
+        case facts.EntrySent() | facts.SignedAnew() | facts.EntryShrunk():
             return _leaving(trade, fact)
         case facts.Placed():
             return _placed(trade, fact)
@@ -89,14 +89,28 @@ def _folded(trade: Trade, fact: facts.Fact) -> Trade:
             assert_never(fact)
 
 
-def _leaving(trade: Trade, fact: facts.EntrySent | facts.SignedAnew) -> Trade:
+def _leaving(trade: Trade, fact: facts.EntrySent | facts.SignedAnew | facts.EntryShrunk) -> Trade:
     if isinstance(fact, facts.EntrySent):
         return replace(trade, entry_sent_at=fact.at)
+    if isinstance(fact, facts.EntryShrunk):
+        return _shrunk(trade, fact)
     order = trade.order(fact.client_order_id)
     if order is None or order.state not in IN_FLIGHT:
         return trade  # it is in doubt, or known already: nothing of it may leave any more
     transmissions = order.transmissions + (1 if fact.was_refused else 0)
     return trade.with_order(replace(order, stamp=fact.stamp, transmissions=transmissions))
+
+
+def _shrunk(trade: Trade, fact: facts.EntryShrunk) -> Trade:
+    order = trade.order(fact.client_order_id)
+    if order is None or order.transmissions > 1 or order.state not in IN_FLIGHT or fact.quantity > order.quantity:
+        return trade  # it is in doubt, or known already
+    request = replace(order.request, quantity=fact.quantity)
+    trade = trade.with_order(replace(order, request=request))
+    for adjustment in trade.adjustments:
+        if adjustment.client_order_id == fact.client_order_id:
+            return trade.with_adjustment(replace(adjustment, quantity=fact.quantity))
+    return replace(trade, quantity=fact.quantity)
 
 
 def _booked(trade: Trade, fact: facts.FillsBooked | facts.Accounted) -> Trade:

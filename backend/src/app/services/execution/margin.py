@@ -36,6 +36,9 @@ OLDEST_CHANGE_S = 2.0
 """So is one that we changed longer ago and did not read since."""
 LARGEST_SHARE = Decimal("0.5")
 """An entry that needs more of what is available waits for a fresh balance."""
+FRESH_S = 1.0
+"""A balance that was read so lately, and that nothing has changed since, is fresh; to refuse, one is read all the same:
+it may show what is still counted as reserved."""
 
 _IDLE_S = 20.0
 _SETTLING_S = 0.5
@@ -106,20 +109,18 @@ class Margin:
 
     # --- entries on their way ---------------------------------------------------------------------------------------
 
-    def reserve(self, trade_id: str, amount: Decimal) -> Decimal:
-        """Speak for ``amount`` on behalf of an entry; returns what entries before it have spoken for."""
-        self._reservations.setdefault(trade_id, _Reservation(amount))
+    def reserve(self, key: str, amount: Decimal) -> None:
+        """Speak for ``amount`` on behalf of an entry."""
+        self._reservations.setdefault(key, _Reservation(amount))
+
+    def reserved_before(self, key: str | None) -> Decimal:
+        """What entries on their way have spoken for; those before that of ``key``, where it is among them."""
         earlier = ZERO
         for other, reservation in self._reservations.items():
-            if other == trade_id:
+            if other == key:
                 break
             earlier += reservation.amount
         return earlier
-
-    @property
-    def reserved(self) -> Decimal:
-        """What entries on their way have spoken for."""
-        return sum((one.amount for one in self._reservations.values()), start=ZERO)
 
     def entry_ended(self, trade_id: str, *, took_margin: bool) -> None:
         """The fate of an entry is known. What it took is counted until a read shows it."""
@@ -143,7 +144,8 @@ class Margin:
             return None
         loss = self._loss_since(reading)
         account = reading.account
-        if needed > (account.available_balance - loss) * LARGEST_SHARE:
+        is_fresh = self._changed_at is None and now - reading.started_at <= FRESH_S
+        if needed > (account.available_balance - loss) * (1 if is_fresh else LARGEST_SHARE):
             return None
         if not loss:
             return account

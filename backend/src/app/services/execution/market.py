@@ -34,9 +34,9 @@ from app.integrations.aster.client import AsterClient
 from app.integrations.aster.market_stream import Followed
 from app.services.execution.exit_places import ForeignConditionals
 from app.services.execution.margin import Margin
+from app.services.execution.means import Means, margin_needed
 from app.services.execution.planning import EntryPlan, MarketView
 from app.services.execution.prices import Prices
-from app.services.execution.risk import Means, beyond_means, margin_needed, too_far
 from app.services.execution.slices import ExitRoom
 from app.services.execution.terms import Terms, TradingTerms
 
@@ -217,17 +217,17 @@ class Market:
         if update.is_hedge_mode is not None:
             self.is_hedge_mode = update.is_hedge_mode
 
-    async def prepare(self, trade_id: str, plan: EntryPlan) -> TradeError | None:
-        """Get the exchange ready for an entry, and look at price and margin once more.
+    async def prepare(self, key: str, plan: EntryPlan) -> TradeError | None:
+        """Get the exchange ready for an entry, and have at hand what it is judged by when it leaves.
 
-        Waits for nothing when everything is at hand, else for what has to be read, all at the same time. Returns why
-        the entry must not be sent, or None.
+        Waits for nothing when everything is at hand, else for what has to be read, all at the same time. Reserves
+        margin under ``key``. Returns why the entry must not be sent, or None.
         """
-        checks = (self._look_at_price(plan), self._look_at_means(trade_id, plan), self._apply_settings(plan))
+        steps = (self._have_prices(plan), self._have_means(key, plan), self._apply_settings(plan))
         if self._is_warm(plan):
-            by_price, by_means, by_settings = [await check for check in checks]
+            by_price, by_means, by_settings = [await step for step in steps]
         else:
-            by_price, by_means, by_settings = await asyncio.gather(*checks)
+            by_price, by_means, by_settings = await asyncio.gather(*steps)
         return by_price or by_means or by_settings
 
     def _is_warm(self, plan: EntryPlan) -> bool:
@@ -241,21 +241,56 @@ class Market:
             and wanted in (None, self._margin_types.get(asset))
         )
 
-    async def look(self, plan: EntryPlan) -> tuple[BookTicker, Means]:
-        """What :meth:`prepare` would judge by, without reserving or setting anything.
+    async def present(self, asset: str) -> tuple[MarketView | None, BookTicker]:
+        """The market of the moment. Waits for nothing where the stream vouches for it.
+
+        Raises:
+            ExchangeError: it could not be read.
+        """
+        mark, quote = await self.prices.present(asset)
+        instrument = self._instruments.get(asset)
+        return None if instrument is None else MarketView(instrument=instrument, mark=mark), quote
+
+    def recent(self, asset: str) -> tuple[MarketView | None, BookTicker] | None:
+        """The market of a moment ago, as far as it is known without reading."""
+        known, instrument = self.prices.recent(asset), self._instruments.get(asset)
+        if known is None:
+            return None
+        mark, quote = known
+        return None if instrument is None else MarketView(instrument=instrument, mark=mark), quote
+
+    async def means(self, plan: EntryPlan, key: str | None = None) -> Means:
+        """What the account has for an entry: beside what others have reserved, those before ``key`` where it is given.
 
         Raises:
             ExchangeError: something could not be read.
         """
         asset = plan.wish.item.asset
-        terms = await self.terms.read_with_fee(asset)
-        quote, account = await asyncio.gather(self.prices.quote(asset), self.margin.read())
-        return quote, self._means(asset, account, self.margin.reserved, terms)
+        known = self.terms.at_hand(asset)
+        if known is None:
+            terms, account = await asyncio.gather(self.terms.read(asset), self.margin.read())
+            self._reserve(key, plan, terms)
+        else:
+            terms = known
+            self._reserve(key, plan, terms)
+            needed = margin_needed(plan, terms.taker_fee) + self.margin.reserved_before(key)
+            account = self.margin.at_hand(needed) or await self.margin.read()
+        # what a read has shown of others is not counted twice: so it is asked after the read what they have reserved
+        return self._means(asset, account, self.margin.reserved_before(key), terms)
 
-    def moved_away(self, plan: EntryPlan) -> TradeError | None:
-        """Why the price by now speaks against sending an entry that :meth:`prepare` let pass (scenario C7), or None."""
-        quote = self.prices.quote_at_hand(plan.wish.item.asset)
-        return self._judge_price(plan, quote) if quote is not None else None
+    def _reserve(self, key: str | None, plan: EntryPlan, terms: TradingTerms) -> None:
+        if key is not None:
+            self.margin.reserve(key, margin_needed(plan, terms.taker_fee))
+
+    async def liquidation_price(self, trade: Trade) -> Decimal | None:
+        """Where the exchange would liquidate the position of a trade, if it says so.
+
+        Raises:
+            ExchangeError: it could not be read.
+        """
+        rows = await self._client.positions(trade.asset)
+        ours = (row for row in rows if row.position_side is trade.position_side and not row.is_flat)
+        return next((row.liquidation_price for row in ours), None)
 
     def entries_ended(self, trade: Trade) -> None:
         """What was reserved for an entry whose fate is known is in the account, or free again."""
@@ -267,23 +302,13 @@ class Market:
         if has_its_exits and all(entry.is_final for entry in trade.entries):
             self._client.release_room(trade.id)
 
-    async def _look_at_means(self, trade_id: str, plan: EntryPlan) -> TradeError | None:
-        """Margin, fees and a buffer must be free, whatever other entries are on their way (scenario Z4)."""
-        asset = plan.wish.item.asset
+    async def _have_means(self, key: str, plan: EntryPlan) -> TradeError | None:
+        """Reserve margin, whatever other entries are on their way (scenario Z4)."""
         try:
-            known = self.terms.at_hand(asset)
-            if known is None:
-                terms, account = await asyncio.gather(self.terms.read(asset), self.margin.read())
-                reserved = self.margin.reserve(trade_id, margin_needed(plan, terms.taker_fee))
-            else:
-                terms, needed = known, margin_needed(plan, known.taker_fee)
-                reserved = self.margin.reserve(trade_id, needed)
-                account = self.margin.at_hand(needed + reserved) or await self.margin.read()
+            await self.means(plan, key)
         except ExchangeError as error:
-            text = f"balance, fees or leverage brackets of {asset} could not be read: {error}"
-            return TradeError(code=ErrorCode.EXCHANGE_UNAVAILABLE, message=text, exchange_code=error.code)
-        refusal = beyond_means(plan, self._means(asset, account, reserved, terms))
-        return TradeError(code=refusal.code, message=refusal.message) if refusal else None
+            return _unread(f"balance, fees or leverage brackets of {plan.wish.item.asset}", error)
+        return None
 
     def _means(self, asset: str, account: AccountReport, reserved: Decimal, terms: TradingTerms) -> Means:
         margin_type = self._policy.margin_type or self._margin_types.get(asset)
@@ -295,20 +320,13 @@ class Market:
             brackets=terms.brackets,
         )
 
-    async def _look_at_price(self, plan: EntryPlan) -> TradeError | None:
-        """The market may have moved away since the plan was made (scenario C7)."""
+    async def _have_prices(self, plan: EntryPlan) -> TradeError | None:
         asset = plan.wish.item.asset
         try:
-            quote = await self.prices.quote(asset)
+            await self.prices.quote(asset)
         except ExchangeError as error:
-            text = f"the best prices of {asset} could not be read: {error}"
-            return TradeError(code=ErrorCode.EXCHANGE_UNAVAILABLE, message=text, exchange_code=error.code)
-        return self._judge_price(plan, quote)
-
-    def _judge_price(self, plan: EntryPlan, quote: BookTicker) -> TradeError | None:
-        mark = self.prices.last_mark(plan.wish.item.asset)
-        refusal = too_far(plan, quote, mark.mark_price if mark else plan.reference_price, self._policy)
-        return TradeError(code=refusal.code, message=refusal.message) if refusal else None
+            return _unread(f"the best prices of {asset}", error)
+        return None
 
     async def _apply_settings(self, plan: EntryPlan) -> TradeError | None:
         """Set margin type and leverage, and check what the exchange made of it (scenario Z6)."""
@@ -340,3 +358,8 @@ class Market:
         if wanted is not None and self._margin_types.get(asset) is not wanted:
             await self._client.set_margin_type(asset, wanted)
             self._margin_types[asset] = wanted
+
+
+def _unread(what: str, error: ExchangeError) -> TradeError:
+    text = f"{what} could not be read: {error}"
+    return TradeError(code=ErrorCode.EXCHANGE_UNAVAILABLE, message=text, exchange_code=error.code)

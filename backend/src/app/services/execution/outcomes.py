@@ -15,6 +15,18 @@ _CODE_OF_REFUSAL = {
 _NAME = {OrderRole.ENTRY: "entry", OrderRole.REDUCE: "reduction"}
 
 
+def internal_error() -> TradeError:
+    """The answer where a step of ours broke before anything was sent."""
+    text = "an internal step failed before anything was sent; see the log"
+    return TradeError(code=ErrorCode.INTERNAL_ERROR, message=text)
+
+
+def not_recorded(error: Exception) -> TradeError:
+    """The answer where the database did not take what must be durable before it is sent."""
+    text = f"the decision could not be recorded, so nothing was sent: {error}"
+    return TradeError(code=ErrorCode.NOT_READY, message=text)
+
+
 def error_of(order: Order) -> TradeError:
     """Why nothing of a final order was executed."""
     name = _NAME[order.role]

@@ -26,7 +26,8 @@ FLIPPED = "flipped_trade_id"
 class EntryWish:
     """An asset's decision on its way in. ``decided_at`` is when the engine made it.
 
-    ``flipped`` is the trade that was closed to make room for it, once it was. ``source`` is the engine that decided.
+    ``flipped`` is the trade that was closed to make room for it, once it was, and ``planned_price`` the mark price at
+    which that was decided. ``source`` is the engine that decided.
     ``meant`` names what was there when it was received, trades and the decisions of entries on their way: it closes
     and changes nothing else (scenario C9); None where that does not matter.
     """
@@ -36,6 +37,7 @@ class EntryWish:
     decided_at: datetime
     received_at: datetime
     flipped: str | None = None
+    planned_price: Decimal | None = None
     source: str | None = None
     meant: frozenset[str] | None = None
 
@@ -55,6 +57,11 @@ class MarketView:
 
     instrument: Instrument
     mark: MarkPrice
+
+    @property
+    def has_price(self) -> bool:
+        """Whether the exchange shows a mark price; 0 is none."""
+        return self.mark.mark_price > ZERO
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +91,19 @@ class EntryPlan:
     def position_notional(self) -> Decimal:
         """Value of that at the mark price of the plan."""
         return self.position_quantity * self.reference_price
+
+    @property
+    def planned_price(self) -> Decimal:
+        """The mark price at which the decision was planned first; a flip was before its close."""
+        return self.wish.planned_price or self.reference_price
+
+    def at_most(self, quantity: Decimal) -> EntryPlan:
+        """The plan with no more than ``quantity``."""
+        return self if self.quantity <= quantity else self.of_size(quantity)
+
+    def of_size(self, quantity: Decimal) -> EntryPlan:
+        """The plan with exactly ``quantity``."""
+        return replace(self, quantity=quantity, notional=quantity * self.reference_price)
 
     @property
     def exits(self) -> tuple[Leg, ...]:
@@ -195,6 +215,25 @@ def adjustment_kind(item: AssetDecision) -> AdjustmentKind:
         return AdjustmentKind.EXITS
     is_increase = change.adjustment_type is AdjustmentType.INCREASE
     return AdjustmentKind.INCREASE if is_increase else AdjustmentKind.DECREASE
+
+
+def needs_price(item: AssetDecision) -> bool:
+    """Whether a decision can't be planned without a mark price."""
+    if item.action is Action.CLOSE_POSITION:
+        return False
+    orders, change = item.order_adjustment, item.position_adjustment
+    if item.action is Action.ADJUST_ORDERS and orders is not None:
+        return orders.moved_stop is not None or orders.moved_target is not None
+    if adjustment_kind(item) is AdjustmentKind.DECREASE and change is not None:
+        has_exits = change.new_sl_price is not None or change.new_tp_price is not None
+        return change.adjustment_percentage is None or has_exits
+    return True
+
+
+def moves_stop(item: AssetDecision) -> bool:
+    """Whether a change to a position wishes another stop."""
+    change = item.position_adjustment or item.order_adjustment
+    return change is not None and change.moved_stop is not None
 
 
 def _adjusted_quantity(item: AssetDecision, trade: Trade, market: MarketView) -> Decimal:

@@ -105,6 +105,8 @@ def of_adjustment(trade: Trade, adjustment: Adjustment, action: Action | None) -
 
 def _adjustment_status(trade: Trade, adjustment: Adjustment, order: Order | None) -> AssetStatus:
     if adjustment.error is not None and not trade.has_executed(adjustment):
+        if adjustment.kind is AdjustmentKind.FLIP:
+            return AssetStatus.REJECTED  # given up before its close
         was_never_sent = order is not None and order.state is OrderState.NOT_PLACED and order.refusal_message
         return AssetStatus.REJECTED if was_never_sent else AssetStatus.FAILED
     if not adjustment.is_pending:

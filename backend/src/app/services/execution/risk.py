@@ -1,7 +1,7 @@
-"""Risk: a wish goes in with a snapshot of the account, an approval or a refusal comes out. Pure.
+"""Risk: the rule of each check of an entry. Pure; their order is in :mod:`.checks`.
 
-The order of the checks is the contract's (section 9); the first that fails answers. Only a :class:`RiskApproved` can be
-submitted, by type, whether it opens a position or adds to one; and only an :class:`AdjustmentApproved` can be done.
+Only a :class:`RiskApproved` can be submitted, by type, whether it opens a position or adds to one; and only an
+:class:`AdjustmentApproved` can be done.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from app.domain.policy import (
     LeveragePolicy,
     RiskPolicy,
 )
-from app.domain.reports import AccountReport, BookTicker, LeverageBracket
+from app.domain.reports import BookTicker, MarkPrice
 from app.domain.trades import Leg, Trade, TradeSide, TradeStatus
 from app.schemas.decision import ExpectedPosition
 from app.services.execution.covering import is_stopped
@@ -35,9 +35,6 @@ _FIELD = {
 }
 """What a leg is called in a decision, and how a wrong one is refused."""
 
-_MARGIN_BUFFER = Decimal("0.05")
-"""Of the margin: prices move between the look and the fill."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exposure:
@@ -45,7 +42,8 @@ class Exposure:
 
     ``notional_by_asset`` counts trades of ours that are not ended and positions of others, in quote units.
     ``last_activity`` is the later of the last entry and the last exit of the asset in question. ``trade`` is our trade
-    on it, when it holds something and is not on its way out. ``realised_today`` is the day's result in dollars, losses
+    on it, when it holds something and is not on its way out; ``is_closable`` says that there is something to close.
+    ``realised_today`` is the day's result in dollars, losses
     negative, None when the exchange has not told it.
     """
 
@@ -54,6 +52,7 @@ class Exposure:
     last_activity: datetime | None = None
     notional_by_asset: Mapping[str, Decimal]
     trade: Trade | None = None
+    is_closable: bool = False
     realised_today: Decimal | None = None
     exit_places: int | None = None
     """How many conditional orders the exchange still takes on the asset, those of our trade not counted."""
@@ -97,26 +96,22 @@ class CheckFailed(Exception):
         self.refused = RiskRefused(code=code, message=message, retry_after_s=retry_after_s, contradicts=contradicts)
 
 
-def assess(
-    wish: EntryWish, market: MarketView | None, exposure: Exposure, policy: AccountPolicy, now: datetime
-) -> RiskApproved | RiskRefused:
-    """Check the wish and plan it. ``market`` is None when the exchange lists no such asset."""
-    try:
-        check_age(wish, policy.risk, now)
-        listed = check_asset(wish, market)
-        leverage = choose_leverage(wish, policy.risk)
-        check_cooldown(wish, exposure, policy.risk, now)
-        check_existing(wish, exposure, policy.risk)
-        check_stop_required(wish, policy.risk)
-        plan = plan_opening(wish, listed, leverage, exposure, policy)
-        check_sides(plan.legs, plan.side, plan.reference_price)
-        check_price_bounds(plan.legs, listed)
-        check_size(plan, listed)
-        check_exposure(plan, exposure, policy.risk)
-        check_daily_loss(exposure, policy.risk, now)
-    except CheckFailed as refusal:
-        return refusal.refused
-    return RiskApproved(plan=plan)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blocks:
+    """Why no entry at all may be sent now: a halt, or something else in the way; None where there is nothing."""
+
+    halted: RiskRefused | None = None
+    unready: RiskRefused | None = None
+
+
+OPEN_GATE = Blocks()
+"""Nothing is in the way."""
+
+
+def check_gate(refusal: RiskRefused | None) -> None:
+    """Entries are let through. Like every check here, raises CheckFailed."""
+    if refusal is not None:
+        raise CheckFailed(refusal.code, refusal.message, refusal.retry_after_s)
 
 
 def plan_opening(
@@ -151,116 +146,35 @@ def laid_bare(trades: Iterable[Trade]) -> RiskRefused | None:
     return None
 
 
-def too_far(plan: EntryPlan, quote: BookTicker, mark: Decimal, policy: RiskPolicy) -> RiskRefused | None:
-    """Why the entry would fill too far from the mark price, judged by the best price on the other side, or None."""
-    is_long = plan.side is TradeSide.LONG
-    expected = quote.ask_price if is_long else quote.bid_price
-    asset = plan.wish.item.asset
+def expected_price(plan: EntryPlan, quote: BookTicker) -> Decimal:
+    """Where the entry would begin to fill: the best price on the other side."""
+    return quote.ask_price if plan.side is TradeSide.LONG else quote.bid_price
+
+
+def away_bps(price: Decimal, reference: Decimal) -> Decimal:
+    """Distance between two prices."""
+    return abs(price / reference - 1) * BPS
+
+
+def check_deviation(plan: EntryPlan, quote: BookTicker, planned_price: Decimal, policy: RiskPolicy) -> None:
+    """The entry would fill near the price at which it was planned, and near the mark price of the moment (C7, Z7)."""
+    asset, expected = plan.wish.item.asset, expected_price(plan, quote)
     if expected <= ZERO:
-        text = f"nobody {'sells' if is_long else 'buys'} {asset} at the moment"
-        return RiskRefused(code=ErrorCode.PRICE_DEVIATION, message=text)
-    away_bps = abs(expected / mark - 1) * BPS
-    if away_bps <= policy.maximum_price_deviation_bps:
-        return None
-    text = (
-        f"{asset} would fill at about {plain(expected)}, {away_bps:.1f} bps from the mark price {plain(mark)}; "
-        f"the limit is {plain(policy.maximum_price_deviation_bps)} bps"
-    )
-    return RiskRefused(code=ErrorCode.PRICE_DEVIATION, message=text)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Means:
-    """What the account has for an entry; money in quote units, ``taker_fee`` a fraction of the notional.
-
-    ``reserved`` is spoken for by entries on their way that ``account`` may not show yet.
-    """
-
-    account: AccountReport
-    reserved: Decimal = ZERO
-    is_isolated: bool
-    taker_fee: Decimal
-    brackets: tuple[LeverageBracket, ...]
-
-
-def beyond_means(plan: EntryPlan, means: Means) -> RiskRefused | None:
-    """Why the account can't carry the entry (scenario Z4), or its stop comes too late (P6); or None."""
-    return short_of_margin(plan, means) or stop_too_late(plan, means)
-
-
-def margin_needed(plan: EntryPlan, taker_fee: Decimal) -> Decimal:
-    """What must be available for an entry: its margin, the fees in and out again, and a buffer."""
-    margin = plan.notional / plan.leverage
-    return margin + 2 * plan.notional * taker_fee + margin * _MARGIN_BUFFER
-
-
-def short_of_margin(plan: EntryPlan, means: Means) -> RiskRefused | None:
-    """Why free margin does not suffice with fees and a buffer (scenario Z4), or None."""
-    needed = margin_needed(plan, means.taker_fee)
-    available = means.account.available_balance
-    if needed <= available - means.reserved:
-        return None
-    margin, fees = plan.notional / plan.leverage, 2 * plan.notional * means.taker_fee
-    text = (
-        f"{plan.wish.item.asset} needs {needed:.2f}: {margin:.2f} margin at {plan.leverage}x, {fees:.2f} fees and a "
-        f"buffer; {available:.2f} is available"
-    )
-    if means.reserved:
-        text += f", of which {means.reserved:.2f} is spoken for by entries on their way"
-    return RiskRefused(code=ErrorCode.INSUFFICIENT_MARGIN, message=text)
-
-
-def stop_too_late(plan: EntryPlan, means: Means) -> RiskRefused | None:
-    """A stop beyond the liquidation price is no stop."""
-    liquidation = liquidation_estimate(plan, means)
-    stop = stop_from_the_start(plan)
-    if stop is None or liquidation is None or (stop.trigger_price - liquidation) * plan.side.sign > ZERO:
-        return None
-    what = "sl_price" if stop.role is OrderRole.STOP_LOSS else "a trailing stop that begins at"
-    text = (
-        f"{what} {plain(stop.trigger_price)} is beyond the estimated liquidation price {liquidation:.8g} "
-        f"at {plan.leverage}x, so the stop would never be reached; move it closer, or lower the leverage"
-    )
-    return RiskRefused(code=ErrorCode.STOP_LOSS_INVALID, message=text)
-
-
-def stop_from_the_start(plan: EntryPlan) -> Leg | None:
-    """What bounds the loss as soon as it is on the book: the stop loss, else a trailing stop that waits for nothing."""
-    stops = [leg for leg in plan.exits if leg.role is not OrderRole.TAKE_PROFIT and leg.activation_price is None]
-    return next((leg for leg in stops if leg.role is OrderRole.STOP_LOSS), stops[0] if stops else None)
-
-
-def liquidation_estimate(plan: EntryPlan, means: Means) -> Decimal | None:
-    """The mark price at which the margin behind the position would be used up; None when there is no such price.
-
-    Solves ``backing + (p - entry) * quantity * sign = p * quantity * rate - cumulative`` for ``p`` in the notional's
-    tier (fact sheet, section 12), for the whole position where the plan adds to one. Behind an isolated position stands
-    its initial margin, behind a cross one the whole account but what its positions need.
-    """
-    tier = next((row for row in means.brackets if plan.position_notional <= row.notional_cap), None)
-    if tier is None:
-        return None
-    account, sign, quantity = means.account, plan.side.sign, plan.position_quantity
-    if means.is_isolated:
-        value = plan.notional + _entry_value(plan)
-        backing = value / plan.leverage
-    else:
-        value = plan.position_notional  # what the held part has gained or lost is in the balance
-        backing = account.margin_balance - account.maintenance_margin - plan.notional * means.taker_fee
-    rate = quantity * (sign - tier.maintenance_rate)
-    price = (value * sign - backing - tier.cumulative) / rate
-    return price if price > ZERO else None
-
-
-def _entry_value(plan: EntryPlan) -> Decimal:
-    """What is held already, at its entry price."""
-    if plan.onto is None:
-        return ZERO
-    return plan.onto.exposure * (plan.onto.entry_price or plan.reference_price)
+        is_long = plan.side is TradeSide.LONG
+        text = f"the order book of {asset} has no {'asks' if is_long else 'bids'}"
+        raise CheckFailed(ErrorCode.PRICE_DEVIATION, text)
+    for name, price in (("planned price", planned_price), ("mark price", plan.reference_price)):
+        away = away_bps(expected, price)
+        if away > policy.maximum_price_deviation_bps:
+            text = (
+                f"{asset} would fill at about {plain(expected)}, {away:.1f} bps from the {name} {plain(price)}; "
+                f"the limit is {plain(policy.maximum_price_deviation_bps)} bps"
+            )
+            raise CheckFailed(ErrorCode.PRICE_DEVIATION, text)
 
 
 def too_old(wish: EntryWish, policy: RiskPolicy, now: datetime) -> RiskRefused | None:
-    """Why the wish may not be sent any more, if it waited too long since it was assessed (scenario C7)."""
+    """Why nothing may be begun for a decision any more, if it waited too long (scenario C9)."""
     try:
         check_age(wish, policy, now)
     except CheckFailed as refusal:
@@ -269,7 +183,7 @@ def too_old(wish: EntryWish, policy: RiskPolicy, now: datetime) -> RiskRefused |
 
 
 def check_age(wish: EntryWish, policy: RiskPolicy, now: datetime) -> None:
-    """Scenario C7. Like every check here, raises CheckFailed."""
+    """The decision is fresh enough (scenario C7)."""
     age_s = (now - wish.decided_at).total_seconds()
     if age_s > policy.maximum_decision_age_s:
         raise CheckFailed(
@@ -277,15 +191,6 @@ def check_age(wish: EntryWish, policy: RiskPolicy, now: datetime) -> None:
             f"the decision is {age_s:.1f} s old, more than the {policy.maximum_decision_age_s:g} s allowed; "
             "send a fresh one",
         )
-
-
-def check_asset(wish: EntryWish, market: MarketView | None) -> MarketView:
-    """The asset is listed, and takes new positions (scenario H3)."""
-    listed = check_listed(wish, market)
-    if not listed.instrument.is_trading:
-        text = f"{wish.item.asset} is {listed.instrument.status} on the exchange; entries need TRADING"
-        raise CheckFailed(ErrorCode.ASSET_NOT_TRADING, text)
-    return listed
 
 
 def check_listed(wish: EntryWish, market: MarketView | None) -> MarketView:
@@ -297,16 +202,34 @@ def check_listed(wish: EntryWish, market: MarketView | None) -> MarketView:
     return market
 
 
-def choose_leverage(wish: EntryWish, policy: RiskPolicy) -> int:
+def check_trading(wish: EntryWish, market: MarketView) -> None:
+    """The asset takes new positions (scenario H3)."""
+    if not market.instrument.is_trading:
+        text = f"{wish.item.asset} is {market.instrument.status} on the exchange; entries need TRADING"
+        raise CheckFailed(ErrorCode.ASSET_NOT_TRADING, text)
+
+
+def check_priced(wish: EntryWish, market: MarketView) -> None:
+    """The asset has a price: one can be TRADING before it has."""
+    if not market.has_price:
+        text = f"the exchange shows no mark price of {wish.item.asset}, so nothing can be planned or protected"
+        raise CheckFailed(ErrorCode.ASSET_NOT_TRADING, text)
+
+
+def capped_leverage(wish: EntryWish, policy: RiskPolicy) -> int:
     """The leverage to set: as wished, the default, or the limit."""
+    wanted = policy.default_leverage if wish.item.leverage is None else int(wish.item.leverage)
+    return min(wanted, policy.maximum_leverage, HARD_MAXIMUM_LEVERAGE)
+
+
+def check_leverage(wish: EntryWish, policy: RiskPolicy) -> None:
+    """The leverage is within the limit, where too much of it is not lowered."""
+    if wish.item.leverage is None or policy.leverage_policy is not LeveragePolicy.REJECT:
+        return
     maximum = min(policy.maximum_leverage, HARD_MAXIMUM_LEVERAGE)
-    if wish.item.leverage is None:
-        return min(policy.default_leverage, maximum)
-    wanted = int(wish.item.leverage)
-    if wanted > maximum and policy.leverage_policy is LeveragePolicy.REJECT:
-        text = f"leverage {wanted} is above the limit of {maximum}"
+    if wish.item.leverage > maximum:
+        text = f"leverage {int(wish.item.leverage)} is above the limit of {maximum}"
         raise CheckFailed(ErrorCode.LEVERAGE_EXCEEDED, text)
-    return min(wanted, maximum)
 
 
 def check_cooldown(wish: EntryWish, exposure: Exposure, policy: RiskPolicy, now: datetime) -> None:
@@ -400,6 +323,21 @@ def _asked_price(leg: Leg) -> Decimal | None:
     return leg.activation_price if leg.role is OrderRole.TRAILING_STOP else leg.trigger_price
 
 
+def check_distance(legs: Iterable[Leg], mark: Decimal, policy: RiskPolicy) -> None:
+    """No exit is so far away that its price must be a mistake."""
+    limit = policy.maximum_exit_distance_percent
+    for leg in legs:
+        price = _asked_price(leg)
+        away = abs(price / mark - 1) * 100 if price is not None else ZERO
+        if price is not None and away > limit:
+            name, code = _FIELD[leg.role]
+            text = (
+                f"{name} {plain(price)} is {away:.1f} % from the mark price {plain(mark)}; at most {plain(limit)} % is "
+                "allowed (TES_RISK_MAX_EXIT_DISTANCE_PERCENT). Was a percentage meant? It must be a price"
+            )
+            raise CheckFailed(code, text)
+
+
 def check_price_bounds(legs: Iterable[Leg], market: MarketView) -> None:
     """An exit whose price the exchange would never take must not be found out with the position already held."""
     instrument = market.instrument
@@ -451,9 +389,7 @@ def asked_size(wish: EntryWish) -> str:
 
 def check_exposure(plan: EntryPlan, exposure: Exposure, policy: RiskPolicy) -> None:
     """Number of positions, notional per asset and in total stay within the limits; a position to be closed is gone."""
-    asset = plan.wish.item.asset
-    gone = asset if plan.closes is not None else None
-    held = {name: value for name, value in exposure.notional_by_asset.items() if value and name != gone}
+    asset, held = plan.wish.item.asset, held_beside(plan, exposure)
     count = len(held.keys() | {asset})
     if policy.maximum_open_positions is not None and count > policy.maximum_open_positions:
         text = f"this would be position {count}, above the limit of {policy.maximum_open_positions}"
@@ -482,15 +418,39 @@ def check_room_for_exits(plan: EntryPlan, exposure: Exposure) -> None:
         raise CheckFailed(ErrorCode.EXPOSURE_LIMIT, text)
 
 
-def check_daily_loss(exposure: Exposure, policy: RiskPolicy, now: datetime) -> None:
-    """What was lost since midnight UTC stays within the limit (contract, section 9: a refusal, no halt)."""
+def held_beside(plan: EntryPlan, exposure: Exposure) -> dict[str, Decimal]:
+    """Notional by asset of what will be held beside the entry; a position that is closed for it is gone."""
+    gone = plan.wish.item.asset if plan.closes is not None else None
+    return {name: value for name, value in exposure.notional_by_asset.items() if value and name != gone}
+
+
+def notional_of(trades: Iterable[Trade], mark: MarkPrice | None, without: str | None = None) -> Decimal:
+    """Value of what trades hold or have on its way at a mark price, but for one order, which has not left."""
+    total = ZERO
+    for trade in trades:
+        order = trade.order(without) if without is not None else None
+        quantity = trade.exposure + trade.entering_quantity - (order.quantity if order is not None else ZERO)
+        total += quantity * (mark.mark_price if mark else trade.reference_price)
+    return total
+
+
+def loss_of_close(plan: EntryPlan) -> Decimal:
+    """What the position that is closed for an entry would lose at the mark price, before fees; a gain counts as 0."""
+    if plan.closes is None or plan.closes.entry_price is None:
+        return ZERO
+    gain = (plan.reference_price - plan.closes.entry_price) * plan.closes.side.sign * plan.closes.exposure
+    return max(-gain, ZERO)
+
+
+def check_daily_loss(exposure: Exposure, policy: RiskPolicy, now: datetime, closing: Decimal = ZERO) -> None:
+    """What was lost since midnight UTC, and a close about to come, stay within the limit (a refusal, no halt)."""
     limit = policy.maximum_daily_loss
     if limit is None:
         return
     if exposure.realised_today is None:
         text = f"how much of the daily limit of {plain(limit)} is lost is not known: the exchange has not told it yet"
         raise CheckFailed(ErrorCode.NOT_READY, text, 1.0)
-    lost = -exposure.realised_today
+    lost = closing - exposure.realised_today
     if lost >= limit:
-        text = f"{plain(lost)} was lost today, the limit is {plain(limit)}; entries are taken again at midnight UTC"
+        text = f"{plain(lost)} is lost today, the limit is {plain(limit)}; entries are taken again at midnight UTC"
         raise CheckFailed(ErrorCode.DAILY_LOSS_LIMIT, text, round(until_tomorrow_s(now), 3))

@@ -59,7 +59,7 @@ from app.services.execution.reconciler import Reconciler
 from app.services.execution.reconciliation import ReconciliationReport
 from app.services.execution.recording import Recording
 from app.services.execution.resuming import Resumption
-from app.services.execution.risk import RiskRefused
+from app.services.execution.risk import Blocks, RiskRefused
 from app.services.execution.routing import StreamBuilder, StreamRouter, Streams
 from app.services.execution.start_up import StartUp
 from app.services.execution.steady_clock import SteadyClock
@@ -212,7 +212,7 @@ class ExecutionService:
             recording=recording,
             on_change=self._on_change,
             on_refused=self._on_refused,
-            refuses_entries=self._gate.refuses_entries,
+            gate=lambda: Blocks(halted=self._kill_switch.refusal, unready=self._gate.unready()),
             stop_entries=self._kill_switch.trip,
             background=self._background,
         )
@@ -246,6 +246,7 @@ class ExecutionService:
             kill_switch=self._kill_switch,
             clock=clock,
             exposure=lambda wish: self._desk(wish.item.asset).exposure(wish),
+            closable=lambda asset: self._desk(asset).active,
             gate=self._gate,
         )
         self._stream_builder = streams

@@ -16,8 +16,11 @@ from app.domain.orders import Order, OrderState, OrderTrigger
 from app.domain.policy import AccountPolicy, ProtectionPolicy
 from app.domain.reports import (
     Accepted,
+    AccountReport,
+    BookTicker,
     ExchangeOrderStatus,
     FillReport,
+    LeverageBracket,
     MarkPrice,
     NeverSent,
     OrderBook,
@@ -35,6 +38,7 @@ from app.services.execution.adjusting import next_key, reduction
 from app.services.execution.commands import Alert, Cancel, Command, Send, WakeAt
 from app.services.execution.folding import fold
 from app.services.execution.foreign_cover import ForeignCover
+from app.services.execution.means import Means
 from app.services.execution.planning import EntryWish, MarketView, new_trade, plan_entry
 from app.services.execution.protection import Moment
 from app.services.execution.slices import ExitRoom
@@ -92,16 +96,44 @@ def market(instrument: Instrument = BITCOIN, mark: Decimal = MARK) -> MarketView
     return MarketView(instrument=instrument, mark=price)
 
 
+def quote(price: Decimal = MARK) -> BookTicker:
+    """Best prices around one price."""
+    tick, one = Decimal("0.1"), Decimal(1)
+    return BookTicker(
+        symbol="BTCUSDT", bid_price=price - tick, bid_quantity=one, ask_price=price, ask_quantity=one, time=START
+    )
+
+
+PLENTY = Means(
+    account=AccountReport(
+        wallet_balance=Decimal("1e9"),
+        unrealised_pnl=ZERO,
+        margin_balance=Decimal("1e9"),
+        initial_margin=ZERO,
+        maintenance_margin=ZERO,
+        available_balance=Decimal("1e9"),
+        can_trade=True,
+    ),
+    is_isolated=False,
+    taker_fee=Decimal("0.0005"),
+    brackets=(
+        LeverageBracket(
+            notional_floor=ZERO,
+            notional_cap=Decimal("1e12"),
+            maximum_leverage=125,
+            maintenance_rate=Decimal("0.004"),
+            cumulative=ZERO,
+        ),
+    ),
+)
+"""The means of an account that can afford everything."""
+
+
 def wish(**changes: object) -> EntryWish:
-    """A long of 0.010 BTC with both exits; a short where ``action="sell"`` (its exits swapped)."""
-    values: dict[str, object] = {
-        "asset": "BTCUSDT",
-        "action": "buy",
-        "allocation_usd": "960",
-        "leverage": 10,
-        "sl_price": STOP,
-        "tp_price": TARGET,
-    }
+    """A long of 0.010 BTC with both exits; a short where ``action="sell"`` (its exits swapped); or another action."""
+    values: dict[str, object] = {"asset": "BTCUSDT", "action": "buy"}
+    if changes.get("action", "buy") in ("buy", "sell"):
+        values |= {"allocation_usd": "960", "leverage": 10, "sl_price": STOP, "tp_price": TARGET}
     if changes.get("action") == "sell":
         values |= {"sl_price": TARGET, "tp_price": STOP}
     item = AssetDecision.model_validate(values | changes)

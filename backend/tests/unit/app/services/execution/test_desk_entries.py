@@ -5,19 +5,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any
 
-from story import START, TRADE_ID, market, wish
+from story import MARK, PLENTY, START, TRADE_ID, market, quote, wish
 
-from app.domain.errors import ErrorCode
+from app.domain.errors import ErrorCode, StoreUnavailable
 from app.domain.policy import AccountPolicy
-from app.domain.reports import NeverSent, OrderRequest, Placement, RequestStamp
+from app.domain.reports import BookTicker, NeverSent, OrderRequest, Placement, RequestStamp
 from app.domain.trades import Trade, TradeError, TradeStatus
 from app.services.execution.desk import Desk
 from app.services.execution.desk_tools import Enter
+from app.services.execution.means import Means
 from app.services.execution.narration import Narrator
-from app.services.execution.risk import RiskRefused
+from app.services.execution.planning import MarketView
+from app.services.execution.risk import Blocks, RiskRefused
 from app.services.execution.supervision import Supervisor
 
 
@@ -33,13 +36,23 @@ class Hall:
         self.recorded: asyncio.Future[tuple[Any, ...]] = asyncio.get_running_loop().create_future()
         self.given_up: list[Trade] = []
         self.objection: RiskRefused | None = None
-        self.moved_away: TradeError | None = None
-        clock: Any = SimpleNamespace(now=self.now, sleep=asyncio.sleep)
+        self.mark = MARK
+        self.bug_at_send_time = False
+        self.is_full = False
+        clock: Any = SimpleNamespace(now=self.now, sleep=asyncio.sleep, monotonic=lambda: 0.0)
         self.background = Supervisor(clock, self.failures.append)
 
         async def place_order(request: OrderRequest, _stamp: object) -> Placement:
             self.placed.append(request)
             return NeverSent(reason="no connection")
+
+        async def present(_asset: str) -> tuple[MarketView, BookTicker]:
+            if self.bug_at_send_time:
+                raise RuntimeError("a bug")
+            return market(mark=self.mark), quote(self.mark)
+
+        async def means(_plan: object, _key: str) -> Means:
+            return PLENTY
 
         async def prepared(_trade_id: str, _plan: object) -> TradeError | None:
             prepare()
@@ -52,13 +65,19 @@ class Hall:
         tools: Any = SimpleNamespace(
             policy=AccountPolicy(account_id="default", is_paper=True),
             client=SimpleNamespace(
-                place_order=place_order, entry_stamp=lambda: RequestStamp(value=1, dead_after=START)
+                place_order=place_order,
+                entry_stamp=lambda: RequestStamp(value=1, dead_after=START),
+                keep_room_for_entry=lambda *_: None,
             ),
-            trades=SimpleNamespace(record_intent=lambda *_: self.recorded, record_progress=lambda *_: None),
+            trades=SimpleNamespace(
+                record_intent=lambda *_: self.recorded, record_progress=lambda *_: None, settled=self.settled
+            ),
             market=SimpleNamespace(
                 exit_places=lambda _: None,
                 prepare=prepared,
-                moved_away=lambda _: self.moved_away,
+                present=present,
+                recent=lambda _: (market(mark=self.mark), quote(self.mark)),
+                means=means,
                 entries_ended=self.given_up.append,
                 is_hedge_mode=False,
                 instrument=lambda _: None,
@@ -75,7 +94,7 @@ class Hall:
             is_flattened=lambda: False,
             on_change=changed,
             on_refused=lambda _wish, refusal: self.refused.append(refusal),
-            refuses_entries=lambda: self.objection,
+            gate=lambda: Blocks(unready=self.objection),
             stop_entries=lambda _: None,
             background=self.background,
         )
@@ -84,6 +103,11 @@ class Hall:
 
     def now(self) -> datetime:
         return self.time
+
+    def settled(self) -> asyncio.Future[tuple[Any, ...]]:
+        if self.is_full:
+            raise StoreUnavailable("too many records wait for the database already")
+        return self.recorded
 
     async def enter(self) -> None:
         durable: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -126,10 +150,36 @@ async def test_an_entry_whose_price_moved_away_while_it_was_recorded_is_not_sent
     """C7: the price is looked at when the record is durable, not only when it is begun."""
     hall = Hall()
     await hall.enter()
-    hall.moved_away = TradeError(code=ErrorCode.PRICE_DEVIATION, message="too far")
+    hall.mark = MARK * Decimal("1.011")
     await hall.record()
     assert hall.placed == []
     assert [trade.error and trade.error.code for trade in hall.ended] == ["price_deviation"]
+    await hall.background.stop()
+
+
+async def test_a_bug_at_send_time_sets_the_asset_free_too() -> None:
+    hall = Hall()
+    hall.bug_at_send_time = True
+    await hall.enter()
+    await hall.record()
+    assert hall.placed == []
+    assert [trade.error and trade.error.code for trade in hall.ended] == [ErrorCode.INTERNAL_ERROR]
+    assert hall.desk.active == ()
+    assert len(hall.failures) == 1
+    await hall.background.stop()
+
+
+async def test_an_entry_whose_smaller_size_can_not_be_recorded_ends_on_record() -> None:
+    """Z7, C2: its intent is on record, so its end must be too (found by the simulation, seed 43)."""
+    hall = Hall()
+    await hall.enter()
+    hall.mark = MARK * Decimal("1.009")
+    hall.is_full = True
+    await hall.record()
+    assert hall.placed == []
+    assert [(trade.status, trade.error and trade.error.code) for trade in hall.ended] == [
+        (TradeStatus.REJECTED, "not_ready")
+    ]
     await hall.background.stop()
 
 

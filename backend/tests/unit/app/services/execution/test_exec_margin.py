@@ -12,7 +12,7 @@ from story import START
 from app.domain.errors import Unavailable
 from app.domain.money import ZERO
 from app.domain.reports import AccountReport, MarginType, MarkPrice, PositionReport, PositionSide
-from app.services.execution.margin import OLDEST_CHANGE_S, OLDEST_S, Margin
+from app.services.execution.margin import FRESH_S, OLDEST_CHANGE_S, OLDEST_S, Margin
 
 BTC = "BTCUSDT"
 
@@ -86,6 +86,12 @@ class Exchange:
         return account.available_balance if account else None
 
 
+def reserved(margin: Margin, key: str, amount: Decimal) -> Decimal:
+    """What others had spoken for before."""
+    margin.reserve(key, amount)
+    return margin.reserved_before(key)
+
+
 async def test_nothing_is_at_hand_before_the_first_read_or_when_it_is_old() -> None:
     exchange = Exchange()
     assert exchange.available_at_hand() is None
@@ -99,7 +105,18 @@ async def test_nothing_is_at_hand_before_the_first_read_or_when_it_is_old() -> N
 async def test_an_entry_that_needs_much_of_what_is_available_waits_for_a_fresh_balance() -> None:
     exchange = Exchange()
     await exchange.margin.read()
+    exchange.seconds += FRESH_S + 0.1
     assert exchange.available_at_hand(500) == 1000
+    assert exchange.available_at_hand(501) is None
+
+
+async def test_a_balance_that_was_just_read_is_fresh_but_refuses_nothing() -> None:
+    exchange = Exchange()
+    await exchange.margin.read()
+    exchange.seconds += FRESH_S
+    assert exchange.available_at_hand(1000) == 1000
+    assert exchange.available_at_hand(1001) is None
+    exchange.margin.note_change()
     assert exchange.available_at_hand(501) is None
 
 
@@ -157,10 +174,10 @@ async def test_isolated_positions_lose_their_own_margin_only() -> None:
 
 async def test_an_entry_sees_what_earlier_ones_have_spoken_for_and_not_the_other_way_round() -> None:
     margin = Exchange().margin
-    assert margin.reserve("first", Decimal(10)) == 0
-    assert margin.reserve("second", Decimal(20)) == 10
-    assert margin.reserve("third", Decimal(40)) == 30
-    assert margin.reserve("first", Decimal(10)) == 0
+    assert reserved(margin, "first", Decimal(10)) == 0
+    assert reserved(margin, "second", Decimal(20)) == 10
+    assert reserved(margin, "third", Decimal(40)) == 30
+    assert reserved(margin, "first", Decimal(10)) == 0
 
 
 async def test_what_an_entry_took_is_reserved_until_a_read_that_began_after_its_end() -> None:
@@ -174,10 +191,10 @@ async def test_what_an_entry_took_is_reserved_until_a_read_that_began_after_its_
     exchange.margin.entry_ended("first", took_margin=True)
     exchange.gate.set()
     await too_early
-    assert exchange.margin.reserve("second", Decimal(20)) == 10
+    assert reserved(exchange.margin, "second", Decimal(20)) == 10
     exchange.seconds += 1
     await exchange.margin.read()
-    assert exchange.margin.reserve("third", Decimal(40)) == 20
+    assert reserved(exchange.margin, "third", Decimal(40)) == 20
 
 
 async def test_what_an_entry_did_not_take_is_free_at_once() -> None:
@@ -185,7 +202,7 @@ async def test_what_an_entry_did_not_take_is_free_at_once() -> None:
     margin.reserve("first", Decimal(10))
     margin.entry_ended("first", took_margin=False)
     margin.entry_ended("never reserved", took_margin=True)
-    assert margin.reserve("second", Decimal(20)) == 0
+    assert reserved(margin, "second", Decimal(20)) == 0
 
 
 async def test_of_two_reads_the_one_that_began_later_counts() -> None:

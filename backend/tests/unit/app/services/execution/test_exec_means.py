@@ -11,8 +11,9 @@ from story import BITCOIN, market, wish
 from app.domain.money import ZERO
 from app.domain.policy import AccountPolicy
 from app.domain.reports import AccountReport, LeverageBracket
+from app.services.execution.means import Means, check_liquidation, check_margin, liquidation_estimate
 from app.services.execution.planning import EntryPlan, plan_entry
-from app.services.execution.risk import Means, beyond_means, liquidation_estimate
+from app.services.execution.risk import CheckFailed
 
 BRACKETS = (
     LeverageBracket(
@@ -45,9 +46,10 @@ def means(available: str, margin: str = "1000", *, is_isolated: bool = True) -> 
 
 def test_margin_both_fees_and_the_buffer_must_be_free() -> None:
     """Z4: 960 at 10x is 96 margin, 0.96 fees, 4.80 buffer."""
-    assert beyond_means(plan(), means("101.76")) is None
-    refusal = beyond_means(plan(), means("101.75"))
-    assert refusal is not None
+    check_margin(plan(), means("101.76"))
+    with pytest.raises(CheckFailed) as failed:
+        check_margin(plan(), means("101.75"))
+    refusal = failed.value.refused
     assert refusal.code == "insufficient_margin"
     for number in ("101.76", "96.00", "0.96", "101.75"):
         assert number in refusal.message
@@ -65,5 +67,18 @@ def test_a_rich_cross_account_has_no_liquidation_price_for_a_long() -> None:
     assert liquidation_estimate(plan(), means("1000", is_isolated=False)) is None
 
 
-def test_without_brackets_nothing_is_estimated() -> None:
-    assert liquidation_estimate(plan(), replace(means("1000"), brackets=())) is None
+def test_without_brackets_a_stop_can_not_be_judged() -> None:
+    """P6: what can't be told is refused, not skipped; an entry without a stop asks for nothing."""
+    unknown = replace(means("1000"), brackets=())
+    assert liquidation_estimate(plan(), unknown) is None
+    with pytest.raises(CheckFailed, match="leverage brackets"):
+        check_liquidation(plan(), unknown)
+    check_liquidation(plan(sl_price=None), unknown)
+    with pytest.raises(CheckFailed, match="trailing stop"):
+        check_liquidation(plan(sl_price=None, trailing_stop={"callback_rate": 1}), unknown)
+
+
+def test_above_the_last_bracket_its_rate_counts() -> None:
+    """P6: never skipped because the position is too large for every bracket."""
+    small = replace(means("1000"), brackets=(replace(BRACKETS[0], notional_cap=Decimal(100)),))
+    assert liquidation_estimate(plan(), small) == liquidation_estimate(plan(), means("1000"))

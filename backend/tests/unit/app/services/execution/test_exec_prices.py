@@ -5,11 +5,13 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
+import pytest
 from story import START
 
+from app.domain.errors import Unavailable
 from app.domain.reports import BookTicker, MarkPrice
 from app.integrations.aster.market_stream import Followed
-from app.services.execution.prices import MARK_FRESH_S, QUOTE_FRESH_S, SOCKET_SILENT_S, Prices
+from app.services.execution.prices import MARK_FRESH_S, QUOTE_FRESH_S, READ_FRESH_S, SOCKET_SILENT_S, Prices
 
 BTC = "BTCUSDT"
 
@@ -42,6 +44,7 @@ class Exchange:
     def __init__(self) -> None:
         self.seconds = 100.0
         self.reads = 0
+        self.answer_s = 0.0
         self.followed = Followed()
         stand_in: Any = self
         self.prices = Prices(stand_in, stand_in, self.followed)
@@ -51,11 +54,16 @@ class Exchange:
 
     async def mark_price(self, _symbol: str) -> MarkPrice:
         self.reads += 1
+        self.seconds += self.answer_s
         return mark(500)
 
     async def book_ticker(self, _symbol: str) -> BookTicker:
         self.reads += 1
         return quote(500)
+
+    async def present(self) -> tuple[Decimal, Decimal]:
+        price, best = await self.prices.present(BTC)
+        return price.mark_price, best.ask_price
 
     async def quoted(self) -> Decimal:
         return (await self.prices.quote(BTC)).ask_price
@@ -115,3 +123,38 @@ async def test_a_mark_price_that_was_read_does_not_vouch_for_the_socket() -> Non
     exchange.prices.on_quote(quote(100))
     await exchange.prices.mark(BTC)
     assert exchange.prices.quote_at_hand(BTC) is None
+
+
+async def test_the_price_of_the_moment_is_read_where_the_stream_does_not_tell_it() -> None:
+    """Z7: what was good enough to plan by is too old to send by."""
+    exchange = Exchange()
+    exchange.prices.on_mark(mark(100))
+    exchange.prices.on_quote(quote(100))
+    exchange.seconds += SOCKET_SILENT_S
+    assert await exchange.present() == (100, 100)
+    exchange.seconds += 0.1
+    assert (await exchange.prices.mark(BTC)).mark_price == 100
+    assert await exchange.present() == (500, 500)
+    assert exchange.reads == 2
+    exchange.seconds += READ_FRESH_S
+    assert await exchange.present() == (500, 500)
+    assert exchange.reads == 2
+    exchange.seconds += 0.1
+    await exchange.present()
+    assert exchange.reads == 4
+
+
+async def test_a_price_that_takes_too_long_to_read_is_none() -> None:
+    """Z7: an answer that was on its way for long tells of the past."""
+    exchange = Exchange()
+    exchange.answer_s = SOCKET_SILENT_S + 0.1
+    with pytest.raises(Unavailable):
+        await exchange.present()
+
+
+async def test_zero_is_no_mark_price() -> None:
+    exchange = Exchange()
+    exchange.prices.on_mark(mark(100))
+    exchange.prices.on_mark(mark(0))
+    assert (await exchange.prices.mark(BTC)).mark_price == 100
+    assert exchange.prices.last_mark(BTC) == mark(100)

@@ -14,8 +14,9 @@ from app.domain.errors import ErrorCode
 from app.domain.instruments import LotRule
 from app.domain.policy import AccountPolicy, LeveragePolicy, ProtectionPolicy, RiskPolicy
 from app.domain.reports import OrderType
+from app.services.execution.checks import Case, assess
 from app.services.execution.planning import EntryWish, MarketView
-from app.services.execution.risk import Exposure, RiskApproved, RiskRefused, assess
+from app.services.execution.risk import Exposure, RiskApproved, RiskRefused
 
 FREE = Exposure(notional_by_asset={})
 
@@ -35,7 +36,8 @@ def judged(
         risk=RiskPolicy(**limits),
         protection=protection or ProtectionPolicy(),
     )
-    return assess(asked or wish(), view or market(), exposure, policy, START + timedelta(seconds=later_s))
+    now = START + timedelta(seconds=later_s)
+    return assess(Case(wish=asked or wish(), market=view or market(), exposure=exposure, policy=policy, now=now))
 
 
 def refused(*args: Any, **kwargs: Any) -> RiskRefused:
@@ -67,7 +69,7 @@ def test_a_decision_that_waited_too_long_is_stale() -> None:
 
 def test_an_unlisted_asset_is_unknown_and_a_lower_case_one_is_explained() -> None:
     policy = AccountPolicy(account_id="default", is_paper=True)
-    verdict = assess(wish(asset="btcusdt"), None, FREE, policy, START)
+    verdict = assess(Case(wish=wish(asset="btcusdt"), market=None, exposure=FREE, policy=policy, now=START))
     assert isinstance(verdict, RiskRefused)
     assert verdict.code is ErrorCode.ASSET_UNKNOWN
     assert "such as BTCUSDT" in verdict.message
@@ -162,7 +164,7 @@ def test_exits_on_the_wrong_side_of_the_mark_are_refused(action: str, field: str
 @pytest.mark.parametrize(("field", "price"), [("sl_price", "0.4"), ("tp_price", "1000000.1")])
 def test_exits_that_the_exchange_would_never_take_are_refused_before_the_entry(field: str, price: str) -> None:
     """Fact sheet, section 5: PRICE_FILTER applies to stopPrice; otherwise the position is closed at the deadline."""
-    verdict = refused(wish(**{field: price}))
+    verdict = refused(wish(**{field: price}), maximum_exit_distance_percent=Decimal(2000))
     assert verdict.code.value == ("stop_loss_invalid" if field == "sl_price" else "take_profit_invalid")
     for word in (field, price, "1000000"):
         assert word in verdict.message
@@ -170,7 +172,9 @@ def test_exits_that_the_exchange_would_never_take_are_refused_before_the_entry(f
 
 def test_the_limit_behind_the_trigger_counts_as_well() -> None:
     policy = ProtectionPolicy(stop_loss_type=OrderType.STOP, limit_offset_bps=Decimal(5000))
-    assert refused(wish(sl_price="1.5"), protection=policy).code is ErrorCode.STOP_LOSS_INVALID
+    far = Decimal(100)
+    verdict = refused(wish(sl_price="1.5"), protection=policy, maximum_exit_distance_percent=far)
+    assert verdict.code is ErrorCode.STOP_LOSS_INVALID
 
 
 @pytest.mark.parametrize("allocation", ["0.000001", "95.99"])

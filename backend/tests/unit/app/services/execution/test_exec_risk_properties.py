@@ -17,9 +17,9 @@ from app.domain.money import ZERO, is_multiple
 from app.domain.policy import AccountPolicy, AllocationBasis, ExistingPositionPolicy, LeveragePolicy, RiskPolicy
 from app.domain.trades import TradeSide
 from app.integrations.aster.instruments import read_exchange_info
-from app.services.execution.adjustment_risk import assess_adjustment
+from app.services.execution.checks import Case, assess, assess_adjustment
 from app.services.execution.planning import EntryPlan
-from app.services.execution.risk import Exposure, RiskApproved, RiskRefused, assess
+from app.services.execution.risk import Exposure, RiskApproved, RiskRefused
 from support.samples import samples
 
 LIMITS = st.none() | st.decimals(min_value=Decimal(1), max_value=Decimal("1e8"), places=2)
@@ -99,7 +99,7 @@ def test_an_approved_entry_is_within_every_limit_filter_and_allocation(
         low, high = format(mark * away, "f"), format(mark * (2 - away), "f")
         exits = {"sl_price": low, "tp_price": high} if action == "buy" else {"sl_price": high, "tp_price": low}
     asked = wish(action=action, allocation_usd=str(allocation), leverage=asked_leverage, **exits)
-    verdict = assess(asked, market(instrument, mark), exposure, policy, START)
+    verdict = assess(Case(wish=asked, market=market(instrument, mark), exposure=exposure, policy=policy, now=START))
     if isinstance(verdict, RiskRefused):
         assert verdict.message
         return
@@ -129,7 +129,9 @@ def test_an_approved_change_is_within_every_limit_and_never_takes_off_more_than_
         "adjustment_percentage": None if percentage is None else str(percentage),
     }
     asked = wish(action="adjust_position", position_adjustment=change, leverage=None)
-    verdict = assess_adjustment(asked, market(instrument, mark), exposure, policy, START)
+    verdict = assess_adjustment(
+        Case(wish=asked, market=market(instrument, mark), exposure=exposure, policy=policy, now=START)
+    )
     if isinstance(verdict, RiskRefused):
         assert verdict.message
         return
@@ -155,7 +157,9 @@ def test_rounding_is_exact_for_every_recorded_symbol(path: Path) -> None:
             mark = instrument.minimum_price + (instrument.tick_size or Decimal("0.0001")) * ticks
             for allocation in ("5.01", "999.99", "123456.789"):
                 asked = wish(asset=instrument.symbol, allocation_usd=allocation, sl_price=None, tp_price=None)
-                verdict = assess(asked, market(tradable, mark), Exposure(notional_by_asset={}), policy, START)
+                free = Exposure(notional_by_asset={})
+                view = market(tradable, mark)
+                verdict = assess(Case(wish=asked, market=view, exposure=free, policy=policy, now=START))
                 if not isinstance(verdict, RiskApproved):
                     continue
                 approved.add(instrument.symbol)
