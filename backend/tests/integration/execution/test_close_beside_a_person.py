@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -10,7 +11,9 @@ import pytest
 from arena import BTC, Arena, buy, decide, settled, until, until_true
 
 from app.bootstrap import Application
+from app.domain.reports import FillReport
 from app.domain.trades import Trade
+from app.integrations.aster.client import AsterClient
 from app.schemas.result import AssetStatus
 
 CLOSE = {"method": "POST", "path": "/order", "params": {"type": "MARKET", "side": "SELL"}}
@@ -120,3 +123,31 @@ async def test_a_close_after_a_reduction_in_doubt_takes_nothing_of_theirs(stage:
         assert (await closing).status is AssetStatus.CLOSED
         await only_ours_is_booked(stage, application, opened.trade_id, OURS)
         deciding.cancel()
+
+
+@pytest.mark.parametrize("theirs", ["0.004", "0.025"])
+async def test_a_close_of_a_dead_process_is_waited_for(
+    stage: Arena, theirs: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """C1: it left before its record, and the lists show nothing of it when the next process asks (seed 8)."""
+    async with stage.application() as application:
+        opened = (await decide(application.service("default"), buy())).results[0]
+    await person_buys(stage, Decimal(theirs), is_hedged=False)
+    await late_lists(stage)
+    sent = {"newClientOrderId": f"tes.{opened.trade_id}.c1", "reduceOnly": "true"}
+    await stage.levers.by_hand(symbol=BTC, side="SELL", quantity=str(OURS), **sent)
+    async with stage.application() as application:
+        reads: list[str] = []
+        read = AsterClient.user_trades
+
+        async def counted(client: AsterClient, symbol: str, since: datetime) -> list[FillReport]:
+            reads.append(symbol)
+            return await read(client, symbol, since)
+
+        monkeypatch.setattr(AsterClient, "user_trades", counted)
+        closing = asyncio.create_task(application.service("default").close_position(BTC))
+        await until(lambda: len(reads) > 1)
+        assert await sold(stage) == OURS
+        await stage.levers.heal()
+        assert (await closing).status is AssetStatus.CLOSED
+        await only_ours_is_booked(stage, application, opened.trade_id, Decimal(theirs))

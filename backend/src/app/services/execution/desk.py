@@ -17,10 +17,7 @@ from typing import TypeVar
 
 import structlog
 
-from app.domain.errors import (
-    IllegalTransition,
-    StoreUnavailable,
-)
+from app.domain.errors import IllegalTransition, StoreUnavailable
 from app.domain.ids import OrderRole
 from app.domain.money import ZERO
 from app.domain.orders import Order
@@ -56,7 +53,6 @@ log = structlog.get_logger(__name__)
 _T = TypeVar("_T")
 
 _KEPT_ENDED_TRADES = 32
-_FIRST_PAUSE_S = 0.2
 _RECORDED_FIRST = (OrderRole.REDUCE, OrderRole.TAKE_BACK)
 
 
@@ -266,6 +262,7 @@ class Desk:
             room=self._room,
             cover=self._covers.get(before.id),
             looks_until=self._looks_until.get(before.id),
+            is_behind=("look", before.id) in self._jobs,
             is_untouched=self._untouched.get(before.id) == folded.transmissions,
             relieved=frozenset(self._relieved),
         )
@@ -435,38 +432,40 @@ class Desk:
             if isinstance(fact, facts.PositionShown):
                 is_as_left = is_untouched(self._active.get(trade.id), self.active, fact)
                 self._untouched[trade.id] = fact.transmissions_before if is_as_left else -1
+                if maybe_sent and fact.quantity and not is_as_left:
+                    self.start(("look", trade.id), self._look_on(trade, maybe_sent))
             self.learn(trade.id, fact)
+
+    async def _look_on(self, trade: Trade, maybe_sent: Sequence[str]) -> None:
+        tell = functools.partial(self.learn, trade.id)
+        await self._tools.evidence.look_on(trade, maybe_sent, tell)
+        self._go_on(trade.id, ("look", trade.id))
 
     async def _read_book(self, trade: Trade) -> None:
         self._room = await self._until_read(lambda: self._tools.market.exit_room(self.asset))
-        self._jobs.pop(("book", trade.id), None)
-        self.learn(trade.id, facts.Ticked(at=self._tools.clock.now()))
+        self._go_on(trade.id, ("book", trade.id))
 
     async def _read_cover(self, trade: Trade) -> None:
         cover = await self._until_read(lambda: read_cover(self._tools.evidence, trade))
-        self._jobs.pop(("cover", trade.id), None)
-        self._cover_seen(trade, cover)
+        self._covers[trade.id] = cover
+        self._go_on(trade.id, ("cover", trade.id))
 
     async def _cancel_foreign(self, trade: Trade, alert: commands.Alert) -> None:
-        cover = self._covers.get(trade.id)
-        if cover is None:
+        if (cover := self._covers.get(trade.id)) is None:
             return
         self._teller.alert(alert, trade)
-        left = await cancel_covering(self._tools.client, cover)
-        if left.orders:
-            await self._tools.clock.sleep(_FIRST_PAUSE_S)
-        self._jobs.pop(("foreign", trade.id), None)
-        self._cover_seen(trade, left)
-
-    def _cover_seen(self, trade: Trade, cover: ForeignCover) -> None:
-        self._covers[trade.id] = cover
-        self.learn(trade.id, facts.Ticked(at=self._tools.clock.now()))
+        left = await cancel_covering(self._tools.client, cover, self._tools.clock)
+        self._covers[trade.id] = left
+        self._go_on(trade.id, ("foreign", trade.id))
 
     async def _compare_trails(self, trade: Trade, old_id: str, new_id: str) -> None:
         if await is_as_tight_or_pause(self._tools.evidence, trade.order(old_id), trade.order(new_id)):
             self._relieved.add(old_id)
-        self._jobs.pop(("trails", old_id), None)
-        self.learn(trade.id, facts.Ticked(at=self._tools.clock.now()))
+        self._go_on(trade.id, ("trails", old_id))
+
+    def _go_on(self, trade_id: str, job: tuple[str, ...]) -> None:
+        self._jobs.pop(job, None)
+        self.learn(trade_id, facts.Ticked(at=self._tools.clock.now()))
 
     async def _account(self, trade: Trade) -> None:
         late = [await self._look_again(trade, entry) for entry in doubtful_entries(trade)]
@@ -484,8 +483,7 @@ class Desk:
 
     def _wake(self, trade_id: str, at: datetime) -> None:
         """Tick the trade at ``at``, unless an earlier tick is set; it sets the next one itself."""
-        earlier = self._wakes.get(trade_id)
-        if earlier is not None and earlier <= at:
+        if (earlier := self._wakes.get(trade_id)) is not None and earlier <= at:
             return
         self._wakes[trade_id] = at
         self.start(("wake", trade_id, at.isoformat()), self._tick(trade_id, at))
@@ -496,5 +494,4 @@ class Desk:
         if self._wakes.get(trade_id) == at:
             del self._wakes[trade_id]
             # the job ends before the desk ticks: a clock that is still a moment early asks for the same time again
-            self._jobs.pop(("wake", trade_id, at.isoformat()), None)
-            self.learn(trade_id, facts.Ticked(at=self._tools.clock.now()))
+            self._go_on(trade_id, ("wake", trade_id, at.isoformat()))

@@ -220,13 +220,8 @@ class Evidence:
         """
         quantity, changed = await self._position(trade)
         learned: list[facts.Fact] = []
-
-        async def look_for(order_id: str) -> None:
-            report = await self.client.query_order(trade.asset, order_id)
-            if report is not None and tell is not None:
-                tell(facts.OrderQueried(at=self.clock.now(), report=report))
-
-        await asyncio.gather(*map(look_for, maybe_sent))  # exits wait for the answers
+        if tell is not None:
+            await self._look_for(trade, maybe_sent, tell)  # exits wait for the answers
         for order in trade.orders:
             if order.is_final or order.transmissions == 0:
                 continue
@@ -254,6 +249,41 @@ class Evidence:
         if not trade.is_every_fill_known:
             learned += await self._booked_so_far(trade)
         return learned
+
+    async def _look_for(self, trade: Trade, maybe_sent: Sequence[str], tell: Callable[[facts.Fact], None]) -> None:
+        async def look_for(order_id: str) -> None:
+            report = await self.client.query_order(trade.asset, order_id)
+            if report is not None:
+                tell(facts.OrderQueried(at=self.clock.now(), report=report))
+
+        await asyncio.gather(*map(look_for, maybe_sent))
+
+    async def look_on(self, trade: Trade, maybe_sent: Sequence[str], tell: Callable[[facts.Fact], None]) -> None:
+        """Look again for what a dead process may have sent, once the executions listed reach the position (C1, O9).
+
+        The position may show an execution long before the exchange's lists show its order. That is waited for no
+        longer than a busy exchange takes, whether it can be read or not.
+        """
+        pause_s, began = _FIRST_PAUSE_S, self.clock.monotonic()
+        while True:
+            is_last = self.clock.monotonic() - began >= _SETTLED_AFTER_S
+            try:
+                if is_last or await self._are_listed(trade):
+                    await self._look_for(trade, maybe_sent, tell)
+                    return
+            except ExchangeError as error:
+                log.info("evidence.not_looked", asset=trade.asset, error=str(error))
+                if is_last:
+                    return
+            await self.clock.sleep(pause_s)
+            pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+
+    async def _are_listed(self, trade: Trade) -> bool:
+        """Whether the executions listed reach the position's last change, or had their time to."""
+        at = changed_at(trade, await self._rows(trade))
+        if at is None or (self.client.exchange_time() - at).total_seconds() >= _SETTLED_AFTER_S:
+            return True
+        return reach(await self.client.user_trades(trade.asset, at - _LOOK_BACK), at)
 
     async def _booked_so_far(self, trade: Trade) -> list[facts.Fact]:
         """The executions that the history has; a failed read keeps nobody from what was read before it."""

@@ -107,6 +107,8 @@ def wind_up(trade: Trade, moment: Moment, policy: ForeignOrdersPolicy) -> tuple[
 def _flatten(trade: Trade, moment: Moment, policy: ForeignOrdersPolicy) -> tuple[Trade, list[Command]]:
     if moment.looks_until is not None and (moment.is_looking or has_stop(trade)):
         return trade, [WakeAt(moment.looks_until)] if moment.is_looking else []
+    if moment.is_behind:
+        return trade, []  # a second close would take from what others hold; the end of the look decides anew
     latest = trade.latest(OrderRole.CLOSE)
     if latest is not None and latest.state in IN_FLIGHT:
         return trade, []

@@ -14,6 +14,7 @@ from decimal import Decimal
 from app.domain.errors import ExchangeError, Refusal
 from app.domain.money import ZERO
 from app.domain.orders import Order
+from app.domain.ports import Clock
 from app.domain.reports import Accepted, FillReport, NeverSent, Placement, PositionReport, PositionSide, Refused, Side
 from app.domain.trades import Trade
 from app.integrations.aster.client import AsterClient
@@ -26,6 +27,7 @@ from app.services.execution.sending import cancel, transmit
 _LOOK_BACK = timedelta(minutes=2)
 _SETTLED_AFTER_S = 65.0
 """A busy exchange may need tens of seconds to show what it booked (scenario U3)."""
+_FIRST_PAUSE_S = 0.2
 _LOOK_AGAIN_S = 0.3
 
 
@@ -42,14 +44,16 @@ async def read_cover(evidence: Evidence, trade: Trade) -> ForeignCover:
     return ForeignCover(held=max(held * trade.side.sign, ZERO), orders=covering_orders(trade, resting), at=at)
 
 
-async def cancel_covering(client: AsterClient, cover: ForeignCover) -> ForeignCover:
-    """Take others' orders off the book. The cover without those that are gone."""
+async def cancel_covering(client: AsterClient, cover: ForeignCover, clock: Clock) -> ForeignCover:
+    """Take others' orders off the book. The cover without those that are gone; pauses where some are left."""
     left = []
     for order in cover.orders:
         placement = await cancel(client, order.symbol, order.client_order_id)
         is_gone = isinstance(placement, Refused) and placement.family is Refusal.ORDER_NOT_FOUND
         if not is_gone and not isinstance(placement, Accepted):
             left.append(order)
+    if left:
+        await clock.sleep(_FIRST_PAUSE_S)
     return replace(cover, orders=tuple(left))
 
 

@@ -68,6 +68,8 @@ class Moment:
     ``looks_until``, exits that a dead process may have sent are being looked for, and nothing that could be the same is
     sent (scenario C1): until then by no means, and after it only where there is no stop. ``is_untouched`` once the
     exchange has shown, since the last order of the trade left, the position just as our executions left it (O9).
+    ``is_behind`` as long as the exchange's lists may not show yet what a dead process has closed of a position that
+    others share (C1, O9).
     """
 
     now: datetime
@@ -77,6 +79,7 @@ class Moment:
     cover: ForeignCover | None = None
     looks_until: datetime | None = None
     is_untouched: bool = False
+    is_behind: bool = False
     relieved: frozenset[str] = frozenset()
     """Trailing stops than which a newer one is as tight."""
 

@@ -186,6 +186,7 @@ class Story:
     relieved: frozenset[str] = frozenset()
     """Trailing stops than which a newer one is as tight."""
     looks_until: datetime | None = None
+    is_behind: bool = False
     """For how long at most a desk would look for what a dead process may have sent."""
     is_untouched: bool = True
     """Whether a read shows the position as our executions left it, so that nobody else holds the same side."""
@@ -210,6 +211,7 @@ class Story:
             room=room,
             cover=replace(self.cover, at=self.now) if self.cover else None,
             looks_until=self.looks_until,
+            is_behind=self.is_behind,
             is_untouched=self.is_untouched,
             relieved=self.relieved,
         )

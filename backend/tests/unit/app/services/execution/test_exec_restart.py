@@ -190,6 +190,22 @@ def test_a_close_that_may_have_been_sent_waits_as_long_as_a_stop_stands() -> Non
     assert story.close.state is OrderState.SUBMITTING
 
 
+def test_a_close_waits_for_late_lists_and_a_stop_does_not() -> None:
+    """C1, O9: the close of the dead process may be all that changed a position that others share (seed 8)."""
+    story = restart(Story().protect())
+    story.is_behind = True
+    story.ask_close()
+    story.wait(1)
+    assert story.trade.latest(CLOSE) is None
+    story.is_behind = False
+    story.wait(0.1)
+    assert story.close.state is OrderState.SUBMITTING
+    bare = restart(Story())
+    bare.is_behind = True
+    bare.query(bare.entry, X.FILLED, WHOLE)
+    assert bare.stop.state is OrderState.SUBMITTING
+
+
 def test_exits_after_a_restart_wait_but_not_for_ever() -> None:
     """P2: when nothing can be read, the exits go out, and their ids must do."""
     story = restart(Story())
