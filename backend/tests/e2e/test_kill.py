@@ -74,6 +74,7 @@ async def recover(http: aiohttp.ClientSession, venue: RunningVenue, database_url
     return result
 
 
+@pytest.mark.long
 async def test_killed_between_sending_the_entry_and_its_answer(
     venue: RunningVenue, http: aiohttp.ClientSession, database_url: str, tmp_path: Path
 ) -> None:
@@ -111,6 +112,7 @@ async def test_killed_between_the_fill_and_the_protection(
     assert result["results"][0]["status"] == "protected"
 
 
+@pytest.mark.long
 async def test_stopped_politely_it_ends_with_code_0_and_leaves_the_position_protected(
     venue: RunningVenue, http: aiohttp.ClientSession, database_url: str, tmp_path: Path
 ) -> None:

@@ -47,6 +47,7 @@ def test_what_a_seed_has_found_stays_mended(folder: Path, path: Path) -> None:
     assert list(map(str, judge(Found.read(path).world, folder).violations)) == []
 
 
+@pytest.mark.long
 def test_a_seed_performs_the_same_again_whatever_ran_before(folder: Path) -> None:
     first = [judge_seed(seed, folder).fingerprint for seed in range(200, 203)]
     assert [judge_seed(seed, folder).fingerprint for seed in reversed(range(200, 203))] == first[::-1]

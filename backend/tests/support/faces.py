@@ -15,7 +15,10 @@ import aiohttp
 from app.api.server import make_server
 from app.bootstrap import Application, running
 from app.core.configuration import load_settings
+from app.core.settings import Settings
 from app.events.broadcast import Broadcast
+from support.leases import trusted_leases
+from support.patience import PATIENCE_S
 from support.secret_watch import all_said_by
 
 TOKEN = "the-right-token-of-the-tests"
@@ -96,8 +99,15 @@ async def paper_face(
 ) -> AsyncIterator[Face]:
     """A ready paper service, which forgets everything at the end unless told otherwise."""
     settings = load_settings({"TES_API_TOKEN": TOKEN, "TES_PAPER_SEED": "7", **environ})
+    with trusted_leases():
+        async with _ready(settings, is_ephemeral, send_buffer) as face:
+            yield face
+
+
+@asynccontextmanager
+async def _ready(settings: Settings, is_ephemeral: bool, send_buffer: int | None) -> AsyncIterator[Face]:
     async with running(settings, is_ephemeral=is_ephemeral) as application:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             while not all(service.readiness().is_ready for service in application.services.values()):
                 await asyncio.sleep(0.01)
         async with serving(application, send_buffer=send_buffer) as face:

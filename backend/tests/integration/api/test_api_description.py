@@ -31,6 +31,7 @@ async def face() -> AsyncIterator[Face]:
         yield running
 
 
+@pytest.mark.long
 @pytest.mark.timeout(1800)
 async def test_schemathesis_finds_nothing(face: Face, tmp_path: Path) -> None:
     """Every check, against the live service. A failure shows the seed and the request as a curl command."""

@@ -191,6 +191,7 @@ def filled_alert(**values: str) -> str:
     template = block("docs/tradingview.md", "{")
     given = {"timenow": "2026-11-22T10:15:00Z", "ticker": "BTCUSDT.P", **values}
     given |= {"strategy.order.action": "buy", "strategy.market_position": "long"}
+    given |= {"strategy.prev_market_position": "flat"}
     return re.sub(r"\{\{([a-z._]+)\}\}", lambda match: given[match[1]], template)
 
 

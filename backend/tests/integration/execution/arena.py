@@ -27,6 +27,7 @@ from app.services.execution.service import ExecutionService
 from aster_sim.core.catalogue import parse_instrument
 from aster_sim.server import AccountSpec, RunningVenue, VenueConfig, start_venue
 from support.described import every_event_is_described
+from support.leases import trusted_leases
 from support.patience import PATIENCE_S
 from support.serving import account_at
 
@@ -184,7 +185,8 @@ async def arena(database: Path | str, **config: Any) -> AsyncIterator[Arena]:
         try:
             stage = Arena(Levers(venue, http), environment)
             await stage.fresh_prices()
-            yield stage
+            with trusted_leases():
+                yield stage
         finally:
             await venue.stop()
 

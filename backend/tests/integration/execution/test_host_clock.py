@@ -91,6 +91,7 @@ async def test_the_age_of_a_decision_is_still_by_the_wall_clock(stage: Arena) ->
         assert taken.status is AssetStatus.PROTECTED
 
 
+@pytest.mark.long
 async def test_a_deadline_recorded_by_a_clock_an_hour_ahead_is_kept(stage: Arena) -> None:
     """At start it becomes a duration: what is unprotected is looked after now, not in an hour."""
     clock = WallClock()

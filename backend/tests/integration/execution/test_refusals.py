@@ -135,6 +135,11 @@ async def no_stop(scene: Scene) -> Problem:
     return await scene.send(buy())
 
 
+async def no_target(scene: Scene) -> Problem:
+    await scene.fault(-4045, count=0, method="POST", path="/order", params={"type": "TAKE_PROFIT_MARKET"})
+    return await scene.send(buy())
+
+
 async def a_bug(scene: Scene) -> Problem:
     async def broken(*_: object) -> None:
         raise RuntimeError("a bug")
@@ -190,7 +195,7 @@ CASES: dict[ErrorCode, Case] = {
         (BTC, "without protection"),
         settings={"TES_PROTECTION_ON_FAILURE": "alert", "TES_PROTECTION_MAX_ATTEMPTS": "1"},
     ),
-    E.INSUFFICIENT_MARGIN: Case(just(buy(allocation_usd=2_000_000)), ("211596", "10x", "100000.00")),
+    E.INSUFFICIENT_MARGIN: Case(just(buy(allocation_usd=2_000_000)), ("213996", "10x", "100000.00")),
     E.EXCHANGE_REJECTED: Case(refused_entry, ("The exchange says no.",), status="failed"),
     E.EXCHANGE_UNAVAILABLE: Case(busy, ("The exchange says no.",), status="failed"),
     E.OUTCOME_UNKNOWN: Case(lost, ("no answer", "not sent again"), status="failed"),
@@ -198,6 +203,12 @@ CASES: dict[ErrorCode, Case] = {
         no_stop,
         ("0.01 held", "refused 1 times"),
         status="emergency_closed",
+        settings={"TES_PROTECTION_MAX_ATTEMPTS": "1"},
+    ),
+    E.TAKE_PROFIT_MISSING: Case(
+        no_target,
+        ("take profit", BTC),
+        status="partially_protected",
         settings={"TES_PROTECTION_MAX_ATTEMPTS": "1"},
     ),
     E.INTERNAL_ERROR: Case(a_bug, ("before anything was sent",)),

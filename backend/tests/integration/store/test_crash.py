@@ -60,6 +60,7 @@ def check(lines: list[str], rows: set[str], log: list[tuple[Any, ...]], counter:
     assert sorted(event_id for _, event_id, _ in log) == sorted(f"{key}-{n}" for key in rows for n in range(2))
 
 
+@pytest.mark.long
 @KILLS
 @MOMENTS
 def test_what_was_acknowledged_survives_a_kill(tmp_path: Path, acknowledgements: int, delay_s: float) -> None:

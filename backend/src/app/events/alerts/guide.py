@@ -19,6 +19,15 @@ WHAT_TO_DO: Mapping[str, str] = {
         "The market jumped over a limit stop, or had no counter-offers for it. The position is being closed at market: "
         "see that it ends flat. `TES_PROTECTION_SL_TYPE=STOP_MARKET` has no limit to jump over."
     ),
+    "position_unexplained": (
+        "The exchange shows a position that only an entry without an answer explains, and does not show that order. It "
+        "counts as that entry: its stop and target are placed, and the decision stays pending until the exchange shows "
+        "what it is. Look at the exchange's own page: if a person opened the position, close or keep it by hand."
+    ),
+    "position_explained": (
+        "A position that counted as an entry of ours turned out not to be one, or it is gone. What is held has no stop "
+        "of ours: look at it, and set a stop by hand if it has none."
+    ),
     "protection_disappeared": (
         "An exit that stood on the book is gone, and nobody here canceled it. It is being placed again. Did a "
         "person cancel it? If it happens again, look at the exchange's announcements about that asset."
