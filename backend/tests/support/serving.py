@@ -89,7 +89,7 @@ async def until(look: Callable[[], Awaitable[Any]], what: str) -> Any:
             found = await look()
             if found:
                 return found
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.05)
 
     try:
         return await asyncio.wait_for(repeat(), PATIENCE_S)

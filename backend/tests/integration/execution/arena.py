@@ -209,20 +209,25 @@ async def until(condition: Callable[[], object], patience_s: float = PATIENCE_S)
     async def look() -> object:
         return condition()
 
-    await until_true(look, patience_s)
+    await _poll(look, condition, patience_s, most_s=0.02)
 
 
 async def until_true(condition: Callable[[], Awaitable[object]], patience_s: float = PATIENCE_S) -> None:
     """Wait until an awaited ``condition`` holds; the test fails when it does not."""
+    await _poll(condition, condition, patience_s, most_s=0.05)  # most ask the venue, which costs it more than us
 
-    async def look() -> None:
-        while not await condition():
-            await asyncio.sleep(0.005)
+
+async def _poll(look: Callable[[], Awaitable[object]], named: object, patience_s: float, most_s: float) -> None:
+    async def until_seen() -> None:
+        pause_s = 0.005
+        while not await look():
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 1.5, most_s)
 
     try:
-        await asyncio.wait_for(look(), patience_s)
+        await asyncio.wait_for(until_seen(), patience_s)
     except TimeoutError:
-        pytest.fail(f"waited {patience_s:g} s in vain for {getattr(condition, '__qualname__', condition)}")
+        pytest.fail(f"waited {patience_s:g} s in vain for {getattr(named, '__qualname__', named)}")
 
 
 async def decide(
