@@ -142,6 +142,7 @@ async def test_an_unknown_entry_is_closed_when_it_turns_up(
         assert await application.service("default").left_open() == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("is_resumed", [False, True], ids=["halted", "resumed"])
 async def test_what_turns_up_after_a_flatten_is_closed(stage: Arena, is_resumed: bool) -> None:
     """U10: the entry had been given up before the halt."""

@@ -116,6 +116,7 @@ async def test_a_noop_that_was_taken_needs_absence_everywhere_beside_it(stage: A
         assert len(await stage.levers.requests("POST", "/noop")) == 1
 
 
+@pytest.mark.long
 async def test_an_execution_that_no_order_explains_keeps_the_doubt_beyond_the_fence(stage: Arena) -> None:
     """U3: order, user trades and position must agree; here the trades don't."""
     async with stage.application(TES_ASTER_NONCE_WINDOW_SECONDS="0.5") as application:
@@ -130,6 +131,7 @@ async def test_an_execution_that_no_order_explains_keeps_the_doubt_beyond_the_fe
         assert (await deciding).results[0].status is AssetStatus.PROTECTED
 
 
+@pytest.mark.long
 async def test_a_query_that_fails_is_no_proof_even_beyond_the_fence(stage: Arena) -> None:
     """U4: the order's query is down, and the lists lag behind: nothing is concluded until it can be asked."""
     async with stage.application(TES_ASTER_NONCE_WINDOW_SECONDS="0.5") as application:
@@ -201,6 +203,7 @@ async def test_a_stop_that_vanished_from_the_exchange_is_given_up_and_restored(s
         await until_true(is_restored)
 
 
+@pytest.mark.long
 async def test_the_fence_of_a_lost_entry_outlives_the_process(stage: Arena) -> None:
     """U8: the next process settles it at the fence that the first one recorded, and sends nothing."""
     window = {"TES_ASTER_NONCE_WINDOW_SECONDS": "0.5"}
@@ -220,6 +223,7 @@ async def test_the_fence_of_a_lost_entry_outlives_the_process(stage: Arena) -> N
         assert len(await stage.levers.requests("POST", "/order", type="MARKET")) == 1
 
 
+@pytest.mark.long
 async def test_an_entry_in_flight_when_the_process_died_is_in_doubt(stage: Arena) -> None:
     """C1, U1: the record says that it was being sent; the next process asks, and settles it at the fence."""
     window = {"TES_ASTER_NONCE_WINDOW_SECONDS": "0.5"}

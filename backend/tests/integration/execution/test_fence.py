@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from arena import BTC, Arena, arena, buy, decide, stored, until, until_true
 
 from app.api.metrics import Metrics
@@ -82,6 +83,7 @@ async def test_noop_without_success_proves_nothing(stage: Arena) -> None:
     assert doubt > timedelta(seconds=6.5)
 
 
+@pytest.mark.long
 async def test_entry_stuck_on_its_way_is_killed_by_the_noop_and_never_executes(stage: Arena) -> None:
     await stage.levers.fault({"type": "delay_before", "seconds": 9}, **ENTRY)
     result, doubt = await lost_for_good(stage, "30")
@@ -111,6 +113,7 @@ async def old_enough(stage: Arena) -> AsyncIterator[Application]:
         yield application
 
 
+@pytest.mark.long
 async def test_short_lived_entry_is_settled_at_its_own_fence(tmp_path: Any) -> None:
     """Docs/adr/0004: five seconds of margin beside one of life, instead of a window of six; and no noop helps."""
     async with arena(tmp_path / "tes.db", nonce_window_s=6.0) as stage, old_enough(stage) as application:
@@ -124,6 +127,7 @@ async def test_short_lived_entry_is_settled_at_its_own_fence(tmp_path: Any) -> N
         assert entry.stamp.dead_after - entry.submitted_at < timedelta(seconds=6.5)
 
 
+@pytest.mark.long
 async def test_short_lived_entry_stuck_on_its_way_is_refused_by_its_age(tmp_path: Any) -> None:
     """-4225 for a nonce that was sent once proves that it was not executed."""
     async with arena(tmp_path / "tes.db", nonce_window_s=6.0) as stage, old_enough(stage) as application:
@@ -136,6 +140,7 @@ async def test_short_lived_entry_stuck_on_its_way_is_refused_by_its_age(tmp_path
         assert await stage.levers.orders(symbol=BTC) == []
 
 
+@pytest.mark.long
 async def test_short_lived_entry_is_taken_among_hundreds_of_other_requests(tmp_path: Any) -> None:
     """The exchange refuses what is older than the signer's newest hundred nonces: then an entry is hardly put back."""
     async with arena(tmp_path / "tes.db", nonce_window_s=6.0) as stage, old_enough(stage) as application:

@@ -48,6 +48,7 @@ async def test_a_late_fill_reopens_the_trade_protects_it_and_corrects_the_result
         assert len(await stage.levers.requests("POST", "/order", type="MARKET")) == 1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("when", ["while nobody runs", "while the next process runs"])
 async def test_a_fill_that_outlives_the_process_is_looked_after_and_the_record_corrected(
     stage: Arena, when: str
