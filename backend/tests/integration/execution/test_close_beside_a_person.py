@@ -151,3 +151,16 @@ async def test_a_close_of_a_dead_process_is_waited_for(
         await stage.levers.heal()
         assert (await closing).status is AssetStatus.CLOSED
         await only_ours_is_booked(stage, application, opened.trade_id, Decimal(theirs))
+
+
+async def test_a_close_of_a_dead_process_is_found_where_quantities_agree(stage: Arena) -> None:
+    """C1: a person bought just what it closed, so the position looks as the record has it."""
+    async with stage.application() as application:
+        opened = (await decide(application.service("default"), buy())).results[0]
+    await person_buys(stage, OURS, is_hedged=False)
+    sent = {"newClientOrderId": f"tes.{opened.trade_id}.c1", "reduceOnly": "true"}
+    await stage.levers.by_hand(symbol=BTC, side="SELL", quantity=str(OURS), **sent)
+    async with stage.application() as application:
+        assert (await application.service("default").close_position(BTC)).status is AssetStatus.CLOSED
+        assert await sold(stage) == OURS
+        await only_ours_is_booked(stage, application, opened.trade_id, OURS)

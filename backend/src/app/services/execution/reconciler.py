@@ -43,6 +43,7 @@ from app.services.execution.reconciliation import (
     external_positions,
 )
 from app.services.execution.telling import record_or_warn
+from app.services.execution.unexplained import has_moved
 
 log = structlog.get_logger(__name__)
 
@@ -318,7 +319,9 @@ class Reconciler:
         trades = self._active_trades()
         differing = {difference.trade_id for difference in differences(trades, exchange)}
         for trade in trades:
-            self._desk(trade.asset).compared(trade.id, agrees=trade.id not in differing)
+            # the same quantity may be another one: a dead process closed ours, and a person bought as much (C1, O9)
+            is_same = trade.id not in differing and not has_moved(trade, trades, exchange.positions)
+            self._desk(trade.asset).compared(trade.id, agrees=is_same)
 
     async def _try_to_put_right(self, difference: Difference, exchange: ExchangeView) -> Difference:
         """As :meth:`_put_right`; what can't be done now keeps nobody from looking after the rest (C2)."""

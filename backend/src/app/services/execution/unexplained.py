@@ -49,6 +49,14 @@ def changed_at(trade: Trade, rows: Iterable[PositionReport]) -> datetime | None:
     return max((*times, *(fill.time for fill in trade.fills)), default=None)
 
 
+def has_moved(trade: Trade, trades: Iterable[Trade], rows: Iterable[PositionReport]) -> bool:
+    """Whether the position has changed since the newest execution that ``trades`` know of it."""
+    sharing = [one for one in trades if one.asset == trade.asset and one.position_side is trade.position_side]
+    executed_at = max((fill.time for one in sharing for fill in one.fills), default=None)
+    shown = [row for row in rows if row.symbol == trade.asset and row.position_side is trade.position_side]
+    return executed_at is not None and any(row.updated_at > executed_at + _SAME_INSTANT for row in shown)
+
+
 def reach(fills: Iterable[FillReport], at: datetime) -> bool:
     """Whether the list of executions reaches the position's change at ``at``."""
     return any(fill.time >= at - _SAME_MOMENT for fill in fills)
