@@ -166,15 +166,23 @@ def asks_the_time(run: Run) -> Iterator[str]:
 
 
 def retries_with_patience(run: Run) -> Iterator[str]:
-    """An exit that is refused again and again is tried again with pauses that double each time (P2)."""
+    """An exit that is refused again and again is tried again with pauses that double each time (P2).
+
+    A stop that our own targets were in the way of leaves as soon as they are gone, and pauses again after that (P10).
+    """
     if any(happening.what == "host_clock" for happening in run.world.happenings):
         return  # pauses end at a time of the host's clock
     base_s = float(run.world.settings["TES_PROTECTION_BASE_DELAY_SECONDS"])
     most = int(run.world.settings["TES_PROTECTION_MAX_ATTEMPTS"])
     refused: dict[tuple[int, str, OrderRole], tuple[tuple[str, ...], int, float]] = {}
+    given_room: dict[tuple[int, str], float] = {}
     for at, is_answer, row in _moments(run):
-        key = parse_client_order_id(row.client_order_id) if row.method == "POST" else None
+        key = parse_client_order_id(row.client_order_id)
         if key is None or key.role not in _EXITS:
+            continue
+        if row.method == "DELETE" and key.role is OrderRole.TAKE_PROFIT and not is_answer and row.is_done:
+            given_room[row.process, key.trade_id] = at
+        if row.method != "POST":
             continue
         leg = (row.process, key.trade_id, key.role)
         wish = tuple(row.params.get(name, "") for name in ("quantity", "stopPrice", "price", "activationPrice"))
@@ -186,7 +194,8 @@ def retries_with_patience(run: Run) -> Iterator[str]:
         elif not is_answer and count > 1:
             # one refusal less than was seen, which may have been of a resize, and half of it for the jitter
             pause_s = base_s * 2.0 ** (min(count, most) - 2) * 0.5
-            if at - refused_at < pause_s * 0.9:
+            has_room = key.role in _STOPS and given_room.pop((row.process, key.trade_id), 0) >= refused_at
+            if at - refused_at < pause_s * 0.9 and not has_room:
                 yield f"{row.client_order_id} left {at - refused_at:.2f} s after refusal {count} in a row"
                 return
 
