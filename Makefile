@@ -13,8 +13,10 @@ SECRET_PLUGINS := $(addprefix --disable-plugin ,HexHighEntropyString Base64HighE
   BasicAuthDetector IPPublicDetector)
 PROOF := backend/tests/simulation
 SEEDS ?=
-# Twice the cores of the smallest machine that we think of: many tests wait for time that is up on an exchange.
-WORKERS := -n 4 --dist loadscope --no-loadscope-reorder
+# Twice the cores of the smallest machine that we think of, where tests wait for time to pass at an exchange; as many as
+# its cores, where they start processes that keep leases.
+WAITERS := -n 4 --dist loadscope --no-loadscope-reorder
+STARTERS := -n 2 --dist loadscope --no-loadscope-reorder
 LOCK := --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url
 
 # The first that runs and is 3.11 or newer; versions with wheels for everything in the lock file come first.
@@ -30,10 +32,10 @@ run: $(VENV)/.run ## run the service on paper money with a sample decision; ARGS
 	@$(BIN)/tes run --paper --submit examples/decision.json $(ARGS)
 
 test: $(VENV)/.dev ## run what a change is likely to break, in minutes; ARGS goes to pytest: ARGS=tests/unit
-	@cd backend && ../$(BIN)/python -m pytest $(WORKERS) --part short --hypothesis-profile=short $(ARGS)
+	@cd backend && ../$(BIN)/python -m pytest $(WAITERS) --part short --hypothesis-profile=short $(ARGS)
 
 test-all: test ## run the long tests as well: upgrade, secrets, examples of the documents, storms, kills, found worlds
-	@cd backend && ../$(BIN)/python -m pytest $(WORKERS) --part rest $(ARGS)
+	@cd backend && ../$(BIN)/python -m pytest $(STARTERS) --part rest $(ARGS)
 
 check: $(VENV)/.dev ## lint, format, types, the direction of imports, no secret in a file, packages that fit together
 	@cd backend && ../$(BIN)/ruff check $(SOURCES)

@@ -154,7 +154,7 @@ class Machine:
         return said.decode()
 
     async def submits(self, asset: str) -> None:
-        stop, target = {"SOLUSDT": (100, 270), "BNBUSDT": (400, 900)}[asset]
+        stop, target = {"SOLUSDT": (100, 220), "BNBUSDT": (400, 900)}[asset]
         exits = {"sl_price": stop, "tp_price": target}
         one = {"asset": asset, "action": "buy", "allocation_usd": 500, "leverage": 5, **exits}
         body = json.dumps({"decisions": [one]})
