@@ -248,7 +248,7 @@ async def demonstrate(application: Application, body: bytes) -> None:
         for item, asked in zip(result.results, decision.items, strict=True)
         if isinstance(asked, AssetDecision)
         and asked.action.is_entry
-        and asked.has_exit
+        and (asked.tp_price or asked.sl_price or asked.trailing_stop)
         and item.status is not AssetStatus.PROTECTED
     ]
     if not result.success or bare:

@@ -301,6 +301,31 @@ class Trade:
         """Every order that opens the position or adds to it, oldest first."""
         return self.orders_of(OrderRole.ENTRY)
 
+    @property
+    def opening(self) -> tuple[Order, ...]:
+        """The orders that open the position: one, or the parts of a quantity above the exchange's maximum."""
+        return self.parts_of(self.entry)
+
+    @property
+    def is_entered(self) -> bool:
+        """Whether nothing more is expected of the orders that open the position."""
+        return all(order.is_final for order in self.opening)
+
+    def parts_of(self, first: Order) -> tuple[Order, ...]:
+        """``first``, and what was planned with it because one order may not be for all of it, in their order.
+
+        Parts have the attempts that follow the first's, up to the order of another decision.
+        """
+        firsts = (self.order_of(one) for one in self.adjustments)
+        others = {order.key.attempt for order in firsts if order is not None and order.role is first.role}
+        parts = [first]
+        for order in self.orders_of(first.role):
+            if order.key.attempt > first.key.attempt:
+                if order.key.attempt in others:
+                    break
+                parts.append(order)
+        return tuple(parts)
+
     def order(self, client_order_id: str) -> Order | None:
         """The order with that id, if it is one of this trade."""
         for order in self.orders:
@@ -309,7 +334,7 @@ class Trade:
         return None
 
     def order_of(self, adjustment: Adjustment) -> Order | None:
-        """The order that changes the size for an adjustment, where there is one."""
+        """The order that changes the size for an adjustment, or its first part, where there is one."""
         return self.order(adjustment.client_order_id) if adjustment.client_order_id is not None else None
 
     def orders_of(self, role: OrderRole) -> tuple[Order, ...]:
@@ -377,8 +402,12 @@ class Trade:
 
     def has_executed(self, adjustment: Adjustment) -> bool:
         """Whether the size has been changed for an adjustment, in part or whole."""
-        order = self.order_of(adjustment)
-        return order is not None and self.executed(order) > ZERO
+        return any(self.executed(order) > ZERO for order in self.orders_for(adjustment))
+
+    def orders_for(self, adjustment: Adjustment) -> tuple[Order, ...]:
+        """The parts in which the size is changed for an adjustment."""
+        first = self.order_of(adjustment)
+        return self.parts_of(first) if first is not None else ()
 
     @property
     def entered_quantity(self) -> Decimal:
@@ -447,7 +476,11 @@ class Trade:
     @property
     def entry_price(self) -> Decimal | None:
         """Volume-weighted price of all entries; None until it is known of each."""
-        executed = [(self.price_of(order), quantity) for order in self.entries if (quantity := self.executed(order))]
+        return self.price_of_all(self.entries)
+
+    def price_of_all(self, orders: tuple[Order, ...]) -> Decimal | None:
+        """Volume-weighted price of several orders; None until it is known of each that executed anything."""
+        executed = [(self.price_of(order), quantity) for order in orders if (quantity := self.executed(order))]
         if len(executed) <= 1:
             return executed[0][0] if executed else None
         parts = [(price * quantity, quantity) for price, quantity in executed if price is not None]

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, Any, Self
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     ModelWrapValidatorHandler,
@@ -18,28 +20,21 @@ from pydantic import (
     TypeAdapter,
     ValidationError,
     ValidationInfo,
+    WithJsonSchema,
     field_validator,
     model_validator,
 )
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
 from app.domain.formats import DecisionFormat
-from app.domain.money import plain
+from app.domain.money import is_multiple, plain
 from app.domain.tracing import TRACEPARENT, trace_id_of
 from app.schemas import usage
-from app.schemas.blocks import (
-    AS_RECORDED,
-    AdjustmentType,
-    OrderAdjustment,
-    PositionAdjustment,
-    Strict,
-    TrailingStop,
-    is_recorded,
-)
 from app.schemas.fields import (
     DecimalText,
     Leverage,
     NonNegative,
+    Number,
     Percentage,
     Positive,
     PositivePercentage,
@@ -51,6 +46,8 @@ from app.schemas.shapes import in_our_shape
 MAXIMUM_ASSETS = 200
 _LONGEST_ASSET = 40
 _TEXT_LIMIT = 20_000
+_AS_RECORDED = "as_recorded"
+"""In a validation's context: the decision was accepted before, perhaps by rules that were looser."""
 _UNREADABLE = "unreadable"
 """The only key of an asset's decision on record that could not be read when it came."""
 
@@ -79,6 +76,115 @@ class ExpectedPosition(StrEnum):
     SHORT = "short"
 
 
+class AdjustmentType(StrEnum):
+    """Direction of ``adjust_position``."""
+
+    INCREASE = "increase"
+    DECREASE = "decrease"
+
+
+_Wish = Annotated[
+    bool,
+    BeforeValidator(lambda value: False if value is None else value),
+    WithJsonSchema({"anyOf": [{"type": "boolean"}, {"type": "null"}]}, mode="validation"),
+]
+"""A flag; ``null`` means absent."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PositionAdjustment(_Strict):
+    """How ``adjust_position`` changes a position; the percentage wins over the amount.
+
+    New prices may come alone; they are the exits of the whole position.
+    """
+
+    adjustment_type: AdjustmentType | None = None
+    adjustment_amount_usd: Positive | None = None
+    adjustment_percentage: PositivePercentage | None = None
+    new_tp_price: Positive | None = None
+    new_sl_price: Positive | None = None
+
+    @property
+    def has_size(self) -> bool:
+        """Whether the position's size changes, not only its exits."""
+        return self.adjustment_amount_usd is not None or self.adjustment_percentage is not None
+
+    @property
+    def moved_stop(self) -> Decimal | None:
+        """Where the stop loss is to go."""
+        return self.new_sl_price
+
+    @property
+    def moved_target(self) -> Decimal | None:
+        """Where the take profit is to go."""
+        return self.new_tp_price
+
+    @model_validator(mode="after")
+    def _says_what(self, info: ValidationInfo) -> Self:
+        if self.has_size and self.adjustment_type is None:
+            raise ValueError("adjustment_type must say increase or decrease")
+        if self.adjustment_type is not None and not self.has_size and not _is_recorded(info):
+            kind = self.adjustment_type.value
+            raise ValueError(f"{kind} by how much? give adjustment_amount_usd or adjustment_percentage")
+        if not self.has_size and self.new_tp_price is None and self.new_sl_price is None:
+            raise ValueError("give adjustment_amount_usd or adjustment_percentage, new_tp_price or new_sl_price")
+        return self
+
+
+class OrderAdjustment(_Strict):
+    """How ``adjust_orders`` changes the exits of a position. A new price alone says that its exit is to be moved."""
+
+    adjust_tp: bool | None = None
+    adjust_sl: bool | None = None
+    new_tp_price: Positive | None = None
+    new_sl_price: Positive | None = None
+    cancel_tp: _Wish = False
+    cancel_sl: _Wish = False
+
+    @property
+    def moved_stop(self) -> Decimal | None:
+        """Where the stop loss is to go; a price beside ``adjust_sl`` false only restates the present one."""
+        return None if self.adjust_sl is False else self.new_sl_price
+
+    @property
+    def moved_target(self) -> Decimal | None:
+        """Where the take profit is to go."""
+        return None if self.adjust_tp is False else self.new_tp_price
+
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        """What was restated and is not used, in words."""
+        return tuple(
+            f"order_adjustment.{name} {plain(price)} was ignored: {flag} is false"
+            for name, price, moved, flag in (
+                ("new_tp_price", self.new_tp_price, self.moved_target, "adjust_tp"),
+                ("new_sl_price", self.new_sl_price, self.moved_stop, "adjust_sl"),
+            )
+            if price is not None and moved is None
+        )
+
+    @model_validator(mode="after")
+    def _says_what(self) -> Self:
+        for leg, moves, price, cancels in (
+            ("tp", self.adjust_tp, self.moved_target, self.cancel_tp),
+            ("sl", self.adjust_sl, self.moved_stop, self.cancel_sl),
+        ):
+            if moves and price is None:
+                raise ValueError(f"new_{leg}_price is required with adjust_{leg}")
+            if cancels and (moves or price is not None):
+                raise ValueError(f"cancel_{leg} contradicts a new price; give one of the two")
+        if self.moved_target is None and self.moved_stop is None and not self.cancel_tp and not self.cancel_sl:
+            raise ValueError("nothing to do: give new_tp_price, new_sl_price, cancel_tp or cancel_sl")
+        return self
+
+
+def _is_recorded(info: ValidationInfo) -> bool:
+    return isinstance(info.context, dict) and _AS_RECORDED in info.context
+
+
 def _rules_between_fields(schema: dict[str, Any]) -> None:
     """What each action needs, in the API's description; :meth:`AssetDecision._complete` checks it."""
     positive = TypeAdapter(Positive).json_schema()
@@ -96,7 +202,29 @@ def _rules_between_fields(schema: dict[str, Any]) -> None:
     ]
 
 
-class AssetDecision(Strict):
+_TENTHS = {"enum": [form(number) for number in range(1, 51) for form in (lambda n: n / 10, lambda n: str(n / 10))]}
+"""0.1 to 5.0, as numbers and as text: JSON Schema's ``multipleOf`` is no use with binary fractions."""
+
+
+class TrailingStop(_Strict):
+    """A stop that follows the best price at a distance of ``callback_rate`` percent.
+
+    Without ``activation_price`` it follows from the start, and counts as a stop loss. With it, it rests idle until the
+    market has reached that price, so it can only stand beside ``sl_price``.
+    """
+
+    callback_rate: Annotated[Number, Field(ge=Decimal("0.1"), le=5), WithJsonSchema(_TENTHS, mode="validation")]
+    activation_price: Positive | None = None
+
+    @field_validator("callback_rate")
+    @classmethod
+    def _whole_tenths(cls, value: Decimal) -> Decimal:
+        if not is_multiple(value, Decimal("0.1")):
+            raise ValueError(f"callback_rate is a percentage in steps of 0.1, not {plain(value)}")
+        return value
+
+
+class AssetDecision(_Strict):
     """The decision on one asset.
 
     Unknown fields are refused, and so are fields that the action does not use: a misspelt ``sl_price``, or one in the
@@ -111,8 +239,6 @@ class AssetDecision(Strict):
     leverage: Leverage | None = None
     tp_price: Positive | None = None
     sl_price: Positive | None = None
-    tp_percent: PositivePercentage | None = None
-    sl_percent: PositivePercentage | None = None
     trailing_stop: TrailingStop | None = None
     position_adjustment: PositionAdjustment | None = None
     order_adjustment: OrderAdjustment | None = None
@@ -129,12 +255,6 @@ class AssetDecision(Strict):
         return self.action.is_entry or (change is not None and change.adjustment_type is AdjustmentType.INCREASE)
 
     @property
-    def has_exit(self) -> bool:
-        """Whether an entry asks for an exit."""
-        exits = (self.tp_price, self.sl_price, self.tp_percent, self.sl_percent, self.trailing_stop)
-        return any(one is not None for one in exits)
-
-    @property
     def notes(self) -> tuple[str, ...]:
         """What the sender should know of how it was read."""
         return () if self.order_adjustment is None else self.order_adjustment.ignored
@@ -143,12 +263,6 @@ class AssetDecision(Strict):
     def _complete(self) -> Self:
         if self.action.is_entry and not self.allocation_usd:
             raise ValueError(f"allocation_usd must be above 0 for {self.action.value}")
-        for leg, price, percent in (
-            ("tp", self.tp_price, self.tp_percent),
-            ("sl", self.sl_price, self.sl_percent),
-        ):
-            if price is not None and percent is not None:
-                raise ValueError(f"{leg}_percent stands for {leg}_price; give one of the two")
         if self.leverage is not None and self.leverage != int(self.leverage):
             raise ValueError(f"leverage must be a whole number, not {plain(self.leverage)}")
         if self.action is Action.ADJUST_POSITION and self.position_adjustment is None:
@@ -168,7 +282,7 @@ class AssetDecision(Strict):
         # an allocation of 0 stays, as it always has: what is on record must keep its fingerprint
         used = {name: value for name, value in said.items() if name not in unused or name == "allocation_usd"}
         wrong = [found for name, value in unused.items() for found in usage.complaints(said["action"], name, value)]
-        if not wrong or is_recorded(info):
+        if not wrong or _is_recorded(info):
             return handler(used)
         problems = [
             InitErrorDetails(type=PydanticCustomError("unused_field", sentence), loc=path, input=None)
@@ -277,7 +391,7 @@ class TradingDecision(BaseModel):
         """The decision that :meth:`body` told, also by an earlier version, which dropped what it did not use."""
         items = list(enumerate(body["decisions"]))
         known = [item for _, item in items if set(item) != {_UNREADABLE}]
-        decision = cls.model_validate({**body, "decisions": known}, context={AS_RECORDED: True})
+        decision = cls.model_validate({**body, "decisions": known}, context={_AS_RECORDED: True})
         return decision.beside(
             UnreadableDecision(
                 place=place,
@@ -289,21 +403,6 @@ class TradingDecision(BaseModel):
             for place, item in items
             if set(item) == {_UNREADABLE}
         )
-
-    def renamed(self, symbol_of: Callable[[str], str]) -> Self:
-        """The same decision with the assets as ``symbol_of`` calls them.
-
-        Raises:
-            DecisionRefused: ``validation_error``: two of them are one then.
-        """
-        items = [item.model_copy(update={"asset": symbol_of(item.asset)}) for item in self.decisions]
-        if [item.asset for item in items] == [item.asset for item in self.decisions]:
-            return self
-        whole = self.model_copy(update={"decisions": items})
-        repeated = repeated_asset(item.asset for item in whole.items)
-        if repeated is not None:
-            raise invalid(repeated)
-        return whole
 
     def beside(self, unreadable: Iterable[UnreadableDecision]) -> Self:
         """The same decision with those that could not be read, in the order of their places."""

@@ -101,8 +101,6 @@ class AssetResult(_Value):
     fill_price: Number | None = None
     leverage: int | None = None
     requested_leverage: int | None = None
-    take_profit_price: Number | None = Field(default=None, exclude_if=lambda value: value is None)
-    stop_loss_price: Number | None = Field(default=None, exclude_if=lambda value: value is None)
     orders: ResultOrders = ResultOrders()
     slippage_bps: Number | None = None
     commission: Number | None = None

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, TypeAdapter, Valid
 
 from app.domain.money import plain
 from app.schemas.decision import Action, AssetDecision, TradingDecision
-from app.schemas.fields import DecimalText, Leverage, Positive, PositivePercentage, UtcTime
+from app.schemas.fields import DecimalText, Leverage, Positive, UtcTime
 from app.schemas.json_text import invalid, read_object, wrong_fields
 
 _EXCHANGE = re.compile(r"^[A-Z0-9_]+:")
@@ -82,8 +82,6 @@ class TradingViewAlert(BaseModel):
     leverage: Leverage | None = None
     tp_price: Positive | None = None
     sl_price: Positive | None = None
-    tp_percent: PositivePercentage | None = None
-    sl_percent: PositivePercentage | None = None
     rationale: Annotated[str, Field(max_length=2000)] | None = None
 
     @property
@@ -108,8 +106,7 @@ class TradingViewAlert(BaseModel):
         action, expected = self._action_and_expectation()
         fields: dict[str, Any] = {"expected_position": expected, "rationale": self.rationale}
         if action.is_entry:
-            wanted = ("leverage", "tp_price", "sl_price", "tp_percent", "sl_percent")
-            fields |= {name: getattr(self, name) for name in wanted}
+            fields |= {name: getattr(self, name) for name in ("leverage", "tp_price", "sl_price")}
             fields["allocation_usd"] = self.allocation_usd or self._value_of_order()
         elif action is Action.ADJUST_POSITION:
             fields["position_adjustment"] = {"adjustment_type": "decrease", **self._reduction()}

@@ -11,12 +11,7 @@ from typing import Any
 
 from app.domain.money import decimal_from_text
 
-_ENTRY = frozenset(
-    {
-        *("allocation_usd", "leverage", "tp_price", "sl_price", "tp_percent", "sl_percent"),
-        *("trailing_stop", "expected_position"),
-    }
-)
+_ENTRY = frozenset({"allocation_usd", "leverage", "tp_price", "sl_price", "trailing_stop", "expected_position"})
 _USED: Mapping[str, frozenset[str]] = {
     "buy": _ENTRY,
     "sell": _ENTRY,

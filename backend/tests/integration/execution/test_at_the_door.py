@@ -171,30 +171,3 @@ async def test_a_record_of_looser_rules_is_taken_up_again(stage: Arena) -> None:
             return found is not None and found.status is ResultStatus.EXECUTED
 
         await until_true(is_over)
-
-
-@pytest.mark.parametrize(("spelt", "side"), [("btc/usdt:usdt", "buy"), ("BTCUSDT.P", "sell")])
-async def test_a_spelling_of_the_symbol_and_exits_in_percent_are_resolved(stage: Arena, spelt: str, side: str) -> None:
-    entry = {"asset": spelt, "action": side, "allocation_usd": 1000, "leverage": 5, "sl_percent": "2%", "tp_percent": 3}
-    prices = {"buy": (94080, 98880), "sell": (97920, 93120)}[side]
-    async with stage.application(TES_RISK_REQUIRE_STOP_LOSS="true") as application:
-        service = application.service("default")
-        first = await decide(service, entry, decision_id="spelt")
-        (result,) = first.results
-        assert (result.asset, result.status) == (BTC, AssetStatus.PROTECTED)
-        assert (result.stop_loss_price, result.take_profit_price) == prices
-        resting = sorted(Decimal(row["stopPrice"]) for row in await stage.levers.open_orders(BTC))
-        assert resting == sorted(map(Decimal, prices))
-    async with stage.application() as application:
-        service = application.service("default")
-        assert (await decide(service, entry, decision_id="spelt")).results == first.results
-        closed = await decide(service, {"asset": "Btc", "action": "close_position"})
-        assert closed.results[0].status is AssetStatus.CLOSED
-        assert await stage.levers.position(BTC) == 0
-
-
-async def test_one_asset_spelt_in_two_ways_is_refused(stage: Arena) -> None:
-    async with stage.application() as application:
-        with pytest.raises(DecisionRefused, match="BTCUSDT appears twice"):
-            await decide(application.service("default"), buy(), buy("BTC"))
-        assert await sent_orders(stage) == []

@@ -13,6 +13,7 @@ from app.bootstrap import Application
 from app.domain.ids import OrderRole
 from app.domain.trades import CloseReason
 from app.schemas.result import AssetResult, AssetStatus
+from aster_sim.core.catalogue import parse_instrument
 
 CLOSE = {"asset": BTC, "action": "close_position"}
 STOP = {"method": "POST", "path": "/order", "params": {"type": "STOP_MARKET"}}
@@ -71,6 +72,35 @@ async def test_an_emergency_close_goes_in_parts(stage: Arena) -> None:
 
         await until_true(is_flat)
         assert await closes(stage) == [("0.01", None), ("0.01", None)]
+
+
+@pytest.mark.parametrize("target", ["LIMIT", "TAKE_PROFIT_MARKET"])
+async def test_a_decrease_above_the_maximum_goes_in_parts(stage: Arena, target: str) -> None:
+    """O7."""
+    stage.limit_market_orders(BTC, "0.010")
+    async with stage.application(**ADDS, TES_PROTECTION_TP_TYPE=target) as application:
+        await twice(application)
+        less = {"adjustment_type": "decrease", "adjustment_percentage": 75}
+        wish = {"asset": BTC, "action": "adjust_position", "position_adjustment": less}
+        result = (await decide(application.service("default"), wish)).results[0]
+        assert (result.status, result.filled_quantity) == (AssetStatus.ADJUSTED, Decimal("0.015"))
+        assert [row for row in await closes(stage) if row[1] is None] == [("0.01", None), ("0.005", None)]
+        rest = await stage.levers.open_orders(BTC)
+        assert [Decimal(row["origQty"]) for row in rest] == [Decimal("0.005")] * 2
+
+
+async def test_what_one_exit_could_not_be_for_is_refused(stage: Arena) -> None:
+    """O7, Z1: judged by the resulting position, since one stop must cover all of it."""
+    market = stage.levers.venue.venue.state.markets[BTC]
+    raw = dict(market.instrument.raw)
+    rows = [{**row, "maxQty": "0.025"} if row["filterType"] == "LOT_SIZE" else row for row in raw["filters"]]
+    market.instrument = parse_instrument(raw | {"filters": rows})
+    async with stage.application(**ADDS) as application:
+        await twice(application)
+        result = (await decide(application.service("default"), buy())).results[0]
+        assert result.error is not None
+        assert (result.status, result.error.code) == (AssetStatus.REJECTED, "quantity_above_maximum")
+        assert await stage.levers.position(BTC) == Decimal("0.020")
 
 
 async def test_a_flip_closes_in_parts(stage: Arena) -> None:
@@ -150,6 +180,98 @@ async def test_the_next_process_goes_on_with_the_parts(stage: Arena) -> None:
         await until_true(is_closed)
         await asyncio.sleep(0)
         assert len(await closes(stage)) == 2
+
+
+async def entries(stage: Arena) -> list[str]:
+    """Quantities of every market order that was to open."""
+    rows = await stage.levers.requests("POST", "/order", type="MARKET", side="BUY")
+    return [row["params"]["quantity"] for row in rows]
+
+
+async def test_an_entry_above_the_maximum_goes_in_parts_of_one_trade(stage: Arena) -> None:
+    """O7: one result, one stop and one target for all of it, and each part is protected before the next one leaves."""
+    stage.limit_market_orders(BTC, "0.010")
+    async with stage.application() as application:
+        result = (await decide(application.service("default"), buy(allocation_usd=2_400))).results[0]
+        assert result.status is AssetStatus.PROTECTED
+        assert (result.requested_quantity, result.filled_quantity) == (Decimal("0.025"), Decimal("0.025"))
+        assert result.orders is not None
+        assert result.orders.entry is not None
+        assert (result.orders.entry.status, result.error) == ("FILLED", None)
+        assert await entries(stage) == ["0.01", "0.01", "0.005"]
+        rest = await stage.levers.open_orders(BTC)
+        assert [Decimal(row["origQty"]) for row in rest] == [Decimal("0.025")] * 2
+        sent = await stage.levers.requests("POST", "/order")
+        kinds = [row["params"]["type"] for row in sent if row["params"]["type"] != "TAKE_PROFIT_MARKET"]
+        assert kinds == ["MARKET", "STOP_MARKET"] * 3
+        trade = await stored(application, result.trade_id)
+        assert result.fill_price == trade.entry_price
+        assert result.commission == sum(Decimal(row["commission"]) for row in await stage.levers.fills())
+
+
+async def test_an_addition_above_the_maximum_goes_in_parts(stage: Arena) -> None:
+    """O7."""
+    stage.limit_market_orders(BTC, "0.010")
+    async with stage.application(**ADDS) as application:
+        service = application.service("default")
+        await decide(service, buy())
+        result = (await decide(service, buy(allocation_usd=2_000))).results[0]
+        assert (result.status, result.filled_quantity) == (AssetStatus.PROTECTED, Decimal("0.020"))
+        assert await entries(stage) == ["0.01", "0.01", "0.01"]
+        rest = await stage.levers.open_orders(BTC)
+        assert [Decimal(row["origQty"]) for row in rest] == [Decimal("0.030")] * 2
+
+
+async def test_a_part_without_an_answer_is_settled_before_the_next_one_leaves(stage: Arena) -> None:
+    """O7, U1: and is never sent again."""
+    stage.limit_market_orders(BTC, "0.010")
+    purchase = {"method": "POST", "path": "/order", "params": {"type": "MARKET", "side": "BUY"}}
+    async with stage.application() as application:
+        await stage.levers.fault({"type": "drop_events"}, count=0)
+        await stage.levers.fault({"type": "drop_after"}, skip=1, **purchase)
+        result = (await decide(application.service("default"), buy(allocation_usd=2_400))).results[0]
+        assert (result.status, result.filled_quantity) == (AssetStatus.PROTECTED, Decimal("0.025"))
+        assert await stage.levers.position(BTC) == Decimal("0.025")
+        assert await entries(stage) == ["0.01", "0.01", "0.005"]
+
+
+async def test_a_part_that_is_refused_is_the_last_one(stage: Arena) -> None:
+    """O7: what came in before it is protected, and told."""
+    stage.limit_market_orders(BTC, "0.010")
+    purchase = {"method": "POST", "path": "/order", "params": {"type": "MARKET", "side": "BUY"}}
+    short: dict[str, Any] = {"type": "error", "status": 400, "code": -2019, "msg": "Margin is insufficient."}
+    async with stage.application() as application:
+        await stage.levers.fault(short, skip=1, **purchase)
+        result = (await decide(application.service("default"), buy(allocation_usd=2_400))).results[0]
+        assert (result.status, result.filled_quantity) == (AssetStatus.PROTECTED, Decimal("0.010"))
+        assert await entries(stage) == ["0.01", "0.01"]
+
+
+async def test_a_close_and_a_restart_end_the_parts(stage: Arena) -> None:
+    """O7, C1: what a dead process had planned is not sent by the next one."""
+    stage.limit_market_orders(BTC, "0.010")
+    purchase = {"method": "POST", "path": "/order", "params": {"type": "MARKET", "side": "BUY"}}
+    async with stage.application() as application:
+        service = application.service("default")
+        await stage.levers.fault({"type": "delay_before", "seconds": 0.4}, skip=1, **purchase)
+        opening = asyncio.create_task(decide(service, buy(allocation_usd=2_900), decision_id="parts"))
+
+        async def second() -> bool:
+            return len(await entries(stage)) == 2
+
+        await until_true(second)
+        opening.cancel()
+    async with stage.application() as application:
+        await until_true(lambda: covers(stage, "0.020"))
+        assert await entries(stage) == ["0.01", "0.01"]
+        assert (await application.service("default").close_position(BTC)).status is AssetStatus.CLOSED
+        assert await stage.levers.position(BTC) == 0
+
+
+async def covers(stage: Arena, quantity: str) -> bool:
+    """Whether exits rest for exactly that much."""
+    rest = await stage.levers.open_orders(BTC)
+    return [Decimal(row["origQty"]) for row in rest] == [Decimal(quantity)] * 2
 
 
 async def second_left(stage: Arena) -> bool:

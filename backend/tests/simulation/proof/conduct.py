@@ -68,15 +68,14 @@ def claims_nothing_untold(run: Run) -> Iterator[str]:
 def entries_of(run: Run) -> defaultdict[tuple[str, str], list[str]]:
     """By decision and asset, the order that was to open a position for it, or to change the size of one: by the record.
 
-    More than one where a first attempt was given up, or something was sent twice.
+    More than one where a first attempt was given up, it went in parts, or something was sent twice.
     """
     found: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
     for trades in run.trades.values():
         for trade in trades:
-            found[trade.decision_id, trade.asset].append(trade.entry.client_order_id)
+            found[trade.decision_id, trade.asset] += [order.client_order_id for order in trade.opening]
             for one in trade.adjustments:
-                if one.client_order_id is not None:
-                    found[one.decision_id, trade.asset].append(one.client_order_id)
+                found[one.decision_id, trade.asset] += [order.client_order_id for order in trade.orders_for(one)]
     return found
 
 

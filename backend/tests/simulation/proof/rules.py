@@ -81,7 +81,13 @@ def one_entry(run: Run) -> Iterator[str]:
                 if name not in decision_of:
                     yield f"entry {name} is on the book, and of no decision on record"
                 on_book[decision_of.get(name, (name, ""))] += 1
-        yield from (f"decision {name} has {count} entries on the book" for name, count in on_book.items() if count > 1)
+        parts = Counter((trade.decision_id, trade.asset) for trade in trades for _ in trade.opening)
+        parts += Counter((one.decision_id, t.asset) for t in trades for one in t.adjustments for _ in t.orders_for(one))
+        yield from (
+            f"decision {name} has {count} entries on the book"
+            for name, count in on_book.items()
+            if count > max(parts[name], 1)
+        )
         entered = Counter((trade.decision_id, trade.asset) for trade in trades)
         yield from (f"decision {name} has {count} trades" for name, count in entered.items() if count > 1)
     sent: Counter[str] = Counter()
@@ -215,7 +221,8 @@ def within_limits(run: Run) -> Iterator[str]:
             order = orders.get(trade.entry.client_order_id)
             if order is None:
                 continue
-            notional = Decimal(order["origQty"]) * trade.reference_price
+            sent = [orders[part.client_order_id] for part in trade.opening if part.client_order_id in orders]
+            notional = sum((Decimal(part["origQty"]) for part in sent), start=Decimal(0)) * trade.reference_price
             item = wishes.get((trade.decision_id, trade.asset))
             if cap is not None and notional > Decimal(cap):
                 yield f"entry {trade.id} is worth {notional:.2f}, allowed is {cap}"

@@ -18,13 +18,14 @@ from app.domain.orders import Order, OrderTrigger
 from app.domain.reports import NeverSent, Placement
 from app.domain.trades import Adjustment, AdjustmentKind, CloseReason, Trade, TradeError, TradeStatus
 from app.services.execution import facts
-from app.services.execution.adjusting import next_key, reduction
+from app.services.execution.adjusting import next_key, reductions
 from app.services.execution.adjustment_risk import assess_adjustment
 from app.services.execution.desk_tools import Adjust, DeskTools, Enter
-from app.services.execution.planning import AdjustmentPlan, EntryWish, adjustment_kind, entry_order
+from app.services.execution.planning import AdjustmentPlan, EntryWish, adjustment_kind, entry_orders
 from app.services.execution.risk import AdjustmentApproved, Exposure, RiskApproved, RiskRefused, too_old
 from app.services.execution.send_time import late_objection
 from app.services.execution.sending import stamp_for
+from app.services.execution.slices import cut
 
 if TYPE_CHECKING:
     from app.services.execution.desk import Desk
@@ -144,7 +145,7 @@ class Adjuster:
     def _carry_out(self, approved: AdjustmentApproved, message: Enter | None = None) -> None:
         plan, now = approved.plan, self._tools.clock.now()
         try:
-            order = self._order(plan)
+            order, *further = self._orders(plan) or (None,)
         except NotSent as error:
             refusal = RiskRefused(code=ErrorCode.EXCHANGE_UNAVAILABLE, message=str(error))
             self._tools.on_refused(plan.wish, refusal)
@@ -162,7 +163,7 @@ class Adjuster:
             legs=plan.legs,
             drops=plan.drops,
         )
-        if not self._take(plan.wish, plan.trade.id, adjustment, order):
+        if not self._take(plan.wish, plan.trade.id, adjustment, order, tuple(further)):
             return
         # the jobs begin behind the record of what was just taken in
         if order is not None:
@@ -173,12 +174,20 @@ class Adjuster:
             return
         self._desk.start(("adjust", adjustment.decision_id), job)
 
-    def _take(self, wish: EntryWish, trade_id: str, adjustment: Adjustment, order: Order | None) -> bool:
+    def _take(
+        self,
+        wish: EntryWish,
+        trade_id: str,
+        adjustment: Adjustment,
+        order: Order | None,
+        further: tuple[Order, ...] = (),
+    ) -> bool:
         """Make an intent part of its trade, or refuse it: what is none of a trade's orders must not be sent.
 
         While a decision's first attempt is being settled, whose record was refused, there is no second one.
         """
-        self._desk.take(trade_id, facts.AdjustmentAsked(at=adjustment.asked_at, adjustment=adjustment, order=order))
+        asked = facts.AdjustmentAsked(at=adjustment.asked_at, adjustment=adjustment, order=order, further=further)
+        self._desk.take(trade_id, asked)
         trade = self._desk.trade(trade_id)
         own = (adjustment.decision_id, adjustment.asked_at)
         if trade is not None and own in {(known.decision_id, known.asked_at) for known in trade.adjustments}:
@@ -187,17 +196,19 @@ class Adjuster:
         self._tools.on_refused(wish, RiskRefused(code=ErrorCode.NOT_READY, message=text))
         return False
 
-    def _order(self, plan: AdjustmentPlan) -> Order | None:
-        """The order that changes the size, on its way; None where exits are all that changes, or everything goes."""
+    def _orders(self, plan: AdjustmentPlan) -> tuple[Order, ...]:
+        """The orders that change the size, the first on its way; none where only exits change, or everything goes."""
         trade = plan.trade
         if plan.entry is not None:
-            order = entry_order(plan.entry, next_key(trade, OrderRole.ENTRY), trade.position_side)
+            first, *further = entry_orders(plan.entry, next_key(trade, OrderRole.ENTRY), trade.position_side)
+            self._desk.parts.expect(plan.entry, further)
         elif plan.kind is AdjustmentKind.DECREASE and plan.quantity < trade.exposure:
-            order = reduction(trade, next_key(trade, OrderRole.REDUCE), plan.quantity)
+            parts = cut(plan.quantity, self._tools.market.instrument(trade.asset))
+            first, *further = reductions(trade, parts)
         else:
-            return None
-        stamp = stamp_for(self._tools.client, order.role)
-        return replace(order.after(OrderTrigger.SUBMIT, self._tools.clock.now()), stamp=stamp)
+            return ()
+        stamp = stamp_for(self._tools.client, first.role)
+        return (replace(first.after(OrderTrigger.SUBMIT, self._tools.clock.now()), stamp=stamp), *further)
 
     # --- jobs -------------------------------------------------------------------------------------------------------
 

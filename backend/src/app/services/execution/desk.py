@@ -17,10 +17,7 @@ from typing import TypeVar
 
 import structlog
 
-from app.domain.errors import (
-    IllegalTransition,
-    StoreUnavailable,
-)
+from app.domain.errors import IllegalTransition, StoreUnavailable
 from app.domain.ids import OrderRole
 from app.domain.money import ZERO
 from app.domain.orders import Order
@@ -37,6 +34,7 @@ from app.services.execution.folding import fold
 from app.services.execution.foreign_cover import ForeignCover
 from app.services.execution.late_fills import doubtful_entries, look_again, questionable_entries
 from app.services.execution.mailbox import Mailbox
+from app.services.execution.part_flow import PartFlow
 from app.services.execution.patience import until_read
 from app.services.execution.plain_close import cancel_covering, read_cover, send_plain
 from app.services.execution.planning import EntryWish
@@ -56,7 +54,7 @@ _T = TypeVar("_T")
 
 _KEPT_ENDED_TRADES = 32
 _FIRST_PAUSE_S = 0.2
-_RECORDED_FIRST = (OrderRole.REDUCE, OrderRole.TAKE_BACK)
+_RECORDED_FIRST = (OrderRole.ENTRY, OrderRole.REDUCE, OrderRole.TAKE_BACK)
 
 
 class Desk:
@@ -82,6 +80,7 @@ class Desk:
         self._covers: dict[str, ForeignCover] = {}
         self._relieved: set[str] = set()
         self.once = SentOnce(tools, self.take, self.trade)
+        self.parts = PartFlow(self, tools)
         self._adjuster = Adjuster(self, tools)
         self._entries = EntryFlow(self, tools, self._adjuster)
         self._has_begun = False
@@ -345,12 +344,7 @@ class Desk:
     def _run(self, trade: Trade, command: commands.Command) -> None:
         match command:
             case commands.Send(order=order):
-                key = ("send", order.client_order_id, str(order.transmissions))
-                if order.role in _RECORDED_FIRST or order.is_plain_close:
-                    # behind the record of this change, which is told in a moment
-                    self._tools.background.soon(lambda: self.start(key, self._send_recorded(trade.id, order)))
-                else:
-                    self.start(key, self._send(trade.id, order))
+                self._start_sending(trade, order)
             case commands.Cancel(client_order_id=order_id):
                 self.start(("cancel", order_id), self._cancel(trade, order_id))
             case commands.Query(client_order_id=order_id) | commands.Resolve(client_order_id=order_id):
@@ -373,6 +367,14 @@ class Desk:
                 self._teller.alert(command, trade)
             case commands.StopEntries(reason=reason):
                 self._tools.stop_entries(reason)
+
+    def _start_sending(self, trade: Trade, order: Order) -> None:
+        key = ("send", order.client_order_id, str(order.transmissions))
+        if order.role in _RECORDED_FIRST or order.is_plain_close:
+            send = self.parts.send if order.role is OrderRole.ENTRY else self._send_recorded
+            self._tools.background.soon(lambda: self.start(key, send(trade.id, order)))  # behind its record
+        else:
+            self.start(key, self._send(trade.id, order))
 
     def start(self, key: tuple[str, ...], job: Coroutine[None, None, object]) -> None:
         """Run ``job`` unless the same one is running."""
@@ -443,23 +445,20 @@ class Desk:
         self.learn(trade.id, facts.Ticked(at=self._tools.clock.now()))
 
     async def _read_cover(self, trade: Trade) -> None:
-        cover = await self._until_read(lambda: read_cover(self._tools.evidence, trade))
-        self._jobs.pop(("cover", trade.id), None)
-        self._cover_seen(trade, cover)
+        self._cover_seen(trade, await self._until_read(lambda: read_cover(self._tools.evidence, trade)))
 
     async def _cancel_foreign(self, trade: Trade, alert: commands.Alert) -> None:
-        cover = self._covers.get(trade.id)
-        if cover is None:
+        if (cover := self._covers.get(trade.id)) is None:
             return
         self._teller.alert(alert, trade)
         left = await cancel_covering(self._tools.client, cover)
         if left.orders:
             await self._tools.clock.sleep(_FIRST_PAUSE_S)
-        self._jobs.pop(("foreign", trade.id), None)
         self._cover_seen(trade, left)
 
     def _cover_seen(self, trade: Trade, cover: ForeignCover) -> None:
         self._covers[trade.id] = cover
+        self._jobs.pop(("cover", trade.id), self._jobs.pop(("foreign", trade.id), None))
         self.learn(trade.id, facts.Ticked(at=self._tools.clock.now()))
 
     async def _compare_trails(self, trade: Trade, old_id: str, new_id: str) -> None:

@@ -72,6 +72,7 @@ class EntryFlow:
             return
         entry = replace(trade.entry.after(OrderTrigger.SUBMIT, now), stamp=stamp)
         trade = trade.with_order(entry).after(TradeTrigger.SUBMIT)
+        self._desk.parts.expect(verdict.plan, trade.opening[1:])
         self._desk.begin(trade)
         self._desk.start(("enter", trade.id), self._submit(message, verdict, trade))
 

@@ -216,8 +216,6 @@ class Explainer:
     def _stop_required(self, wish: EntryWish) -> str:
         risk.check_stop_required(wish, self.policy.risk)
         given = "none" if wish.item.sl_price is None else plain(wish.item.sl_price)
-        if wish.item.sl_percent is not None:
-            given = f"{plain(wish.item.sl_percent)} % from the mark price"
         return f"sl_price {given}; {'required' if self.policy.risk.require_stop_loss else 'not required'}"
 
     def _daily_loss(self, exposure: Exposure) -> str:

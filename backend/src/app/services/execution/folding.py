@@ -26,6 +26,7 @@ from app.domain.reports import (
 from app.domain.trades import CloseReason, Trade, TradeError, TradeSide, TradeStatus
 from app.services.execution import facts
 from app.services.execution.adjusting import take_in
+from app.services.execution.parts import drop_parts
 from app.services.execution.protection import ONE_ATTEMPT
 
 _SENT_BEFORE_RECORDED = frozenset(
@@ -154,7 +155,7 @@ def _held_back(trade: Trade, order: Order, error: TradeError) -> Trade:
 
 def _adjusted(trade: Trade, fact: facts.AdjustmentAsked | facts.AdjustmentSent | facts.AdjustmentFailed) -> Trade:
     if isinstance(fact, facts.AdjustmentAsked):
-        return take_in(trade, fact.adjustment, fact.order)
+        return take_in(trade, fact.adjustment, (fact.order, *fact.further) if fact.order else ())
     for adjustment in trade.adjustments:
         if adjustment.decision_id == fact.decision_id:
             if isinstance(fact, facts.AdjustmentSent):
@@ -343,6 +344,7 @@ def _not_ahead(time: datetime | None, at: datetime) -> datetime | None:
 
 
 def _restarted(trade: Trade, fact: facts.Restarted) -> Trade:
+    trade = drop_parts(trade, fact.at)
     trade = _given_a_chance(_by_this_clock(trade, fact.at), fact.at)
     if trade.exposure > ZERO:
         # the last close may have been sent and not recorded; its id is not used again (U5)

@@ -143,10 +143,8 @@ class Intake:
         self._known: OrderedDict[str, RunningDecision] = OrderedDict()
         self._doors: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
-    async def admit(self, decision: TradingDecision, *, said: TradingDecision | None = None) -> Admission:
+    async def admit(self, decision: TradingDecision) -> Admission:
         """Take a decision on, or recognise it. The record is on its way to the disk when this returns.
-
-        ``said`` is what was sent, where ``decision`` has other names for its assets: by it a decision is recognised.
 
         Raises:
             DecisionRefused: ``validation_error`` (its time lies ahead), ``decision_conflict`` (its id is taken), or
@@ -162,11 +160,12 @@ class Intake:
         decision_id = decision.decision_id or self._ids.new()
         door = self._doors.setdefault(decision_id, asyncio.Lock())
         async with door:
-            return await self._admit(decision, (said or decision).fingerprint(), decision_id, decided_at, now)
+            return await self._admit(decision, decision_id, decided_at, now)
 
     async def _admit(
-        self, decision: TradingDecision, fingerprint: str, decision_id: str, decided_at: datetime, now: datetime
+        self, decision: TradingDecision, decision_id: str, decided_at: datetime, now: datetime
     ) -> Admission:
+        fingerprint = decision.fingerprint()
         running = self._known.get(decision_id)
         if running is not None:
             _require_same(decision_id, running.fingerprint, fingerprint)

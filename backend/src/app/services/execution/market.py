@@ -28,7 +28,6 @@ from app.domain.reports import (
     PositionReport,
     PositionSide,
 )
-from app.domain.symbols import symbol_named
 from app.domain.trades import Trade, TradeError, TradeStatus
 from app.integrations.aster.client import AsterClient
 from app.integrations.aster.market_stream import Followed
@@ -118,10 +117,6 @@ class Market:
     def instrument(self, asset: str) -> Instrument | None:
         """The asset's trading rules as last read, or None when the exchange did not list it."""
         return self._instruments.get(asset)
-
-    def symbol_named(self, asset: str) -> str:
-        """The symbol that a sender means; as it is where the exchange lists none of that name, or several."""
-        return symbol_named(asset, self._instruments)
 
     def doubt_instruments(self) -> None:
         """Have them read again soon: the exchange has just refused an order for its symbol (scenario H3)."""
@@ -260,9 +255,10 @@ class Market:
     def entries_ended(self, trade: Trade) -> None:
         """What was reserved for an entry whose fate is known is in the account, or free again."""
         for entry in trade.entries:
-            if entry.is_final:
+            parts = trade.parts_of(entry)
+            if all(part.is_final for part in parts):
                 key = trade.id if entry is trade.entry else entry.client_order_id
-                self.margin.entry_ended(key, took_margin=trade.executed(entry) > ZERO)
+                self.margin.entry_ended(key, took_margin=any(trade.executed(part) > ZERO for part in parts))
         has_its_exits = trade.is_ended or trade.status is TradeStatus.OPEN
         if has_its_exits and all(entry.is_final for entry in trade.entries):
             self._client.release_room(trade.id)

@@ -14,9 +14,9 @@ from app.domain.orders import Order
 from app.domain.policy import AccountPolicy, AllocationBasis, ProtectionPolicy
 from app.domain.reports import MarkPrice, OrderRequest, OrderType, PositionSide, Side, WorkingType
 from app.domain.trades import AdjustmentKind, Leg, Trade, TradeSide
-from app.schemas.blocks import AdjustmentType
-from app.schemas.decision import Action, AssetDecision
+from app.schemas.decision import Action, AdjustmentType, AssetDecision
 from app.services.execution.protection import exit_request
+from app.services.execution.slices import cut
 
 FLIPPED = "flipped_trade_id"
 """In a trade's context: the trade that was closed to make room for it."""
@@ -74,6 +74,12 @@ class EntryPlan:
     legs: tuple[Leg, ...]
     onto: Trade | None = None
     closes: Trade | None = None
+    instrument: Instrument | None = None
+
+    @property
+    def parts(self) -> tuple[Decimal, ...]:
+        """The quantity as the exchange takes it: in one market order, or in several (scenario O7)."""
+        return cut(self.quantity, self.instrument)
 
     @property
     def position_quantity(self) -> Decimal:
@@ -133,21 +139,12 @@ def plan_entry(
         notional=quantity * price,
         reference_price=price,
         legs=(
-            *plan_legs(wish.side, *_exit_prices(item, wish.side, price), market.instrument, policy.protection),
+            *plan_legs(wish.side, item.sl_price, item.tp_price, market.instrument, policy.protection),
             *plan_trailing_leg(wish.side, item, price, market.instrument, policy.protection),
         ),
         onto=onto,
+        instrument=market.instrument,
     )
-
-
-def _exit_prices(item: AssetDecision, side: TradeSide, mark: Decimal) -> tuple[Decimal | None, Decimal | None]:
-    """Stop and target of an entry; a percentage is the distance from the mark price at which it is planned."""
-    stop, target = item.sl_price, item.tp_price
-    if item.sl_percent is not None:
-        stop = mark * (1 - side.sign * item.sl_percent / 100)
-    if item.tp_percent is not None:
-        target = mark * (1 + side.sign * item.tp_percent / 100)
-    return stop, target
 
 
 def plan_adjustment(
@@ -184,6 +181,7 @@ def plan_adjustment(
         reference_price=price,
         legs=plan.legs,
         onto=trade,
+        instrument=market.instrument,
     )
     return replace(plan, entry=entry)
 
@@ -272,7 +270,7 @@ def plan_trailing_leg(
 def new_trade(plan: EntryPlan, *, trade_id: str, account_id: str, position_side: PositionSide, now: datetime) -> Trade:
     """The planned trade with all its order intents; nothing is sent yet."""
     side = plan.side
-    entry = entry_order(plan, ClientOrderId(trade_id, OrderRole.ENTRY, 1), position_side)
+    entries = entry_orders(plan, ClientOrderId(trade_id, OrderRole.ENTRY, 1), position_side)
     trade = Trade(
         id=trade_id,
         account_id=account_id,
@@ -287,7 +285,7 @@ def new_trade(plan: EntryPlan, *, trade_id: str, account_id: str, position_side:
         received_at=plan.wish.received_at,
         created_at=now,
         legs=plan.legs,
-        orders=(entry,),
+        orders=entries,
         context=_context(plan.wish),
     )
     for leg in plan.legs:
@@ -297,17 +295,23 @@ def new_trade(plan: EntryPlan, *, trade_id: str, account_id: str, position_side:
     return trade
 
 
-def entry_order(plan: EntryPlan, key: ClientOrderId, position_side: PositionSide) -> Order:
-    """The market order that opens the position, or adds to it."""
-    request = OrderRequest(
-        symbol=plan.wish.item.asset,
-        side=plan.side.entry_side,
-        type=OrderType.MARKET,
-        client_order_id=str(key),
-        quantity=plan.quantity,
-        position_side=position_side,
+def entry_orders(plan: EntryPlan, key: ClientOrderId, position_side: PositionSide) -> tuple[Order, ...]:
+    """The market orders that open the position, or add to it: ``key`` is that of the first."""
+    keys = (ClientOrderId(key.trade_id, key.role, key.attempt + number) for number in range(len(plan.parts)))
+    return tuple(
+        Order(
+            key=one,
+            request=OrderRequest(
+                symbol=plan.wish.item.asset,
+                side=plan.side.entry_side,
+                type=OrderType.MARKET,
+                client_order_id=str(one),
+                quantity=quantity,
+                position_side=position_side,
+            ),
+        )
+        for one, quantity in zip(keys, plan.parts, strict=True)
     )
-    return Order(key=key, request=request)
 
 
 def _context(wish: EntryWish) -> dict[str, Any]:

@@ -33,7 +33,7 @@ _TOLD_OF_THE_TRADE = (AssetStatus.UNPROTECTED, AssetStatus.PARTIALLY_PROTECTED, 
 def of_trade(trade: Trade, action: Action) -> AssetResult:
     """The result as it stands; ``pending`` while the outcome of the decision is open."""
     status = status_of(trade)
-    price = trade.price_of(trade.entry)
+    price = trade.price_of_all(trade.opening)
     return AssetResult(
         asset=trade.asset,
         action=action,
@@ -42,16 +42,14 @@ def of_trade(trade: Trade, action: Action) -> AssetResult:
         trade_id=trade.id,
         side=trade.side.value,
         requested_quantity=trade.quantity,
-        filled_quantity=trade.executed(trade.entry),
+        filled_quantity=_executed(trade, trade.opening),
         fill_price=_tidy(price),
         leverage=trade.leverage,
         requested_leverage=trade.requested_leverage,
         orders=ResultOrders(
-            entry=_reference(trade.entry),
+            entry=_reference_of_all(trade.opening),
             **_exits(trade),
         ),
-        take_profit_price=_trigger(trade, OrderRole.TAKE_PROFIT),
-        stop_loss_price=_trigger(trade, OrderRole.STOP_LOSS),
         slippage_bps=_slippage_bps(price, trade.reference_price, trade.side.sign),
         commission=trade.commission if trade.fills else None,
         commission_asset=trade.commission_asset,
@@ -68,10 +66,11 @@ def of_adjustment(trade: Trade, adjustment: Adjustment, action: Action | None) -
     """The result of a decision that changes a trade, as it stands."""
     order = trade.order_of(adjustment)
     status = _adjustment_status(trade, adjustment, order)
-    price = trade.price_of(order) if order is not None else None
+    orders = trade.orders_for(adjustment)
+    price = trade.price_of_all(orders)
     is_entry = order is not None and order.role is OrderRole.ENTRY
     sign = trade.side.sign if is_entry else -trade.side.sign
-    fills = trade.fills_of(order) if order is not None else ()
+    fills = tuple(fill for one in orders for fill in trade.fills_of(one))
     return AssetResult(
         asset=trade.asset,
         action=action,
@@ -80,17 +79,15 @@ def of_adjustment(trade: Trade, adjustment: Adjustment, action: Action | None) -
         trade_id=trade.id,
         side=trade.side.value,
         requested_quantity=adjustment.quantity or None,
-        filled_quantity=trade.executed(order) if order is not None else None,
+        filled_quantity=_executed(trade, orders) if orders else None,
         fill_price=_tidy(price),
         leverage=adjustment.leverage or trade.leverage,
         requested_leverage=adjustment.requested_leverage,
         orders=ResultOrders(
-            entry=_reference(order) if is_entry else None,
+            entry=_reference_of_all(orders) if is_entry else None,
             reduce=None if is_entry else _reference(order),
             **_exits(trade),
         ),
-        take_profit_price=_trigger(trade, OrderRole.TAKE_PROFIT),
-        stop_loss_price=_trigger(trade, OrderRole.STOP_LOSS),
         slippage_bps=_slippage_bps(price, adjustment.reference_price, sign),
         commission=sum((fill.commission for fill in fills), start=ZERO) if fills else None,
         commission_asset=trade.commission_asset if fills else None,
@@ -193,7 +190,7 @@ def status_of(trade: Trade) -> AssetStatus:
             return AssetStatus.FAILED if FLIPPED in trade.context else AssetStatus.REJECTED
         case TradeStatus.FAILED:
             return AssetStatus.FAILED
-        case TradeStatus.OPEN if trade.entry.is_final:
+        case TradeStatus.OPEN if trade.is_entered:
             return AssetStatus.PROTECTED if trade.legs else AssetStatus.FILLED
         case TradeStatus.PROTECTING if trade.protection_failed:
             return _failed_protection(trade)
@@ -227,10 +224,15 @@ def _exits(trade: Trade) -> dict[str, OrderReference | None]:
     }
 
 
-def _trigger(trade: Trade, role: OrderRole) -> Decimal | None:
-    """Where an exit lies."""
-    leg = trade.leg(role)
-    return None if leg is None else leg.trigger_price
+def _executed(trade: Trade, orders: tuple[Order, ...]) -> Decimal:
+    return sum((trade.executed(order) for order in orders), start=ZERO)
+
+
+def _reference_of_all(orders: tuple[Order, ...]) -> OrderReference | None:
+    """The first of the orders that an entry went in, in the state of the last that was sent."""
+    told = _reference(orders[0])
+    last = next((order for order in reversed(orders) if order.transmissions), None)
+    return told if told is None or last is None else told.model_copy(update={"status": last.state.value})
 
 
 def _reference(order: Order | None) -> OrderReference | None:
@@ -242,7 +244,9 @@ def _reference(order: Order | None) -> OrderReference | None:
 
 
 def _error(trade: Trade) -> ResultError | None:
-    return _doubt(trade.entry) if trade.error is None else _told_error(trade.error)
+    if trade.error is not None:
+        return _told_error(trade.error)
+    return next((doubt for order in trade.opening if (doubt := _doubt(order)) is not None), None)
 
 
 def _told_error(error: TradeError) -> ResultError:

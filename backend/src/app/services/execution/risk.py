@@ -35,6 +35,8 @@ _FIELD = {
 }
 """What a leg is called in a decision, and how a wrong one is refused."""
 
+_MOST_PARTS = 20
+"""An entry goes in so many market orders at most: prices move meanwhile."""
 _MARGIN_BUFFER = Decimal("0.05")
 """Of the margin: prices move between the look and the fill."""
 
@@ -292,8 +294,8 @@ def check_listed(wish: EntryWish, market: MarketView | None) -> MarketView:
     """The exchange knows the asset."""
     asset = wish.item.asset
     if market is None:
-        text = f"the exchange lists no perpetual future {asset}, or more than one; name its symbol, such as BTCUSDT"
-        raise CheckFailed(ErrorCode.ASSET_UNKNOWN, text)
+        hint = f"; did you mean {asset.upper()}?" if asset != asset.upper() else ""
+        raise CheckFailed(ErrorCode.ASSET_UNKNOWN, f"the exchange lists no perpetual future {asset}{hint}")
     return market
 
 
@@ -369,7 +371,7 @@ def check_fate_known(wish: EntryWish, exposure: Exposure) -> None:
 def check_stop_required(wish: EntryWish, policy: RiskPolicy) -> None:
     """An account that requires stops takes no entry without one that stops from the start."""
     trailing = wish.item.trailing_stop
-    if wish.item.sl_price is not None or wish.item.sl_percent is not None:
+    if wish.item.sl_price is not None:
         return
     if trailing is not None and trailing.activation_price is not None:
         text = (
@@ -425,11 +427,13 @@ def check_size(plan: EntryPlan, market: MarketView) -> None:
             f"{plain(instrument.market_minimum)} (about {needed} {instrument.quote_asset})"
         )
         raise CheckFailed(ErrorCode.QUANTITY_BELOW_MINIMUM, text)
-    if instrument.market_maximum and plan.quantity > instrument.market_maximum:
-        text = (
-            f"{asked} needs {plain(plan.quantity)} {instrument.base_asset}, above the maximum market "
-            f"order of {plain(instrument.market_maximum)}"
-        )
+    if instrument.lot.maximum and plan.position_quantity > instrument.lot.maximum:
+        most, held = plain(instrument.lot.maximum), plain(plan.position_quantity)
+        text = f"{asked} would make a position of {held} {instrument.base_asset}, above the {most} of one exit"
+        raise CheckFailed(ErrorCode.QUANTITY_ABOVE_MAXIMUM, text)
+    if plan.quantity > instrument.market_maximum * _MOST_PARTS > ZERO:
+        most = f"{_MOST_PARTS} market orders of at most {plain(instrument.market_maximum)}"
+        text = f"{asked} needs {plain(plan.quantity)} {instrument.base_asset}, above {most}"
         raise CheckFailed(ErrorCode.QUANTITY_ABOVE_MAXIMUM, text)
     if plan.notional < instrument.minimum_notional:
         text = (

@@ -272,7 +272,7 @@ class ExecutionService:
             DecisionRefused: ``validation_error``, ``decision_conflict`` or ``not_ready``; the id is not used up.
         """
         try:
-            admission = await self._intake.admit(decision.renamed(self._market.symbol_named), said=decision)
+            admission = await self._intake.admit(decision)
             running = admission.running
             if running is not None:
                 if not admission.is_replay:
@@ -305,7 +305,7 @@ class ExecutionService:
         An entry that is in flight or UNKNOWN is not sent any more, or closed as soon as it is filled (scenario O10).
         The result is ``closed``, ``pending`` after ``timeout_s`` seconds, or ``rejected`` with ``position_absent``.
         """
-        return await self._closer.close(self._market.symbol_named(asset), reason, timeout_s)
+        return await self._closer.close(asset, reason, timeout_s)
 
     async def close_all(self, reason: CloseReason = CloseReason.MANUAL) -> list[AssetResult]:
         """Close everything that the service holds, side by side."""
@@ -465,7 +465,7 @@ class ExecutionService:
 
     async def explain(self, decision: TradingDecision) -> Explanation:
         """What a decision would do now. Sends nothing and keeps nothing."""
-        return await self._explainer.explain(decision.renamed(self._market.symbol_named))
+        return await self._explainer.explain(decision)
 
     # --- 6. what others may ask ------------------------------------------------------------------------------------
 

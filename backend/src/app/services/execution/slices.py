@@ -54,6 +54,16 @@ def market_part(wanted: Decimal, instrument: Instrument | None, most: Decimal | 
     return max(part, instrument.market_minimum)
 
 
+def cut(quantity: Decimal, instrument: Instrument | None) -> tuple[Decimal, ...]:
+    """All the market orders for ``quantity``; mostly one."""
+    parts: list[Decimal] = []
+    left = quantity
+    while left > ZERO:
+        parts.append(market_part(left, instrument))
+        left -= parts[-1]
+    return tuple(parts) or (quantity,)
+
+
 def next_slice(side: Side, wanted: Decimal, room: ExitRoom, attempt: int) -> Slice:
     """As much of ``wanted`` as the book shows within the filter, priced to take it.
 

@@ -27,17 +27,14 @@ MEANS_SOMETHING: dict[str, Any] = {
     "leverage": 5,
     "sl_price": "94000",
     "tp_price": 99000,
-    "sl_percent": "2%",
-    "tp_percent": 3,
     "trailing_stop": {"callback_rate": 1},
     "position_adjustment": {"new_sl_price": 95000},
     "order_adjustment": {"cancel_sl": True},
     "expected_position": "long",
 }
-ENTRY = MEANS_SOMETHING.keys() - {"position_adjustment", "order_adjustment"}
 USED = {
-    "buy": ENTRY,
-    "sell": ENTRY,
+    "buy": {"allocation_usd", "leverage", "sl_price", "tp_price", "trailing_stop", "expected_position"},
+    "sell": {"allocation_usd", "leverage", "sl_price", "tp_price", "trailing_stop", "expected_position"},
     "close_position": {"expected_position"},
     "adjust_position": {"position_adjustment", "expected_position"},
     "adjust_orders": {"order_adjustment", "expected_position"},
@@ -296,11 +293,3 @@ def test_the_source_is_a_name(source: str, is_right: bool) -> None:
     else:
         with pytest.raises(DecisionRefused, match="source"):
             parse_decision(text)
-
-
-@pytest.mark.parametrize("leg", ["sl", "tp"])
-def test_a_percentage_stands_for_a_price(leg: str) -> None:
-    assert getattr(one("buy", **{f"{leg}_percent": "1.5%"}), f"{leg}_percent") == Decimal("1.5")
-    for wrong in (0, 101, -1):
-        assert refused("sell", **{f"{leg}_percent": wrong}).field == f"decisions[0].{leg}_percent"
-    assert "one of the two" in refused("buy", **{f"{leg}_percent": 1, f"{leg}_price": 2}).message

@@ -167,8 +167,7 @@ def test_a_refusal_is_told_with_its_code_and_when_to_come_back(refusal: Any) -> 
 
 
 def test_hold_is_skipped_and_a_success() -> None:
-    held = wish(action="hold", allocation_usd=0, leverage=0, sl_price=None, tp_price=None)
-    item = replace(wish(), item=held.item).item
+    item = replace(wish(), item=wish(action="hold", allocation_usd=0).item).item
     assert (results.skipped(item).status, results.skipped(item).success) == (AssetStatus.SKIPPED, True)
 
 
