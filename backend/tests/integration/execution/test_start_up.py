@@ -49,9 +49,7 @@ async def _open(application: Application, names: list[str]) -> None:
     assert not [row for row in result.results if row.error and "rate limit" in row.error.message]
 
 
-async def test_a_start_weighs_the_same_however_much_is_open_and_however_often(
-    tmp_path: Path, weights: Counter[str]
-) -> None:
+async def test_a_start_has_one_weight_however_much_is_open(tmp_path: Path, weights: Counter[str]) -> None:
     """L7: where everything agrees nothing is asked singly, and nothing once more with each restart."""
     count = 8
     info = write_exchange_info(tmp_path / "info.json", count)
