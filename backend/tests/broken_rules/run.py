@@ -18,6 +18,8 @@ from queue import SimpleQueue
 from catalogue import Breakage, CatalogueError, chosen, load
 from trial import Bench, Finding, Verdict
 
+_PATIENCE_UNBROKEN_S = 120
+"""On the unbroken source a wait in vain stops the whole run, so only a hang may reach its end."""
 _MEANING = {
     Finding.PASSED: "SURVIVED",
     Finding.BROKE: "no assertion",
@@ -53,7 +55,7 @@ def _try_all(entries: Sequence[Breakage], directory: Path, jobs: int) -> int:
     first = Bench(directory / "0")
     tests = {test for entry in entries for test in entry.tests}
     print(f"{len(entries)} breakages; first their {len(tests)} tests on the unbroken source", flush=True)
-    whole = first.run(tests, workers=jobs)
+    whole = first.run(tests, workers=jobs, patience_s=_PATIENCE_UNBROKEN_S)
     sick = whole.having(Finding.ASSERTED, Finding.BROKE, Finding.MISSING)
     if sick:
         print(whole.output)

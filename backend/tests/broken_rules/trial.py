@@ -21,7 +21,7 @@ from xml.etree import ElementTree as ET
 
 from catalogue import BACKEND, SOURCE, Breakage
 
-_PATIENCE_S = "15"
+_PATIENCE_S = 15
 _TEST_LIMIT_S = 90
 _LIMIT_S = 900
 _ASSERTED = ("AssertionError", "assert ", "Failed")
@@ -107,8 +107,8 @@ class Bench:
         path.write_text(text, encoding="utf-8")
         shutil.rmtree(path.parent / "__pycache__", ignore_errors=True)  # two edits in one second look alike to it
 
-    def run(self, tests: Collection[str], workers: int = 0) -> Verdict:
-        """Run ``tests`` against the copy as it is now."""
+    def run(self, tests: Collection[str], workers: int = 0, patience_s: int = _PATIENCE_S) -> Verdict:
+        """Run ``tests`` against the copy as it is now; ``patience_s`` is how long they wait for what must come."""
         report = self._directory / "report.xml"
         report.unlink(missing_ok=True)
         started = time.monotonic()
@@ -118,7 +118,7 @@ class Bench:
         done = subprocess.run(
             [self._python, "-m", "pytest", *arguments, f"--junitxml={report}", *sorted(tests)],
             cwd=BACKEND,
-            env={**os.environ, "TES_TEST_PATIENCE_S": _PATIENCE_S, "PYTHONPATH": ""},
+            env={**os.environ, "TES_TEST_PATIENCE_S": str(patience_s), "PYTHONPATH": ""},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

@@ -20,6 +20,7 @@ LOOK = {"method": "GET", "path": "/order"}
 BULK = {"method": "GET", "path": "/openOrders"}
 LIST = {"method": "GET", "path": "/allOrders"}
 TRADES = {"method": "GET", "path": "/userTrades"}
+POSITIONS = {"method": "GET", "path": "/positionRisk"}
 ABSENT: dict[str, Any] = {"type": "error", "status": 400, "code": -2013, "msg": "Order does not exist."}
 DOWN: dict[str, Any] = {"type": "error", "status": 503}
 EMPTY: dict[str, Any] = {"type": "error", "status": 200, "body": "[]"}
@@ -133,13 +134,13 @@ async def test_an_execution_that_no_order_explains_keeps_the_doubt_beyond_the_fe
 
 @pytest.mark.long
 async def test_a_query_that_fails_is_no_proof_even_beyond_the_fence(stage: Arena) -> None:
-    """U4: the order's query is down, and the lists lag behind: nothing is concluded until it can be asked."""
+    """U4: the order's query is down, lists and positions lag behind: nothing is concluded until it can be asked."""
     async with stage.application(TES_ASTER_NONCE_WINDOW_SECONDS="0.5") as application:
         service = application.service("default")
         await deaf(stage)
         await stage.levers.fault({"type": "drop_after"}, **ENTRY)
         await stage.levers.fault(DOWN, count=0, **LOOK)
-        for lagging in (LIST, TRADES):
+        for lagging in (LIST, TRADES, POSITIONS):
             await stage.levers.fault(EMPTY, count=0, **lagging)
         deciding = asyncio.create_task(decide(service, buy(), patience_s=BEYOND_FENCE_S))
         await until_past_fence(service)

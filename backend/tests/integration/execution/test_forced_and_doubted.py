@@ -72,6 +72,7 @@ async def test_an_entry_shown_expired_and_empty_is_not_believed_against_the_trad
         await levers.fault({"type": "drop_after"}, **ENTRY)
         absent = {"type": "error", "status": 400, "code": -2013, "msg": "Order does not exist."}
         await levers.fault(absent, count=0, **LOOK)
+        await levers.fault({"type": "error", "status": 200, "body": "[]"}, count=0, method="GET", path="/positionRisk")
         deciding = asyncio.create_task(decide(service, buy()))
         await until_true(lambda: levers.orders(symbol=BTC, type="MARKET"))
         (order,) = await levers.orders(symbol=BTC, type="MARKET")
