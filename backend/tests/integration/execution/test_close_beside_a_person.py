@@ -104,6 +104,26 @@ async def test_a_close_beside_them_waits_for_its_fence_and_goes_on(stage: Arena)
         await only_ours_is_booked(stage, application, opened.trade_id, OURS)
 
 
+async def test_a_close_beside_them_is_not_repeated_while_the_lists_are_late(stage: Arena) -> None:
+    """It was executed, and its fence is over: the position has changed, and no list tells by whom."""
+    async with stage.application(TES_ASTER_NONCE_WINDOW_SECONDS="0.5") as application:
+        service = application.service("default")
+        opened = (await decide(service, buy())).results[0]
+        await person_buys(stage, OURS, is_hedged=False)
+        await late_lists(stage)
+        await stage.levers.fault({"type": "drop_after"}, **CLOSE)
+        closing = asyncio.create_task(service.close_position(BTC))
+
+        async def has_asked_beyond_the_fence() -> bool:
+            return len(await stage.levers.requests("GET", "/allOrders")) >= 2
+
+        await until_true(has_asked_beyond_the_fence)
+        assert await sold(stage) == OURS
+        await stage.levers.heal()
+        assert (await closing).status is AssetStatus.CLOSED
+        await only_ours_is_booked(stage, application, opened.trade_id, OURS)
+
+
 async def test_a_close_after_a_reduction_in_doubt_takes_nothing_of_theirs(stage: Arena) -> None:
     async with stage.application() as application:
         service = application.service("default")

@@ -35,6 +35,8 @@ _NOOP_SETTLES_S = 1.0
 _FUNDING_KIND = "FUNDING_FEE"
 _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 5.0
+_CHANGE_AT_ONCE = frozenset({OrderRole.ENTRY, OrderRole.REDUCE, OrderRole.CLOSE, OrderRole.TAKE_BACK})
+"""Market orders: what they execute, they execute when they arrive."""
 _LATEST_LIST = timedelta(hours=1)
 """A list that does not show by then what the position shows never will."""
 
@@ -178,11 +180,15 @@ class Evidence:
         return min(sent_at, order.stamp.dead_after) if order.stamp is not None else sent_at
 
     async def _are_behind(self, trade: Trade, order: Order, fills: list[FillReport]) -> bool:
-        """Whether the position has changed since an entry was sent, and the executions do not tell yet: the entry may
-        have come in, and gone again by its exits. That is waited for no longer than a busy exchange takes."""
+        """Whether the position has changed since a market order was sent, and the executions do not tell why yet.
+
+        An entry may have come in, and gone again by its exits; a close may have taken its part beside what others hold
+        on the same side (O9). That is waited for no longer than a busy exchange takes. A stop or target that may have
+        been triggered is not waited for: a second one does less harm than none.
+        """
         sent_at = self._sent_by(trade, order)
         patience = timedelta(seconds=_SETTLED_AFTER_S) + self._life_of(order)
-        if order.role is not OrderRole.ENTRY or self.client.exchange_time() - sent_at > patience:
+        if order.role not in _CHANGE_AT_ONCE or self.client.exchange_time() - sent_at > patience:
             return False
         at = changed_at(trade, await self._rows(trade))
         return at is not None and at >= sent_at and not reach(fills, at)
