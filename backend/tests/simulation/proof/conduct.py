@@ -115,7 +115,8 @@ def no_twins(run: Run) -> Iterator[str]:
         same = (key.trade_id, key.role, ordered_quantity(arrivals, row), row["stopPrice"], row["price"])
         ended = row["updateTime"] if row["status"] not in ON_THE_BOOK else 2**62
         until, other = resting.get(same, (0, ""))
-        if until > row["time"] + _MOMENT_MS and not _died_unrecorded(arrivals, other, name):
+        is_surplus = _died_unrecorded(arrivals, other, name) or _was_denied(run, arrivals, other, name)
+        if until > row["time"] + _MOMENT_MS and not is_surplus:
             yield f"{name} was placed while {other} rested with the same size and price"
         resting[same] = (ended, name)
 
@@ -132,6 +133,19 @@ def _died_unrecorded(arrivals: Mapping[str, Sent], resting: str, placed: str) ->
         return False
     before, after = arrivals[resting], arrivals[placed]
     return before.process != after.process and before.at < after.at and second.attempt < first.attempt
+
+
+def _was_denied(run: Run, arrivals: Mapping[str, Sent], resting: str, placed: str) -> bool:
+    """Whether a later process sent what rests again, under the same id, and was told that it was refused.
+
+    An exchange that looks at the size before the id says so of an order that its sender died over.
+    """
+    before, after = arrivals.get(resting), arrivals.get(placed)
+    return before is not None and after is not None and any(
+        row.method == "POST" and row.client_order_id == resting and not row.is_done and row.status == 400
+        and before.process != row.process == after.process and row.at < after.at
+        for row in run.sent
+    )  # fmt: skip
 
 
 def hit_stops_close(run: Run) -> Iterator[str]:
@@ -303,7 +317,10 @@ def _bared(trade: Trade, run: Run, orders: list[Any], fills: list[Any]) -> Itera
 
 
 def covers_exactly(run: Run) -> Iterator[str]:
-    """After quiet, each wished exit of an open trade is one order on the book, for exactly what is held (Z2, P10)."""
+    """After quiet, each wished exit of an open trade is one order on the book, for exactly what is held (Z2, P10).
+
+    Beside a trailing stop one of an earlier size may rest, which has followed the price further (P15).
+    """
     resting: dict[tuple[str, OrderRole], list[Decimal]] = {}
     for row in _orders(run):
         key = parse_client_order_id(row["clientOrderId"])
@@ -314,6 +331,8 @@ def covers_exactly(run: Run) -> Iterator[str]:
         for trade in trades:
             for leg in trade.legs if not trade.is_ended else ():
                 found = resting.get((trade.id, leg.role), [])
+                if leg.role is OrderRole.TRAILING_STOP and len(found) == 2 and len(set(found)) == 2:
+                    found = [left for left in found if left == trade.exposure]
                 if found != [trade.exposure]:
                     on_book = ", ".join(map(str, found)) or "nothing"
                     yield f"trade {trade.id} holds {trade.exposure} {trade.asset}, its {leg.role.value}: {on_book}"

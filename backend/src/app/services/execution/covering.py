@@ -55,9 +55,14 @@ def realises(order: Order, leg: Leg) -> bool:
 
 
 def covering(trade: Trade, leg: Leg) -> Order | None:
-    """The order that the exchange shows for ``leg`` and that covers exactly what is held; or None."""
+    """The order that the exchange shows for ``leg`` and that covers exactly what is held; or None.
+
+    The newest of several; of trailing stops the oldest, which has followed the price the furthest (P15).
+    """
     exposure = trade.exposure
-    for order in reversed(trade.orders_of(leg.role)):
+    orders = trade.orders_of(leg.role)
+    follows = leg.order_type is OrderType.TRAILING_STOP_MARKET
+    for order in orders if follows else reversed(orders):
         is_shown = order.state in (OrderState.NEW, OrderState.PARTIALLY_FILLED) and not order.needs_query
         if is_shown and realises(order, leg):
             if has_triggered(order) and order.request.price is not None:

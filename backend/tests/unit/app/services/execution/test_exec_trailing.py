@@ -10,6 +10,7 @@ import pytest
 from story import START, Story, submitted
 
 from app.domain.ids import OrderRole
+from app.domain.orders import OrderState
 from app.domain.reports import Candle
 from app.services.execution.commands import CompareTrails
 from app.services.execution.trailing import has_followed_as_far
@@ -86,6 +87,28 @@ def test_of_several_sizes_the_first_and_the_last_stay() -> None:
     story.accept(story.latest(TRAILING))
     assert story.canceled == [second.client_order_id]
     assert first.client_order_id not in story.canceled
+
+
+def test_of_two_of_one_size_the_older_stays() -> None:
+    """A process died over the first one, so a second was placed: that has seen less (the simulation's seed 3182)."""
+    story = trailed()
+    first = story.latest(TRAILING)
+    lost = replace(
+        first,
+        state=OrderState.REJECTED,
+        exchange_order_id=None,
+        acknowledged_at=None,
+        refusal_message="ReduceOnly Order is rejected.",
+    )
+    story.trade = story.trade.with_order(lost)
+    story.decide()
+    story.wait(5)
+    second = story.latest(TRAILING)
+    assert second.key.attempt == first.key.attempt + 1
+    story.accept(second)
+    story.stream(first)
+    assert story.canceled == [second.client_order_id]
+    assert story.all(CompareTrails) == []
 
 
 def test_a_trailing_stop_that_follows_otherwise_is_replaced() -> None:
