@@ -34,10 +34,9 @@ from app.integrations.aster.auth import Credentials, V1Credentials, V3Credential
 from app.integrations.aster.budget import RequestBudget
 from app.integrations.aster.client import AsterClient
 from app.integrations.aster.market_stream import Followed, MarketStream, PriceListener
-from app.integrations.aster.owned_transport import OwnedTransport
 from app.integrations.aster.settings import AsterSettings
 from app.integrations.aster.streams import UserStream
-from app.integrations.aster.transport import StreamConnector, Transport
+from app.integrations.aster.transport import StreamConnector, TransportFactory
 from app.repositories.decisions import DecisionRepository
 from app.repositories.events import EventRepository
 from app.repositories.flags import FlagRepository
@@ -127,13 +126,14 @@ def _threaded_database(url: str) -> Database:
 class Outside:
     """What the application gets from the world around it; the proof by simulation gives it a world of its own.
 
-    ``database`` gets a database URL, ``transport`` the exchange's REST address, ``connector`` a stream address.
+    ``database`` gets a database URL, ``transport`` the exchange's REST address and a question, whether it may send,
+    ``connector`` a stream address.
     """
 
     clock: Clock = field(default_factory=SystemClock)
     randomness: Randomness = field(default_factory=SystemRandomness)
     database: Callable[[str], Database] = _threaded_database
-    transport: Callable[[str], Transport] = AiohttpTransport
+    transport: TransportFactory = AiohttpTransport
     connector: Callable[[str], StreamConnector] = AiohttpStreamConnector
 
 
@@ -333,7 +333,7 @@ class _TradingFloor:
         for account_id, account in core.accounts.items():
             door = doors[account_id]
             budget = budgets.setdefault(door.address.rest_url, RequestBudget(core.clock))
-            transport = OwnedTransport(core.outside.transport(door.address.rest_url), self._ownership.may_send)
+            transport = core.outside.transport(door.address.rest_url, self._ownership.may_send)
             stack.push_async_callback(transport.close)
             client_settings = AsterSettings(
                 fence_window_s=account.nonce_window_s, entry_lifetime_s=account.entry_lifetime_s

@@ -16,6 +16,7 @@ from sqlalchemy import and_, bindparam, func, insert, literal_column, or_, selec
 from app.db.port import Database, Read, Unit, Write
 from app.db.statements import Query, Row, Statement
 from app.db.types import Flag, UtcDateTime
+from app.domain.errors import StoreConflict
 from app.domain.events import Event
 from app.models.leases import leases
 
@@ -39,7 +40,11 @@ _FIRST = Statement(
 )
 _NEXT = Statement(
     update(leases)
-    .where(leases.c.account_id == bindparam("account"), leases.c.epoch == bindparam("seen"), _IS_FREE)
+    .where(
+        leases.c.account_id == bindparam("account"),
+        leases.c.epoch == bindparam("seen"),
+        leases.c.expires_at == bindparam("end"),
+    )
     .values({**_OWNER, "taken_at": _NOW, "epoch": leases.c.epoch + 1, "expires_at": _END})
 )
 _MINE = and_(leases.c.account_id == bindparam("account"), leases.c.epoch == bindparam("mine"))
@@ -64,6 +69,7 @@ class Lease:
     owner: Owner
     since: datetime
     epoch: int
+    ends_at: datetime
     is_free: bool
 
     @property
@@ -89,21 +95,28 @@ class LeaseRepository:
         return {row["account_id"]: _lease(row) for rows in found for row in rows}
 
     async def take(self, owner: Owner, seen: Mapping[str, Lease], events: Sequence[Event]) -> dict[str, int]:
-        """Take all accounts, which were ``seen`` free, or none. Returns the epoch of each.
+        """Take all accounts, or none. Returns the epoch of each.
+
+        Args:
+            owner: who takes them.
+            seen: every lease, as the caller has judged it free.
+            events: what is told of it.
 
         Raises:
-            StoreConflict: somebody else was faster.
+            StoreConflict: a lease is not free, or another process has taken or renewed it since it was seen.
             StoreUnavailable: the database did not take it.
         """
         writes, epochs = [], {}
         for account in self._accounts:
             parameters: dict[str, Any] = {"account": account} | _owner_values(owner)
             last = seen.get(account)
+            if last is not None and not last.is_free:
+                raise StoreConflict(f"account {account} is held by process {last.owner.pid} on {last.owner.host}")
             epochs[account] = 1 if last is None else last.epoch + 1
             if last is None:
                 writes.append(Write(_FIRST, parameters))
             else:
-                writes.append(Write(_NEXT, parameters | {"seen": last.epoch}, expect_rows=1))
+                writes.append(Write(_NEXT, parameters | {"seen": last.epoch, "end": last.ends_at}, expect_rows=1))
         await self._database.commit(Unit(tuple(writes), tuple(events)))
         return epochs
 
@@ -145,5 +158,6 @@ def _lease(row: Row) -> Lease:
         owner=Owner(row["owner"], row["host"], row["pid"]),
         since=row["taken_at"],
         epoch=row["epoch"],
+        ends_at=row["expires_at"],
         is_free=row["is_free"],
     )

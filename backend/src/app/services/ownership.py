@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime
 
 import structlog
@@ -34,6 +35,9 @@ MARGIN_S = 0.5
 """So long before the lease ends nothing is sent any more."""
 LOOK_S = 0.1
 """How often who stands by looks at the lease."""
+ABANDONED_S = LEASE_S + 2 * LOOK_S
+"""A lease that did not change while it was watched for so long is free, wherever the clock puts its end: that clock may
+have been set back since its owner died."""
 PATIENCE_S = 2.0
 """How long after an outage who stands by leaves the lease to its owner; longer than the longest pause between tries."""
 SETTLE_S = 0.3
@@ -72,6 +76,7 @@ class Ownership:
         self._gave_up: str | None = None
         self._holder: str | None = None
         self._troubled_at: float | None = None
+        self._watched: dict[str, tuple[Lease, float]] = {}
         self._looked = -_FRESH_S
         self._looking: asyncio.Task[None] | None = None
 
@@ -119,7 +124,7 @@ class Ownership:
             StoreUnavailable: the database did not answer.
         """
         asked = self._now()
-        seen = await self._leases.look()
+        seen = self._judged(await self._leases.look())
         held = next((lease for lease in seen.values() if not lease.is_free), None)
         if held is not None:
             self._holder = _standing_by(held)
@@ -138,6 +143,17 @@ class Ownership:
             await self._clock.sleep(SETTLE_S)
         return True
 
+    def _judged(self, seen: Mapping[str, Lease]) -> dict[str, Lease]:
+        """The leases, those free as well that nobody has renewed for longer than a lease lasts."""
+        now = self._clock.monotonic()
+        for name, lease in seen.items():
+            if name not in self._watched or self._watched[name][0] != lease:
+                self._watched[name] = lease, now
+        return {
+            name: replace(lease, is_free=lease.is_free or now - since >= ABANDONED_S)
+            for name, (lease, since) in ((name, self._watched[name]) for name in seen)
+        }
+
     async def stand_by(self) -> None:
         """Look until the leases could be taken."""
         while not await self.try_to_take():
@@ -148,6 +164,7 @@ class Ownership:
         if not self._health().is_healthy:
             self._troubled_at = self._clock.monotonic()
         if self._troubled_at is not None:
+            self._watched.clear()  # in an outage nobody can renew
             if self._clock.monotonic() - self._troubled_at < PATIENCE_S:
                 return False
             self._troubled_at = None

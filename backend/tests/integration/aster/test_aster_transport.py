@@ -91,6 +91,25 @@ async def test_query_and_body_leave_exactly_as_they_were_signed() -> None:
         assert server.connections == 1, "the connection is kept"
 
 
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize("connection", ["new", "kept"])
+async def test_whether_it_may_leave_is_asked_when_there_is_a_connection(method: str, connection: str) -> None:
+    """C4: to connect may take seconds, in which another process takes over the account; reads ask too (L3)."""
+    is_ours = connection == "kept"
+    async with raw_server(_answer_ok) as server:
+        transport = AiohttpTransport(server.url, lambda: is_ours)
+        if is_ours:
+            await transport.request("GET", "/warm", "", "", {}, PATIENCE_S)
+            is_ours = False
+        with pytest.raises(TransportNotSent, match="still owns the account"):
+            await transport.request(method, "/fapi/v3/order", "", "", {}, PATIENCE_S)
+        async with asyncio.timeout(PATIENCE_S):
+            while not server.connections:
+                await asyncio.sleep(0.01)
+        assert [request for request in server.requests if b"/warm" not in request] == []
+        await transport.close()
+
+
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "POST"])
 @pytest.mark.parametrize("how", ["close", "reset"])
 async def test_dropped_keep_alive_connection_never_makes_a_request_leave_twice(method: str, how: str) -> None:

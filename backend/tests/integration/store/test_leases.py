@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -89,6 +90,20 @@ async def test_a_renewed_lease_stays_and_one_that_is_not_runs_out(databases: tup
     await until_free(second)
     assert loop.time() - renewed > LEASE_S - 0.1
     assert LEASE_S < 3, "the contract: a dead owner's lease is free within 3 s"
+
+
+async def test_a_lease_that_was_renewed_since_it_was_seen_is_not_taken(
+    databases: tuple[Database, Database],
+) -> None:
+    """Whoever judged it abandoned, by whatever clock."""
+    first, second = (LeaseRepository(database, ["a"]) for database in databases)
+    await first.take(FIRST, {}, ())
+    seen = {name: replace(lease, is_free=True) for name, lease in (await second.look()).items()}
+    await first.renew({"a": 1})
+    with pytest.raises(StoreConflict):
+        await second.take(SECOND, seen, ())
+    seen = {name: replace(lease, is_free=True) for name, lease in (await second.look()).items()}
+    assert await second.take(SECOND, seen, ()) == {"a": 2}
 
 
 async def test_who_lost_its_lease_writes_nothing_more(

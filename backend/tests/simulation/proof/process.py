@@ -158,8 +158,8 @@ class Process(Owner):
         self._databases.append(database)
         return database
 
-    def _transport(self, _url: str) -> Transport:
-        return WireTransport(self._host.wire, self, self.number, self._on_mutation)
+    def _transport(self, _url: str, may_send: Callable[[], bool]) -> Transport:
+        return WireTransport(self._host.wire, self, self.number, may_send, self._on_mutation)
 
     def _connector(self, _url: str) -> StreamConnector:
         return WireConnector(self._host.wire, self)

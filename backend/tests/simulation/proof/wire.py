@@ -18,7 +18,13 @@ from urllib.parse import parse_qs, unquote
 import msgspec
 
 from app.domain.ids import parse_client_order_id
-from app.integrations.aster.transport import Response, StreamLost, TransportNotSent, TransportOutcomeUnknown
+from app.integrations.aster.transport import (
+    NOT_OURS,
+    Response,
+    StreamLost,
+    TransportNotSent,
+    TransportOutcomeUnknown,
+)
 from aster_sim.http.commands import run_command
 from aster_sim.http.dispatch import Arrival
 from aster_sim.http.hub import Subscriber
@@ -119,8 +125,16 @@ class Wire:
 class WireTransport:
     """:class:`app.integrations.aster.transport.Transport` of one process."""
 
-    def __init__(self, wire: Wire, owner: Owner, process: int, on_mutation: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        wire: Wire,
+        owner: Owner,
+        process: int,
+        may_send: Callable[[], bool],
+        on_mutation: Callable[[str], None],
+    ) -> None:
         self._wire = wire
+        self._may_send = may_send
         self._owner = owner
         self._process = process
         self._on_mutation = on_mutation
@@ -133,6 +147,8 @@ class WireTransport:
         loop, trace = wire.loop, wire.trace
         if self._owner.is_dead:
             raise TransportNotSent("the process is dead")
+        if not self._may_send():
+            raise TransportNotSent(NOT_OURS)
         params = _params(query or body)
         name = params.get("newClientOrderId") or params.get("origClientOrderId") or ""
         if wire.weather.is_cut:

@@ -8,7 +8,7 @@ an error of ours before aiohttp's retry can see it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import aiohttp
 from aiohttp import (
@@ -25,6 +25,7 @@ from aiohttp.connector import Connection
 from yarl import URL
 
 from app.integrations.aster.transport import (
+    NOT_OURS,
     Response,
     StreamLost,
     TransportNotSent,
@@ -44,11 +45,14 @@ _CLOSE_TIMEOUT = ClientWSTimeout(ws_close=1.0)
 
 
 class _Request(ClientRequest):
-    """A request that remembers whether it was put on a connection."""
+    """A request that asks whether it may leave when it has its connection, and remembers that it was put on it."""
 
+    may_send: Callable[[], bool] = staticmethod(lambda: True)
     is_on_the_wire = False
 
     async def send(self, conn: Connection) -> ClientResponse:
+        if not self.may_send():
+            raise TransportNotSent(NOT_OURS)
         self.is_on_the_wire = True
         return await super().send(conn)
 
@@ -56,13 +60,16 @@ class _Request(ClientRequest):
 class _Attempt:
     """Watches one request, and stands between aiohttp and its own retries."""
 
-    __slots__ = ("_request",)
+    __slots__ = ("_may_send", "_request")
 
-    def __init__(self) -> None:
+    def __init__(self, may_send: Callable[[], bool]) -> None:
+        self._may_send = may_send
         self._request: ClientRequest | None = None
 
     async def __call__(self, request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
         self._request = request
+        if isinstance(request, _Request):
+            request.may_send = self._may_send
         try:
             return await handler(request)
         except (aiohttp.ClientError, OSError) as error:
@@ -83,11 +90,16 @@ class AiohttpTransport:
 
     Must be built inside a running event loop. Redirects, cookies and proxies from the environment are off.
 
+    Args:
+        rest_url: scheme and host.
+        may_send: see :class:`~app.integrations.aster.transport.TransportFactory`.
+
     Raises:
         ConfigurationError: ``rest_url`` is neither https nor this machine.
     """
 
-    def __init__(self, rest_url: str) -> None:
+    def __init__(self, rest_url: str, may_send: Callable[[], bool] = lambda: True) -> None:
+        self._may_send = may_send
         self._base = checked_base_url(rest_url, secure="https", plain="http", setting="TES_ASTER_REST_URL")
         self._session = aiohttp.ClientSession(
             connector=TCPConnector(limit=_PARALLEL_CONNECTIONS, keepalive_timeout=KEEP_ALIVE_S),
@@ -102,7 +114,7 @@ class AiohttpTransport:
     ) -> Response:
         """See :meth:`app.integrations.aster.transport.Transport.request`."""
         url = URL(f"{self._base}{path}?{query}" if query else f"{self._base}{path}", encoded=True)
-        attempt = _Attempt()
+        attempt = _Attempt(self._may_send)
         try:
             async with (
                 asyncio.timeout(timeout_s),

@@ -5,7 +5,7 @@ The simulation puts its own network here. The real one is :mod:`app.integrations
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Protocol
@@ -16,6 +16,10 @@ from app.domain.errors import ConfigurationError, TesError
 
 class TransportNotSent(TesError):
     """No byte of the request left this machine."""
+
+
+NOT_OURS = "this process can't be sure that it still owns the account, so it sends nothing"
+"""Why a request was not written whose ``may_send`` said no."""
 
 
 class TransportOutcomeUnknown(TesError):
@@ -51,6 +55,18 @@ class Transport(Protocol):
 
     async def close(self) -> None:
         """Give back the sockets; closing twice is allowed."""
+        ...
+
+
+class TransportFactory(Protocol):
+    """Makes the transport of one account."""
+
+    def __call__(self, rest_url: str, may_send: Callable[[], bool]) -> Transport:
+        """A transport to ``rest_url`` that asks ``may_send`` when a request is about to be written, not before.
+
+        To open a connection takes seconds at times, and the account may be another process's by then (scenario C4).
+        Where the answer is no, nothing leaves: TransportNotSent. Reads ask too, for their nonces are the owner's (L3).
+        """
         ...
 
 

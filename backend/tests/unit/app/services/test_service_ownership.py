@@ -12,8 +12,6 @@ import pytest
 from app.db.port import Health
 from app.domain.errors import OwnershipLost, StoreConflict, StoreUnavailable
 from app.domain.events import Event, EventType
-from app.integrations.aster.owned_transport import OwnedTransport
-from app.integrations.aster.transport import Response, TransportNotSent
 from app.repositories.leases import LEASE_S, Lease, Owner
 from app.services.ownership import MARGIN_S, PATIENCE_S, RENEW_S, SETTLE_S, Ownership
 
@@ -88,7 +86,8 @@ class Leases:
         if self.owner is None:
             return {}
         is_free = self.expires_s <= self._clock.elapsed_s
-        return {"a": Lease("a", self.owner, START, self.epoch, is_free)}
+        ends_at = START + timedelta(seconds=self.expires_s)
+        return {"a": Lease("a", self.owner, START, self.epoch, ends_at, is_free)}
 
     async def take(self, owner: Owner, seen: Mapping[str, Lease], events: Sequence[Event]) -> dict[str, int]:
         await self._answer()
@@ -172,6 +171,43 @@ async def test_who_stands_by_says_who_trades_and_takes_over_within_three_seconds
     assert waiting.done()
     assert world.ownership.may_send()
     assert [event.account_id for event in world.leases.told] == ["a"]
+
+
+async def test_a_lease_whose_end_a_clock_set_back_has_moved_far_ahead_is_taken_over_as_soon(world: World) -> None:
+    """Its owner is dead, and by the database's clock the lease lasts for another hour."""
+    world.leases.held_by(THEM)
+    world.leases.expires_s += 3600
+    waiting = await world.stand_by()
+    await world.clock.run(LEASE_S)
+    assert not waiting.done()
+    await world.clock.run(3 - LEASE_S)
+    await world.clock.run(SETTLE_S)
+    assert waiting.done()
+    assert world.ownership.may_send()
+
+
+async def test_a_lease_far_ahead_that_is_renewed_is_left_to_its_owner(world: World) -> None:
+    world.leases.held_by(THEM)
+    world.leases.expires_s += 3600
+    waiting = await world.stand_by()
+    for _ in range(20):
+        world.leases.expires_s += RENEW_S
+        await world.clock.run(RENEW_S)
+    assert not waiting.done()
+
+
+async def test_what_was_watched_before_an_outage_says_nothing_after_it(world: World) -> None:
+    """Nobody could renew meanwhile."""
+    world.leases.held_by(THEM)
+    world.leases.expires_s += 3600
+    waiting = await world.stand_by()
+    world.leases.error = StoreUnavailable("the server is gone")
+    await world.clock.run(2 * LEASE_S)
+    world.leases.error = None
+    await world.clock.run(PATIENCE_S)
+    assert not waiting.done()
+    await world.clock.run(2 * LEASE_S)
+    assert waiting.done()
 
 
 async def test_a_lease_that_was_given_back_is_no_alert(world: World) -> None:
@@ -321,31 +357,3 @@ async def test_after_an_outage_the_owner_has_time_to_renew_before_it_is_taken_ov
     assert not waiting.done()
     await world.clock.run(LEASE_S)
     assert waiting.done()
-
-
-class Wire:
-    """A transport that counts."""
-
-    def __init__(self) -> None:
-        self.sent = 0
-
-    async def request(self, *_: Any) -> Response:
-        self.sent += 1
-        return Response(200, {}, b"{}")
-
-    async def close(self) -> None:
-        pass
-
-
-async def test_nothing_leaves_without_the_lease(world: World) -> None:
-    """Asked before each request, reads included."""
-    wire = Wire()
-    transport = OwnedTransport(wire, world.ownership.may_send)
-    with pytest.raises(TransportNotSent, match="still owns the account"):
-        await transport.request("GET", "/time", "", "", {}, 1)
-    await world.keep()
-    await transport.request("POST", "/order", "", "", {}, 1)
-    world.clock.freeze(SAFE_S)
-    with pytest.raises(TransportNotSent):
-        await transport.request("DELETE", "/order", "", "", {}, 1)
-    assert wire.sent == 1
