@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from arena import BTC, Arena, buy, decide, sell, settled, stored, until_true
+from arena import BTC, Arena, buy, decide, sell, settled, stored, until, until_true
 
 from app.bootstrap import Application
 from app.domain.trades import CloseReason
@@ -16,6 +16,7 @@ from app.schemas.result import AssetStatus
 CLOSE = {"asset": BTC, "action": "close_position"}
 SELL = {"type": "MARKET", "side": "SELL"}
 MARKET = {"method": "POST", "path": "/order", "params": SELL}
+NOOP = {"method": "POST", "path": "/noop"}
 STOP = {"method": "POST", "path": "/order", "params": {"type": "STOP_MARKET"}}
 FULL: dict[str, Any] = {"type": "error", "status": 400, "code": -4045, "msg": "Reach max stop order limit."}
 THEIRS = {"symbol": BTC, "type": "LIMIT", "timeInForce": "GTC", "quantity": "0.010"}
@@ -175,6 +176,20 @@ async def test_a_plain_close_without_an_answer_is_found_not_repeated(stage: Aren
         assert await stage.levers.position(BTC) == 0
         assert (await stored(application, opened.trade_id)).exposure == 0
         assert len(await stage.levers.requests("POST", "/order", **SELL)) == 2
+
+
+async def test_a_plain_close_in_doubt_is_not_repeated_before_its_fence(stage: Arena) -> None:
+    """O8: the position is just as we left it, and the first one may still be on its way."""
+    async with stage.application() as application:
+        service = application.service("default")
+        await decide(service, buy())
+        await rests(stage)
+        await stage.levers.fault({"type": "error", "status": 400, "code": -4225}, count=0, **NOOP)
+        await stage.levers.fault({"type": "error", "status": 503}, skip=1, **MARKET)
+        closing = asyncio.create_task(decide(service, CLOSE))
+        await until(lambda: any(age_s > 1 for age_s in service.vital_signs().unknown_orders_s))
+        assert len(await stage.levers.requests("POST", "/order", **SELL)) == 2
+        closing.cancel()
 
 
 async def test_a_plain_close_that_a_dead_process_had_sent_is_not_sent_again(stage: Arena) -> None:

@@ -66,7 +66,8 @@ async def test_an_entry_is_not_signed_anew_when_something_has_come_to_speak_agai
 
 
 async def test_an_entry_that_left_unanswered_is_never_signed_anew(stage: Arena) -> None:
-    """Only a refusal proves anything: here it was executed, and its answer was lost."""
+    """Only a refusal proves anything: here it was executed, and answer and frames were lost."""
+    await stage.levers.fault({"type": "drop_events"}, count=0, event="ORDER_TRADE_UPDATE")
     await stage.levers.fault({"type": "drop_after"}, method="POST", path="/order", params={"type": "MARKET"})
     async with stage.application() as application:
         result = (await decide(application.service("default"), buy())).results[0]

@@ -160,6 +160,21 @@ async def test_what_turns_up_after_a_flatten_is_closed(stage: Arena, is_resumed:
         assert await stage.levers.position(BTC) == 0
 
 
+async def test_what_turns_up_after_a_flatten_of_an_entry_that_was_refused_is_closed(stage: Arena) -> None:
+    """O10: the exchange said no and executed it, and tells that when everything was flat."""
+    no = {"type": "error", "status": 400, "code": -2019, "msg": "Margin is insufficient.", "executed": True}
+    async with stage.application() as application:
+        service = application.service("default")
+        await stage.levers.fault({"type": "delay_events", "seconds": 2}, count=0, account="default")
+        await stage.levers.fault(no, **ENTRY)
+        refused = (await decide(service, buy())).results[0]
+        assert refused.status is AssetStatus.FAILED
+        await service.halt("news", flatten=True)
+        await until_true(lambda: stage.levers.orders(type="MARKET", side="SELL"))
+        assert (await settled(application, refused.trade_id)).close_reason == "halt"
+        assert await stage.levers.position(BTC) == 0
+
+
 SELLING = {"method": "POST", "path": "/order", "params": {"type": "MARKET", "side": "SELL"}}
 
 

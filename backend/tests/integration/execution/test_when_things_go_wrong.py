@@ -184,7 +184,8 @@ async def test_foreign_orders_and_positions_are_never_touched(stage: Arena) -> N
         await stage.levers.by_hand(
             symbol=BTC, side="SELL", type="LIMIT", quantity="0.002", price="97000", timeInForce="GTC"
         )
-        await service.reconcile()
+        report = await service.reconcile()
+        assert [one.detail for one in report.differences if one.asset == BTC] == []
         refused = await decide(service, buy("SOLUSDT", tp_price=None, sl_price=None))
         assert refused.results[0].error is not None
         assert refused.results[0].error.code == "position_exists"
