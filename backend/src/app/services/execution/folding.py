@@ -26,7 +26,6 @@ from app.domain.reports import (
 from app.domain.trades import CloseReason, Trade, TradeError, TradeSide, TradeStatus
 from app.services.execution import facts
 from app.services.execution.adjusting import take_in
-from app.services.execution.protection import ONE_ATTEMPT
 
 _SENT_BEFORE_RECORDED = frozenset(
     {OrderRole.CLOSE, OrderRole.STOP_LOSS, OrderRole.TAKE_PROFIT, OrderRole.TRAILING_STOP}
@@ -315,18 +314,6 @@ def _position_shown(trade: Trade, fact: facts.PositionShown) -> Trade:
     return replace(trade, externally_reduced=reduced, close_reason=reason)
 
 
-def _given_a_chance(trade: Trade, at: datetime) -> Trade:
-    """A deadline that passed while nobody was there leaves time for one attempt.
-
-    To place the exits takes as long as to close: one request. So what is held is safe no later than by a close, unless
-    the attempt fails; then it is closed, by one attempt later.
-    """
-    is_given_up = trade.protection_failed or trade.close_reason is not None
-    if trade.status is not TradeStatus.PROTECTING or trade.deadline_at is None or trade.deadline_at > at or is_given_up:
-        return trade
-    return replace(trade, deadline_at=at + ONE_ATTEMPT)
-
-
 def _is_fate_known(order: Order) -> bool:
     return order.is_final or order.transmissions == 0 or (order.is_live and not order.needs_query)
 
@@ -357,7 +344,7 @@ def _not_ahead(time: datetime | None, at: datetime) -> datetime | None:
 
 
 def _restarted(trade: Trade, fact: facts.Restarted) -> Trade:
-    trade = _given_a_chance(_by_this_clock(trade, fact.at), fact.at)
+    trade = _by_this_clock(trade, fact.at)
     if trade.exposure > ZERO:
         # the last close may have been sent and not recorded; its id is not used again (U5)
         trade = replace(trade, close_attempts=trade.close_attempts + 1)

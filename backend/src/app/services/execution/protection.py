@@ -148,7 +148,11 @@ def secure(trade: Trade, moment: Moment, policy: ProtectionPolicy) -> tuple[Trad
 
 
 def _while_looking(trade: Trade, now: datetime, looks_until: datetime) -> tuple[Trade, list[Command]]:
-    """Send nothing yet; a deadline that passes meanwhile leaves time for one attempt."""
+    """Send nothing yet; a deadline that passed meanwhile, or while no process ran, leaves time for one attempt.
+
+    To place the exits takes as long as to close: one request. So what is held is safe no later than by a close, unless
+    the attempt fails; then it is closed, by one attempt later.
+    """
     if trade.deadline_at is not None and now >= trade.deadline_at:
         trade = replace(trade, deadline_at=looks_until + ONE_ATTEMPT)
     return trade, [WakeAt(min(looks_until, trade.deadline_at or looks_until))]

@@ -24,10 +24,11 @@ STOP, TARGET, CLOSE = OrderRole.STOP_LOSS, OrderRole.TAKE_PROFIT, OrderRole.CLOS
 TRAILING = OrderRole.TRAILING_STOP
 
 
-def restart(story: Story, down_s: float = 2) -> Story:
-    """The process dies; another one takes the trade up as it is on record."""
+def restart(story: Story, down_s: float = 2, *, looks: bool = False) -> Story:
+    """The process dies; another one takes the trade up as it is on record, and ``looks`` at the exchange first."""
     reborn = Story(story.trade, story.policy, story.now + timedelta(seconds=down_s), story.chance, fills=story.fills)
     reborn._numbers = story._numbers
+    reborn.looks_until = reborn.now + LOOK_FIRST if looks else None
     reborn.learn(facts.Restarted(at=reborn.now))
     return reborn
 
@@ -332,7 +333,9 @@ def test_an_ended_trade_stays_ended(family: Refusal) -> None:
 
 def test_a_deadline_that_passed_while_nobody_was_there_leaves_one_attempt() -> None:
     """C1: the exits are as fast as a close would be; only should they fail is it closed."""
-    story = restart(Story().fill_entry(), down_s=3600)
+    story = restart(Story().fill_entry(), down_s=3600, looks=True)
+    assert story.sent() == []
+    story.wait(LOOK_FIRST.total_seconds())
     assert [order.role for order in story.sent()] == [STOP, TARGET]
     story.accept(story.stop)
     story.accept(story.target)
@@ -340,8 +343,8 @@ def test_a_deadline_that_passed_while_nobody_was_there_leaves_one_attempt() -> N
 
 
 def test_the_one_attempt_after_a_long_outage_is_all_there_is() -> None:
-    story = restart(Story().fill_entry(), down_s=3600)
-    story.wait(3.1)
+    story = restart(Story().fill_entry(), down_s=3600, looks=True)
+    story.wait(LOOK_FIRST.total_seconds() + 3.1)
     assert (story.trade.status, story.trade.close_reason) == (TradeStatus.CLOSING, CloseReason.EMERGENCY)
 
 
