@@ -18,6 +18,7 @@ import msgspec
 from aster_sim.auth import NONCES_KEPT
 from aster_sim.core.account import Account, Position
 from aster_sim.core.funding_terms import Funding
+from aster_sim.core.numbers import ZERO
 from aster_sim.core.orders import EXPIRE_TAKER, Income, MarginChange, Order, Trade
 from aster_sim.core.state import Changes, Counters, InsuranceFund, State
 from aster_sim.core.strategies import Strategy
@@ -44,6 +45,8 @@ class AccountRecord(msgspec.Struct):
     countdowns: dict[str, int] = {}
     margin_called: list[tuple[str, str]] = []
     auto_add_margin: list[str] = []
+    fee_asset: str = ""
+    fee_balance: Decimal = ZERO
 
 
 class TermsRecord(msgspec.Struct):
@@ -176,6 +179,7 @@ def _restore_account(state: State, record: AccountRecord) -> None:
     account.updated_ms, account.leverage = record.updated_ms, record.leverage
     account.isolated = set(record.isolated)
     account.auto_add_margin = set(record.auto_add_margin)
+    account.fee_asset, account.fee_balance = record.fee_asset, record.fee_balance
     account.positions = {(row.symbol, row.side): row for row in record.positions}
 
 
@@ -237,6 +241,8 @@ def _record_of(account: Account) -> AccountRecord:
         countdowns=account.countdowns,
         margin_called=sorted(account.margin_called),
         auto_add_margin=sorted(account.auto_add_margin),
+        fee_asset=account.fee_asset,
+        fee_balance=account.fee_balance,
     )
 
 

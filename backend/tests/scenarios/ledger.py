@@ -182,7 +182,7 @@ def record_differs(ledger: Ledger, trades: Sequence[Trade]) -> list[str]:
     found += [f"execution {name} is in no trade" for name in booked if not seen[name]]
     found += [f"execution {name} is in {count} trades" for name, count in seen.items() if count > 1]
     pnl = sum((trade.realised_pnl for trade in trades), start=Decimal(0))
-    fees = sum((trade.commission for trade in trades), start=Decimal(0))
+    fees = sum((fill.commission for trade in trades for fill in trade.fills), start=Decimal(0))
     for what, ours, field in (("PnL", pnl, "realizedPnl"), ("commission", fees, "commission")):
         theirs = sum((Decimal(row[field]) for row in ledger.fills), start=Decimal(0))
         if ours != theirs:

@@ -46,7 +46,7 @@ class Stopwatch:
         known = self._read.pop(event.decision_id, set())
         open_ones = {one["asset"] for one in results if one["status"] in _MAY_BE_CORRECTED}
         for one in results:
-            # a close tells the timings of the entry that it ends
+            # a close tells the timings of the way out, and these are those of the way in
             if one["asset"] not in known | open_ones and one["action"] != Action.CLOSE_POSITION.value:
                 self._observe(event.account_id, one.get("timings_ms") or {})
         if open_ones:

@@ -209,8 +209,10 @@ def _exit(item: Document, role: str) -> str | None:
 
 
 def _milliseconds(item: Document) -> str | None:
-    timings = [value for value in (item.get("timings_ms") or {}).values() if value is not None]
-    return f"{sum(timings):.1f}" if timings else None
+    timings = item.get("timings_ms") or {}
+    if timings.get("filled_to_protected") is None:
+        return None  # it never was
+    return f"{sum(value for value in timings.values() if value is not None):.1f}"
 
 
 def trades_table(items: Iterable[Document]) -> FittingTable:

@@ -75,8 +75,8 @@ def sim(
 
     POST /sim/positions {"account": "alice", "symbol": "BTCUSDT", "do": "close"}: closes, or flips, a position.
 
-    POST /sim/modes {"account": "alice", "hedge": true}: also multi_assets; by symbol leverage, margin_type and
-    auto_add_margin.
+    POST /sim/modes {"account": "alice", "hedge": true}: also multi_assets, fees_in (asset, balance); by symbol
+    leverage, margin_type and auto_add_margin.
 
     POST /sim/funding {"symbol": "BTCUSDT", "rate": "0.0005"}: the running interval's rate; also interval_hours.
 

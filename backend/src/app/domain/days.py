@@ -2,7 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from decimal import Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class DayResult:
+    """What an account has realised since midnight UTC, losses negative.
+
+    ``dollars`` is the value of what can be valued; ``unvalued`` is the rest, by asset, in units of the asset.
+    """
+
+    dollars: Decimal
+    unvalued: Mapping[str, Decimal] = field(default_factory=dict)
+
+    @property
+    def unvalued_losses(self) -> list[str]:
+        """Assets in which something was lost, and nobody knows how much that is."""
+        return sorted(asset for asset, amount in self.unvalued.items() if amount < 0)
 
 
 def midnight(now: datetime) -> datetime:

@@ -200,7 +200,8 @@ class Adjustment:
     """What a later decision changes in a trade, from its durable intent to its end.
 
     Each belongs to a decision of its own, which is answered from it; its order, where it has one, is an order of the
-    trade (an entry of attempt n, or a reduction). ``quantity`` is what was to be added or taken off, in base units;
+    trade (an entry of attempt n, or a reduction). ``reference_price`` is the mark price at that time; zero where a
+    close was asked for while none was known. ``quantity`` is what was to be added or taken off, in base units;
     zero when only exits change. ``legs`` take the place of the trade's exits, ``drops`` are exits to give up: both once
     the order has executed something, at once where there is none; ``is_applied`` says that this is done. ``error`` is
     why it failed, or why an exit stayed as it was although the size has changed.
@@ -474,16 +475,6 @@ class Trade:
     def realised_pnl(self) -> Decimal:
         """Sum of the exchange's realised PnL over all fills, before commission and funding."""
         return sum((fill.realised_pnl for fill in self.fills), start=ZERO)
-
-    @property
-    def commission(self) -> Decimal:
-        """Sum of the commissions paid."""
-        return sum((fill.commission for fill in self.fills), start=ZERO)
-
-    @property
-    def commission_asset(self) -> str | None:
-        """Asset of the commission, from the first fill that names one."""
-        return next((fill.commission_asset for fill in self.fills if fill.commission_asset), None)
 
 
 def average_price(fills: tuple[FillReport, ...]) -> Decimal:

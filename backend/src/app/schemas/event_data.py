@@ -16,6 +16,7 @@ from app.domain.ids import OrderRole
 from app.domain.orders import OrderState
 from app.domain.reports import OrderType, PositionSide, Side
 from app.domain.trades import CloseReason, TradeSide, TradeStatus
+from app.schemas.commissions import CommissionDocument
 from app.schemas.control import DifferenceDocument, HaltDocument
 from app.schemas.fields import Number, UtcTime
 from app.schemas.result import AssetResult, ResultStatus
@@ -92,16 +93,21 @@ class TradeData(_Data):
     exit_price: Number | None = None
     realised_pnl: Number | None = None
     commission: Number | None = None
+    commission_asset: str | None = None
+    commissions: tuple[CommissionDocument, ...] = Field(
+        (), description="what was paid in each asset, where there are several; commission is null then"
+    )
     funding: Number | None = None
 
 
 class TradeClosedData(TradeData):
-    """A trade that is over. Amounts are in the margin asset; what is not booked yet follows in the trade's record."""
+    """A trade that is over. ``realised_pnl`` and ``funding`` are in the margin asset."""
 
     close_reason: CloseReason | None
     exit_price: Number | None
     realised_pnl: Number
-    commission: Number
+    commission: Number | None
+    commission_asset: str | None
     funding: Number
 
 

@@ -9,10 +9,14 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.domain.commissions import commissions_of
+from app.domain.exits_stood import exits_stood_at
 from app.domain.ids import OrderRole
 from app.domain.orders import Order, OrderState
 from app.domain.reports import FillReport, OrderType, PositionSide, Side, TimeInForce, WorkingType
 from app.domain.trades import CloseReason, Trade, TradeError, TradeSide, TradeStatus
+from app.schemas import commissions
+from app.schemas.commissions import CommissionDocument
 from app.schemas.decision import TradingDecision, UnreadableDecision
 from app.schemas.fields import Number, UtcTime
 from app.schemas.result import AssetResult, AssetStatus, ExecutionResult, ResultError, ResultStatus, unreadable_result
@@ -104,8 +108,13 @@ class TradeDocument(_Document):
     take_profit_price: Number | None
     stop_loss_price: Number | None
     realised_pnl: Number
-    commission: Number
+    commission: Number | None
     commission_asset: str | None
+    commissions: tuple[CommissionDocument, ...] = Field(
+        default=(),
+        description="what was paid in each asset, where there are several; commission is null then",
+        exclude_if=lambda value: not value,
+    )
     funding: Number
     is_accounted: bool
     received_at: UtcTime
@@ -245,14 +254,13 @@ def trade_document(trade: Trade) -> TradeDocument:
         take_profit_price=_trigger(trade, OrderRole.TAKE_PROFIT),
         stop_loss_price=_trigger(trade, OrderRole.STOP_LOSS),
         realised_pnl=trade.realised_pnl,
-        commission=trade.commission,
-        commission_asset=trade.commission_asset,
+        **commissions.told(commissions_of(trade.fills))._asdict(),
         funding=trade.funding,
         is_accounted=trade.is_accounted,
         received_at=trade.received_at,
         created_at=trade.created_at,
         filled_at=trade.filled_at,
-        protected_at=trade.protected_at,
+        protected_at=exits_stood_at(trade),
         closed_at=trade.closed_at,
         error=_error(trade.error),
         orders=tuple(order_document(order) for order in trade.orders),

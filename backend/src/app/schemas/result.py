@@ -7,6 +7,7 @@ from enum import StrEnum
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.domain.errors import ErrorCode
+from app.schemas.commissions import CommissionDocument
 from app.schemas.decision import Action, UnreadableDecision
 from app.schemas.fields import Number, UtcTime
 
@@ -107,6 +108,11 @@ class AssetResult(_Value):
     slippage_bps: Number | None = None
     commission: Number | None = None
     commission_asset: str | None = None
+    commissions: tuple[CommissionDocument, ...] = Field(
+        default=(),
+        description="what was paid in each asset, where there are several; commission is null then",
+        exclude_if=lambda value: not value,
+    )
     timings_ms: Timings = Timings()
     notes: tuple[str, ...] = Field(default=(), description="how the decision was read, where that needs saying")
     error: ResultError | None = None

@@ -72,7 +72,10 @@ class Position:
 
 @dataclass(slots=True)
 class Account:
-    """Everything the venue knows about one client; money in USDT, the only margin asset so far."""
+    """Everything the venue knows about one client; money in USDT, the only margin asset so far.
+
+    Commission is paid in ``fee_asset`` instead, where one is set, for as long as ``fee_balance`` lasts.
+    """
 
     name: str
     wallet: Decimal
@@ -97,6 +100,8 @@ class Account:
     strategies: dict[int, Strategy] = field(default_factory=dict)
     countdowns: dict[str, int] = field(default_factory=dict)
     margin_called: set[tuple[str, str]] = field(default_factory=set)
+    fee_asset: str = ""
+    fee_balance: Decimal = ZERO
 
     @property
     def cross_wallet(self) -> Decimal:

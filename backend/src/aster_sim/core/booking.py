@@ -59,13 +59,15 @@ class Booker:
         before = position.amount
         realised = position.apply(quantity if order.buys else -quantity, price)
         quote = quantity * price
-        commission = ZERO if free else commission_on(quote, state.maker_rate if maker else state.taker_rate)
-        account.wallet += realised - commission
+        fee = ZERO if free else commission_on(quote, state.maker_rate if maker else state.taker_rate)
+        commission, commission_asset = self._charge(account, market, fee)
+        from_wallet = commission if commission_asset == market.instrument.margin_asset else ZERO
+        account.wallet += realised - from_wallet
         position.updated_ms = account.updated_ms = order.updated_ms = now
         if position.symbol in account.isolated:
             leverage = account.leverage_of(position.symbol, market.max_leverage)
             position.isolated_wallet = wallet_after_fill(
-                position, before, market.prices.mark, leverage, realised, commission
+                position, before, market.prices.mark, leverage, realised, from_wallet
             )
         order.executed += quantity
         order.cum_quote += quote
@@ -82,7 +84,8 @@ class Booker:
             quote=quote,
             realised_pnl=realised,
             commission=commission,
-            commission_asset=market.instrument.margin_asset,
+            commission_asset=commission_asset,
+            margin_asset=market.instrument.margin_asset,
             maker=maker,
             time_ms=now,
             position_after=position.amount,
@@ -115,14 +118,32 @@ class Booker:
             self.expire_position_bound(account, order.symbol, order.position_side)
         return trade
 
+    def _charge(self, account: Account, market: Market, fee: Decimal) -> tuple[Decimal, str]:
+        """The commission and its asset: the account's fee asset at its price, where one is set and covers all of it."""
+        margin_asset = market.instrument.margin_asset
+        priced = self._state.markets.get(f"{account.fee_asset}{margin_asset}") if account.fee_asset else None
+        if priced is None or not priced.priced or not fee:
+            return fee, margin_asset
+        amount = commission_on(fee, 1 / priced.prices.mark)
+        if amount > account.fee_balance:
+            return fee, margin_asset
+        account.fee_balance -= amount
+        return amount, account.fee_asset
+
     def _record(self, account: Account, trade: Trade) -> None:
         """Write the fill into trade and income history."""
         account.trades.setdefault(trade.symbol, []).append(trade)
         self._state.changes.trades.append(trade)
         text = str(trade.trade_id)
-        for kind, amount in (("REALIZED_PNL", trade.realised_pnl), ("COMMISSION", -trade.commission)):
+        rows = (
+            ("REALIZED_PNL", trade.realised_pnl, trade.margin_asset),
+            ("COMMISSION", -trade.commission, trade.commission_asset),
+        )
+        for kind, amount, asset in rows:
             if amount:
-                self._state.add_income(account, trade.symbol, kind, amount, trade.time_ms, info=text, trade_id=text)
+                self._state.add_income(
+                    account, trade.symbol, kind, amount, trade.time_ms, asset=asset, info=text, trade_id=text
+                )
 
     def pay(
         self, account: Account, market: Market, position: Position | None, kind: str, amount: Decimal, reason: str
@@ -142,7 +163,8 @@ class Booker:
                 position.isolated_wallet += amount
             position.updated_ms = now
             rows.append((position, market))
-        state.add_income(account, market.instrument.symbol, kind, amount, now, info=kind)
+        asset = market.instrument.margin_asset
+        state.add_income(account, market.instrument.symbol, kind, amount, now, asset=asset, info=kind)
         state.changes.accounts[account.name] = account
         state.emit(account.name, events.account_update(account, rows, reason, now, change=amount))
 

@@ -49,6 +49,9 @@ def account_update(
         "bc": money(change) if change else "0",
     }
     body: dict[str, Any] = {"m": reason, "B": [balance]}
+    if account.fee_asset:
+        held = money(account.fee_balance)
+        body["B"].append({"a": account.fee_asset, "wb": held, "cw": held, "bc": "0"})
     if rows:
         body["P"] = [_position_row(account, position, market) for position, market in rows]
     return {"e": "ACCOUNT_UPDATE", "E": at_ms, "T": at_ms, "a": body}

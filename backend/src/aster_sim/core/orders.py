@@ -158,7 +158,7 @@ class Order(msgspec.Struct):
 
 
 class Trade(msgspec.Struct, frozen=True):
-    """One fill of one account's order; money in the margin asset, time in milliseconds."""
+    """One fill of one account's order; money in the margin asset, but for commission; time in milliseconds."""
 
     trade_id: int
     order_id: int
@@ -176,6 +176,7 @@ class Trade(msgspec.Struct, frozen=True):
     time_ms: int
     position_after: Decimal
     wallet_after: Decimal
+    margin_asset: str = "USDT"
 
 
 class Income(msgspec.Struct, frozen=True):

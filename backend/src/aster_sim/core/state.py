@@ -138,7 +138,16 @@ class State:
         return self.now_us() // 1000
 
     def add_income(
-        self, account: Account, symbol: str, kind: str, amount: Decimal, at_ms: int, *, info: str, trade_id: str = ""
+        self,
+        account: Account,
+        symbol: str,
+        kind: str,
+        amount: Decimal,
+        at_ms: int,
+        *,
+        info: str,
+        asset: str = ASSET,
+        trade_id: str = "",
     ) -> None:
         """Write a row into an account's money history; the wallet is the caller's to change."""
         income = Income(
@@ -147,7 +156,7 @@ class State:
             symbol=symbol,
             income_type=kind,
             income=amount,
-            asset=ASSET,
+            asset=asset,
             info=info,
             time_ms=at_ms,
             trade_id=trade_id,

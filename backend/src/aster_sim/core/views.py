@@ -91,7 +91,7 @@ def trade_body(trade: Trade) -> dict[str, Any]:
         "quoteQty": plain(trade.quote),
         "commission": money(trade.commission),
         "commissionAsset": trade.commission_asset,
-        "marginAsset": trade.commission_asset,
+        "marginAsset": trade.margin_asset,
         "realizedPnl": money(trade.realised_pnl),
         "maker": trade.maker,
         "buyer": trade.side == "BUY",
@@ -115,8 +115,11 @@ def income_body(income: Income) -> dict[str, Any]:
 
 
 def balance_rows(account: Account, markets: Mapping[str, Market], assets: Assets) -> list[dict[str, Any]]:
-    """``balance``: one row per asset. The venue keeps money in USDT only; the others stand with zeros."""
+    """``balance``: one row per asset. Money is in USDT and the fee asset; the others stand with zeros."""
     summary = summarise(account, markets)
+    others = {asset["asset"]: asset["marginAvailable"] for asset in assets if asset["asset"] != ASSET}
+    if account.fee_asset:
+        others.setdefault(account.fee_asset, False)
     return [
         {
             "accountAlias": account.name,
@@ -132,15 +135,19 @@ def balance_rows(account: Account, markets: Mapping[str, Market], assets: Assets
         *(
             {
                 "accountAlias": account.name,
-                "asset": asset["asset"],
-                **dict.fromkeys(_BALANCE_FIGURES, _ZERO_MONEY),
-                "marginAvailable": asset["marginAvailable"],
+                "asset": asset,
+                **dict.fromkeys(_BALANCE_FIGURES, _held_for_fees(account, asset)),
+                "crossUnPnl": _ZERO_MONEY,
+                "marginAvailable": is_margin,
                 "updateTime": 0,
             }
-            for asset in assets
-            if asset["asset"] != ASSET
+            for asset, is_margin in others.items()
         ),
     ]
+
+
+def _held_for_fees(account: Account, asset: str) -> str:
+    return money(account.fee_balance) if asset == account.fee_asset else _ZERO_MONEY
 
 
 def account_body(account: Account, markets: Mapping[str, Market], assets: Assets) -> dict[str, Any]:
@@ -171,15 +178,16 @@ def account_body(account: Account, markets: Mapping[str, Market], assets: Assets
         "canWithdraw": True,
         "updateTime": account.updated_ms,
         **totals,
-        "assets": [wallet, *(_empty_wallet(asset) for asset in assets if asset["asset"] != ASSET)],
+        "assets": [wallet, *(_other_wallet(account, asset) for asset in assets if asset["asset"] != ASSET)],
         "positions": rows,
     }
 
 
-def _empty_wallet(asset: Mapping[str, Any]) -> dict[str, Any]:
+def _other_wallet(account: Account, asset: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "asset": asset["asset"],
         **dict.fromkeys(_WALLET_FIGURES, _ZERO_MONEY),
+        "walletBalance": _held_for_fees(account, asset["asset"]),
         "marginAvailable": asset["marginAvailable"],
         "updateTime": 0,
     }

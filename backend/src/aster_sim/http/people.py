@@ -114,12 +114,14 @@ def _market(side: str, position_side: str, quantity: Decimal) -> dict[str, str]:
 
 
 def change_modes(runtime: Runtime, body: Mapping[str, Any]) -> dict[str, Any]:
-    """Change an account's modes: ``hedge``, ``multi_assets``; by symbol what ``_SYMBOL_MODES`` names.
+    """Change an account's modes: ``hedge``, ``multi_assets``, ``fees_in``; by symbol what ``_SYMBOL_MODES`` names.
+
+    ``fees_in`` is an object: commission is paid in ``asset`` from now on, for as long as ``balance`` lasts.
 
     Everything is applied in this order up to the first refusal. Raises ControlError, VenueError.
     """
     account, settings = account_of(runtime, body), runtime.venue.settings
-    unknown = sorted(body.keys() - {"account", "hedge", "multi_assets", *_SYMBOL_MODES})
+    unknown = sorted(body.keys() - {"account", "hedge", "multi_assets", "fees_in", *_SYMBOL_MODES})
     if unknown:
         raise ControlError(f"unknown mode(s) {', '.join(unknown)}")
     try:
@@ -127,6 +129,9 @@ def change_modes(runtime: Runtime, body: Mapping[str, Any]) -> dict[str, Any]:
             settings.set_dual_side(account, dual_side=_flag(body, "hedge"))
         if "multi_assets" in body:
             settings.set_multi_assets(account, multi_assets=_flag(body, "multi_assets"))
+        if "fees_in" in body:
+            _pay_fees_in(account, body["fees_in"])
+            runtime.venue.state.changes.accounts[account.name] = account
         for symbol, value in _by_symbol(body, "leverage").items():
             if not isinstance(value, int) or isinstance(value, bool):
                 raise ControlError("leverage must be a whole number")
@@ -141,10 +146,18 @@ def change_modes(runtime: Runtime, body: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "hedge": account.dual_side,
         "multi_assets": account.multi_assets,
+        "fees_in": {"asset": account.fee_asset, "balance": plain(account.fee_balance)},
         "leverage": dict(account.leverage),
         "isolated": sorted(account.isolated),
         "auto_add_margin": sorted(account.auto_add_margin),
     }
+
+
+def _pay_fees_in(account: Account, wish: Any) -> None:
+    balance = parse_decimal(str(wish.get("balance"))) if isinstance(wish, dict) else None
+    if balance is None or balance < 0 or not isinstance(wish.get("asset"), str):
+        raise ControlError("fees_in must be an object with an asset and a balance, zero or more")
+    account.fee_asset, account.fee_balance = wish["asset"], balance
 
 
 def change_funding(runtime: Runtime, body: Mapping[str, Any]) -> dict[str, Any]:

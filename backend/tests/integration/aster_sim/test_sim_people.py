@@ -49,16 +49,20 @@ async def test_a_person_flips_one_side_in_hedge_mode(alice):
 
 
 async def test_a_person_changes_modes(alice):
-    body = {"account": "alice", "leverage": {"BTCUSDT": 7}, "margin_type": {"BTCUSDT": "ISOLATED"}}
+    fees_in = {"asset": "BNB", "balance": "1.5"}
+    body = {"account": "alice", "fees_in": fees_in, "leverage": {"BTCUSDT": 7}, "margin_type": {"BTCUSDT": "ISOLATED"}}
     assert await alice.control("POST", "modes", body) == {
         "hedge": False,
         "multi_assets": False,
+        "fees_in": fees_in,
         "leverage": {"BTCUSDT": 7},
         "isolated": ["BTCUSDT"],
         "auto_add_margin": [],
     }
     row = (await alice.call("GET", "positionRisk", {"symbol": "BTCUSDT"})).body[0]
     assert (row["leverage"], row["marginType"]) == ("7", "isolated")
+    balances = {row["asset"]: row["balance"] for row in (await alice.call("GET", "balance")).body}
+    assert balances["BNB"] == "1.50000000"
 
 
 async def test_a_funding_rate_is_set_and_shown(alice):

@@ -43,7 +43,7 @@ async def test_stop_loss_closes_the_trade_cancels_the_target_and_books_the_venue
         assert await stage.levers.open_orders(BTC) == []
         fills = await stage.levers.fills()
         assert trade.realised_pnl == sum(Decimal(fill["realizedPnl"]) for fill in fills)
-        assert trade.commission == sum(Decimal(fill["commission"]) for fill in fills)
+        assert sum(fill.commission for fill in trade.fills) == sum(Decimal(fill["commission"]) for fill in fills)
         assert trade.realised_pnl < -20
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from app.db.port import Database, Unit
+from app.domain.commissions import Commission, commissions_of
 from app.domain.errors import ErrorCode, InvariantBroken, Refusal, StoreConflict
 from app.domain.events import Event, EventType
 from app.domain.ids import ClientOrderId, OrderRole
@@ -201,7 +202,7 @@ async def test_a_fill_is_completed_but_never_counted_twice(database: Database) -
     await repository.record_progress(first, replace(first, fills=(fill(7),)), ())
     found = await repository.get(first.id)
     assert found is not None
-    assert found.commission == Decimal("0.15361984")
+    assert commissions_of(found.fills) == (Commission("USDT", Decimal("0.15361984")),)
     assert len(found.fills) == 1
     await repository.record_progress(None, trade("1" * 20, fills=(fill(7),)), ())
     other = await repository.get("1" * 20)

@@ -50,6 +50,20 @@ def test_wallet_is_deposit_plus_realised_minus_commission(bench):
     assert bench.account.wallet == Decimal(100000) + realised - commission == _wallet_by_history(bench.account)
 
 
+def test_commission_comes_from_the_fee_asset_until_that_is_used_up(bench):
+    bench.account.fee_asset, bench.account.fee_balance = "BNB", Decimal("0.007")
+    bench.market("BUY", "0.100")
+    bench.market("SELL", "0.100")
+    first, second = bench.account.trades["BTCUSDT"]
+    price = bench.venue.state.markets["BNBUSDT"].prices.mark
+    assert first.commission_asset == "BNB"
+    assert abs(first.commission - first.quote * Decimal("0.0004") / price) < Decimal("1e-7")
+    assert (second.commission_asset, second.commission) == ("USDT", second.quote * Decimal("0.0004"))
+    assert bench.account.fee_balance == Decimal("0.007") - first.commission
+    assert bench.account.wallet == Decimal(100000) + second.realised_pnl - second.commission
+    assert [row.asset for row in bench.account.incomes if row.income_type == "COMMISSION"] == ["BNB", "USDT"]
+
+
 def test_reduce_only_needs_something_to_reduce(bench):
     params = {"side": "SELL", "quantity": "0.010", "reduceOnly": "true"}
     assert bench.code_of(**params, type="MARKET") == -2022

@@ -15,6 +15,7 @@ from enum import Enum, auto
 from functools import cached_property
 from typing import TypeVar
 
+from app.domain.days import DayResult
 from app.domain.errors import InvariantBroken
 from app.domain.money import ZERO, plain
 from app.domain.policy import AccountPolicy
@@ -348,8 +349,9 @@ def _told_daily_loss(case: Case) -> str:
     limit = case.policy.risk.maximum_daily_loss
     if limit is None:
         return "no limit"
-    lost = max(-(case.exposure.realised_today or ZERO), ZERO)
-    return f"{plain(lost)} lost today, the limit is {plain(limit)}"
+    today = case.exposure.realised_today or DayResult(ZERO)
+    told = f"{plain(max(-today.dollars, ZERO))} lost today, the limit is {plain(limit)}"
+    return f"{told}; gains in {', '.join(sorted(today.unvalued))} do not count: no price" if today.unvalued else told
 
 
 def _deviation(case: Case) -> None:

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from app.domain.errors import ErrorCode
 from app.domain.money import ZERO
@@ -24,6 +25,7 @@ from app.services.execution.desk import Desk
 from app.services.execution.intake import Intake, RunningDecision
 from app.services.execution.late_fills import doubtful_entries
 from app.services.execution.planning import EntryWish
+from app.services.execution.prices import Prices
 from app.services.execution.recording import Recording
 from app.services.execution.risk import RiskRefused, too_old
 from app.services.execution.send_time import called_off
@@ -40,6 +42,7 @@ class Closer:
     recording: Recording
     policy: RiskPolicy
     clock: Clock
+    prices: Prices
     unknown: Callable[[str], RiskRefused | None]
     _watchers: dict[tuple[str, str], list[asyncio.Event]] = field(default_factory=dict)
     """Who waits for the end of a trade, by its asset and id."""
@@ -75,7 +78,7 @@ class Closer:
         if not trades and not ended:
             return results.refused(item, self.unknown(asset) or _absent(asset))
         self._ask(trades, reason)
-        return await self._follow(item, trades, ended, timeout_s)
+        return await self._follow(item, trades, ended, self._asked(asset, self.clock.now()), timeout_s)
 
     async def close_all(self, reason: CloseReason) -> list[AssetResult]:
         """Close everything, side by side; by a halt also what turns up of an entry that was given up (U10)."""
@@ -95,6 +98,7 @@ class Closer:
         if refusal is not None:
             return results.refused(item, refusal)
         trades = [trade for trade in self._trades(item.asset) if wish.means(trade)]
+        asked = self._asked(item.asset, wish.received_at)
         ended = self._call_off(item.asset, trades, CloseReason.DECISION, wish)
         if not trades and not ended:
             return results.refused(item, _absent(item.asset))
@@ -104,12 +108,12 @@ class Closer:
                 kind=AdjustmentKind.CLOSE,
                 received_at=wish.received_at,
                 asked_at=now,
-                reference_price=trade.reference_price,
+                reference_price=asked.mark_price,
             )
             self.desks[item.asset].take(trade.id, facts.AdjustmentAsked(at=now, adjustment=binding))
         await self.recording.before_acting()
         self._ask(trades, CloseReason.DECISION)
-        return await self._follow(item, trades, ended, None)
+        return await self._follow(item, trades, ended, asked)
 
     async def go_on(self, wish: EntryWish, bound: Sequence[Trade]) -> AssetResult:
         """Go on with a close that a dead process had bound to these trades; one not asked for yet may be too old."""
@@ -118,7 +122,7 @@ class Closer:
         refusal = too_old(wish, self.policy, now) if unasked else None
         if refusal is None:
             self._ask(unasked, CloseReason.DECISION)
-            return await self._follow(item, bound, [], None)
+            return await self._follow(item, bound, [], _asked_before(wish, bound))
         error = TradeError(code=refusal.code, message=refusal.message)
         for trade in unasked:
             failed = facts.AdjustmentFailed(at=now, decision_id=wish.decision_id, error=error)
@@ -160,8 +164,17 @@ class Closer:
         for trade in trades:
             self.desks[trade.asset].learn(trade.id, facts.CloseAsked(at=self.clock.now(), reason=reason))
 
+    def _asked(self, asset: str, at: datetime) -> results.CloseWish:
+        mark = self.prices.last_mark(asset)
+        return results.CloseWish(received_at=at, mark_price=mark.mark_price if mark is not None else ZERO)
+
     async def _follow(
-        self, item: AssetDecision, trades: Sequence[Trade], ended: Sequence[RunningDecision], timeout_s: float | None
+        self,
+        item: AssetDecision,
+        trades: Sequence[Trade],
+        ended: Sequence[RunningDecision],
+        asked: results.CloseWish,
+        timeout_s: float | None = None,
     ) -> AssetResult:
         """Wait for the end of the trades, and until it may be told."""
         with contextlib.suppress(TimeoutError):
@@ -175,7 +188,7 @@ class Closer:
             return results.nothing_left(item)
         unfinished = [trade for trade in last if not trade.is_ended]
         held = [trade for trade in last if trade.entered_quantity > ZERO]
-        return results.of_close((unfinished or held or last)[0 if unfinished else -1])
+        return results.of_close((unfinished or held or last)[0 if unfinished else -1], asked)
 
     async def _until_ended(self, trade: Trade) -> None:
         known = self._as_it_stands(trade)
@@ -191,6 +204,13 @@ class Closer:
             return trade
         desk = self.desks.get(trade.asset)
         return desk.trade(trade.id) if desk is not None else None
+
+
+def _asked_before(wish: EntryWish, bound: Sequence[Trade]) -> results.CloseWish:
+    """The wish as the process that bound it to the trades had noted it."""
+    bindings = (one for trade in bound for one in trade.adjustments if one.decision_id == wish.decision_id)
+    price = next((one.reference_price for one in bindings), ZERO)
+    return results.CloseWish(received_at=wish.received_at, mark_price=price)
 
 
 def _absent(asset: str) -> RiskRefused:

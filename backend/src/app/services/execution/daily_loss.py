@@ -1,30 +1,30 @@
 """The day's result: what the account has realised since midnight UTC, as the exchange booked it (contract, section 9).
 
-Profit and loss, commission, funding and what a liquidation took come from the exchange's income history. Between two
-reads, executions that the stream shows count already, each once.
+Profit and loss, commission, funding and what a liquidation took come from the exchange's income history, in whatever
+asset; each counts by its value in dollars. Between two reads, executions that the stream shows count too, each once.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from datetime import timedelta
+from collections import defaultdict
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 import structlog
 
-from app.domain.days import midnight
+from app.domain.days import DayResult, midnight
 from app.domain.errors import ExchangeError
 from app.domain.money import ZERO
 from app.domain.ports import Clock
 from app.domain.reports import FillReport, IncomeReport
 from app.integrations.aster.client import AsterClient
+from app.services.execution.asset_values import AssetValues
 
 log = structlog.get_logger(__name__)
 
 _KINDS = frozenset({"REALIZED_PNL", "COMMISSION", "FUNDING_FEE", "INSURANCE_CLEAR"})
-_DOLLARS = "USD"
-"""Amounts in assets that are called after the dollar count one to one; a limit in dollars can't judge the others."""
 _INTERVAL_S = 30.0
 _SHORTEST_INTERVAL_S = 5.0
 """An income read weighs a lot (30); executions count from the stream meanwhile."""
@@ -36,8 +36,9 @@ _OVERLAP = timedelta(minutes=1)
 class DailyResult:
     """Keeps one account's realised result of the present day. Reads nothing until :meth:`keep_fresh` runs."""
 
-    def __init__(self, client: AsterClient, clock: Clock) -> None:
+    def __init__(self, client: AsterClient, clock: Clock, values: AssetValues) -> None:
         self._client = client
+        self._values = values
         self._clock = clock
         self._rows: dict[tuple[str, ...], IncomeReport] = {}
         self._unbooked: dict[tuple[str, str], FillReport] = {}
@@ -46,15 +47,29 @@ class DailyResult:
         self._known = asyncio.Event()
 
     @property
-    def realised(self) -> Decimal | None:
-        """Since midnight, in dollars, losses negative; None while the exchange has not told it lately."""
+    def realised(self) -> DayResult | None:
+        """Since midnight; None while the exchange has not told it lately."""
         if self._read_at is None or self._clock.monotonic() - self._read_at > _TRUSTED_FOR_S:
             return None
-        since = midnight(self._clock.now())
-        booked = sum((row.amount for row in self._rows.values() if row.time >= since), start=ZERO)
-        fills = [fill for fill in self._unbooked.values() if fill.time >= since]
-        fees = sum((fill.commission for fill in fills if fill.commission_asset.startswith(_DOLLARS)), start=ZERO)
-        return booked + sum((fill.realised_pnl for fill in fills), start=ZERO) - fees
+        dollars, unvalued = ZERO, dict[str, Decimal]()
+        for asset, amount in self._by_asset(midnight(self._clock.now())).items():
+            value = self._values.in_dollars(asset)
+            if value is not None:
+                dollars += amount * value
+            elif amount:
+                unvalued[asset] = amount
+        return DayResult(dollars, unvalued)
+
+    def _by_asset(self, since: datetime) -> dict[str, Decimal]:
+        amounts = defaultdict[str, Decimal](Decimal)
+        for row in self._rows.values():
+            if row.time >= since:
+                amounts[row.asset] += row.amount
+        for fill in self._unbooked.values():
+            if fill.time >= since:
+                amounts[self._values.margin_asset(fill.symbol)] += fill.realised_pnl
+                amounts[fill.commission_asset] -= fill.commission
+        return amounts
 
     def learn_fill(self, fill: FillReport) -> None:
         """Count an execution that the stream shows, until it is booked."""
@@ -98,7 +113,7 @@ class DailyResult:
         self._rows = {
             (row.transfer_id, row.kind, row.symbol, row.exchange_trade_id, row.asset): row
             for row in kept
-            if row.time >= day and row.kind in _KINDS and row.asset.startswith(_DOLLARS)
+            if row.time >= day and row.kind in _KINDS
         }
         booked = self._booked()
         self._unbooked = {

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from decimal import Decimal
 
+from app.domain.days import DayResult
 from app.domain.ids import IdSource
 from app.domain.money import ZERO
 from app.domain.policy import AccountPolicy
@@ -39,7 +40,7 @@ class DeskTools:
     other_exposure: Callable[[str], dict[str, Decimal]]
     """Notional by asset of everything but the desk's own asset."""
     has_external_position: Callable[[str], bool]
-    realised_today: Callable[[], Decimal | None]
+    realised_today: Callable[[], DayResult | None]
     is_at_work: Callable[[EntryWish], bool]
     """Whether the asset's decision has not ended: else nothing more is done for it (scenario C9)."""
     is_flattened: Callable[[], bool]

@@ -119,6 +119,11 @@ class Market:
         """The asset's trading rules as last read, or None when the exchange did not list it."""
         return self._instruments.get(asset)
 
+    @property
+    def instruments(self) -> Mapping[str, Instrument]:
+        """Every instrument that the exchange shows, by symbol."""
+        return self._instruments
+
     def symbol_named(self, asset: str) -> str:
         """The symbol that a sender means; as it is where the exchange lists none of that name, or several."""
         return symbol_named(asset, self._instruments)

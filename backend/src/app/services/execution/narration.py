@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from app.domain.commissions import commissions_of
 from app.domain.events import Event, EventType
 from app.domain.money import plain
 from app.domain.orders import Order, OrderState
 from app.domain.trades import CloseReason, Trade, TradeStatus
+from app.schemas.commissions import told
 from app.schemas.fields import iso
 from app.services.execution.commands import Alert
 
@@ -147,12 +149,18 @@ def trade_data(trade: Trade) -> dict[str, Any]:
             "close_reason": trade.close_reason.value if trade.close_reason else None,
             "exit_price": _text(trade.exit_price),
             "realised_pnl": plain(trade.realised_pnl),
-            "commission": plain(trade.commission),
             "funding": plain(trade.funding),
+            **_commission(trade),
         }
     if trade.error is not None:
         data["error"] = {"code": trade.error.code.value, "message": trade.error.message}
     return data
+
+
+def _commission(trade: Trade) -> dict[str, Any]:
+    commission, asset, several = told(commissions_of(trade.fills))
+    single = {"commission": _text(commission), "commission_asset": asset}
+    return single | ({"commissions": [one.model_dump(mode="json") for one in several]} if several else {})
 
 
 def _text(value: Any) -> str | None:

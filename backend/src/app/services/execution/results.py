@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from typing import Any
 
+from app.domain.commissions import commissions_of
 from app.domain.errors import DecisionRefused, ErrorCode
+from app.domain.exits_stood import exits_stood_at
 from app.domain.ids import OrderRole
 from app.domain.money import BPS, ZERO
 from app.domain.orders import Order, OrderState
-from app.domain.trades import Adjustment, AdjustmentKind, CloseReason, Trade, TradeError, TradeStatus
+from app.domain.reports import FillReport
+from app.domain.trades import Adjustment, AdjustmentKind, CloseReason, Trade, TradeError, TradeStatus, average_price
+from app.schemas import commissions
 from app.schemas.decision import Action, AssetDecision, UnreadableDecision
 from app.schemas.fields import iso
 from app.schemas.result import (
@@ -53,12 +60,11 @@ def of_trade(trade: Trade, action: Action) -> AssetResult:
         take_profit_price=_trigger(trade, OrderRole.TAKE_PROFIT),
         stop_loss_price=_trigger(trade, OrderRole.STOP_LOSS),
         slippage_bps=_slippage_bps(price, trade.reference_price, trade.side.sign),
-        commission=trade.commission if trade.fills else None,
-        commission_asset=trade.commission_asset,
+        **_commission(trade.fills),
         timings_ms=Timings(
             received_to_sent=_ms(trade.received_at, trade.entry_sent_at),
             sent_to_filled=_ms(trade.entry_sent_at, trade.first_fill_at),
-            filled_to_protected=_ms(trade.first_fill_at, trade.protected_at) if trade.legs else None,
+            filled_to_protected=_ms(trade.first_fill_at, exits_stood_at(trade)),
         ),
         error=_error(trade),
     )
@@ -68,10 +74,13 @@ def of_adjustment(trade: Trade, adjustment: Adjustment, action: Action | None) -
     """The result of a decision that changes a trade, as it stands."""
     order = trade.order_of(adjustment)
     status = _adjustment_status(trade, adjustment, order)
-    price = trade.price_of(order) if order is not None else None
     is_entry = order is not None and order.role is OrderRole.ENTRY
-    sign = trade.side.sign if is_entry else -trade.side.sign
-    fills = trade.fills_of(order) if order is not None else ()
+    if order is not None:
+        figures = _figures(trade, adjustment, order)
+    elif adjustment.closes:
+        figures = _way_out(trade, CloseWish(received_at=adjustment.received_at, mark_price=adjustment.reference_price))
+    else:
+        figures = {}
     return AssetResult(
         asset=trade.asset,
         action=action,
@@ -79,9 +88,6 @@ def of_adjustment(trade: Trade, adjustment: Adjustment, action: Action | None) -
         success=status.is_success,
         trade_id=trade.id,
         side=trade.side.value,
-        requested_quantity=adjustment.quantity or None,
-        filled_quantity=trade.executed(order) if order is not None else None,
-        fill_price=_tidy(price),
         leverage=adjustment.leverage or trade.leverage,
         requested_leverage=adjustment.requested_leverage,
         orders=ResultOrders(
@@ -91,16 +97,26 @@ def of_adjustment(trade: Trade, adjustment: Adjustment, action: Action | None) -
         ),
         take_profit_price=_trigger(trade, OrderRole.TAKE_PROFIT),
         stop_loss_price=_trigger(trade, OrderRole.STOP_LOSS),
-        slippage_bps=_slippage_bps(price, adjustment.reference_price, sign),
-        commission=sum((fill.commission for fill in fills), start=ZERO) if fills else None,
-        commission_asset=trade.commission_asset if fills else None,
-        timings_ms=Timings(
-            received_to_sent=_ms(adjustment.received_at, adjustment.sent_at),
-            sent_to_filled=_ms(adjustment.sent_at, adjustment.filled_at),
-            filled_to_protected=_ms(adjustment.filled_at, adjustment.ended_at),
-        ),
+        **figures | {"requested_quantity": adjustment.quantity or None},
         error=_adjustment_error(trade, adjustment, order, status),
     )
+
+
+def _figures(trade: Trade, adjustment: Adjustment, order: Order) -> dict[str, Any]:
+    """Price, size, cost and times of the order that changes the size."""
+    price = trade.price_of(order)
+    sign = trade.side.sign if order.role is OrderRole.ENTRY else -trade.side.sign
+    return {
+        "filled_quantity": trade.executed(order),
+        "fill_price": _tidy(price),
+        "slippage_bps": _slippage_bps(price, adjustment.reference_price, sign),
+        **_commission(trade.fills_of(order)),
+        "timings_ms": Timings(
+            received_to_sent=_ms(adjustment.received_at, adjustment.sent_at),
+            sent_to_filled=_ms(adjustment.sent_at, adjustment.filled_at),
+            filled_to_protected=_ms(adjustment.filled_at, adjustment.ended_at) if trade.legs else None,
+        ),
+    }
 
 
 def _adjustment_status(trade: Trade, adjustment: Adjustment, order: Order | None) -> AssetStatus:
@@ -175,11 +191,68 @@ def nothing_opened(item: AssetDecision, refusal: RiskRefused) -> AssetResult:
     return failed(item, refusal.code, text)
 
 
-def of_close(trade: Trade) -> AssetResult:
-    """The result of a wish to close: ``closed`` once the trade is over, also where nothing of it was ever held."""
-    result = of_trade(trade, Action.CLOSE_POSITION)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CloseWish:
+    """When a close was asked for, and the mark price of that moment, zero where none was known."""
+
+    received_at: datetime
+    mark_price: Decimal
+
+
+def of_close(trade: Trade, wish: CloseWish) -> AssetResult:
+    """The result of a wish to close: ``closed`` once the trade is over, also where nothing of it was ever held.
+
+    Its figures are those of the way out. ``sent_to_filled`` is until all of it was executed.
+    """
     status = AssetStatus.CLOSED if trade.is_ended else AssetStatus.PENDING
-    return result.model_copy(update={"status": status, "success": status.is_success, "error": None})
+    return AssetResult(
+        asset=trade.asset,
+        action=Action.CLOSE_POSITION,
+        status=status,
+        success=status.is_success,
+        trade_id=trade.id,
+        side=trade.side.value,
+        leverage=trade.leverage,
+        requested_leverage=trade.requested_leverage,
+        orders=ResultOrders(entry=_reference(trade.entry), **_exits(trade)),
+        take_profit_price=_trigger(trade, OrderRole.TAKE_PROFIT),
+        stop_loss_price=_trigger(trade, OrderRole.STOP_LOSS),
+        **_way_out(trade, wish),
+    )
+
+
+def _way_out(trade: Trade, wish: CloseWish) -> dict[str, Any]:
+    """Price, size, cost and times of what closed a trade: the closes since the wish, or else whatever ended it.
+
+    The latter is a target or a stop that was faster, a close that was under way, or what a person sent.
+    """
+    sent = [order for order in trade.orders_of(OrderRole.CLOSE) if _is_sent_since(order, wish.received_at)]
+    closes = [order for order in sent if trade.executed(order)]
+    fills = [fill for order in closes for fill in trade.fills_of(order)] or _last_to_reduce(trade)
+    filled = max(sum((fill.quantity for fill in fills), start=ZERO), sum(map(trade.executed, closes), start=ZERO))
+    price = average_price(tuple(fills)) if fills else None
+    sent_at = min((order.submitted_at for order in closes if order.submitted_at), default=None)
+    ended_at = [order.finished_at for order in closes if order.finished_at]
+    return {
+        "requested_quantity": filled + trade.exposure,
+        "filled_quantity": filled,
+        "fill_price": _tidy(price),
+        "slippage_bps": _slippage_bps(price, wish.mark_price, -trade.side.sign),
+        **_commission(fills),
+        "timings_ms": Timings(
+            received_to_sent=_ms(wish.received_at, sent_at),
+            sent_to_filled=_ms(sent_at, max(ended_at) if closes and len(ended_at) == len(closes) else None),
+        ),
+    }
+
+
+def _is_sent_since(order: Order, at: datetime) -> bool:
+    return order.submitted_at is not None and order.submitted_at >= at
+
+
+def _last_to_reduce(trade: Trade) -> list[FillReport]:
+    """The executions of the order that took off the last part."""
+    return [fill for fill in trade.exit_fills if fill.order_id == trade.exit_fills[-1].order_id]
 
 
 def nothing_left(item: AssetDecision) -> AssetResult:
@@ -227,6 +300,11 @@ def _exits(trade: Trade) -> dict[str, OrderReference | None]:
         "trailing_stop": _reference(_told(trade, OrderRole.TRAILING_STOP)),
         "close": _reference(_told(trade, OrderRole.CLOSE)),
     }
+
+
+def _commission(fills: Sequence[FillReport]) -> dict[str, Any]:
+    """What the executions cost; nothing is told where there are none yet."""
+    return commissions.told(commissions_of(fills))._asdict() if fills else {}
 
 
 def _trigger(trade: Trade, role: OrderRole) -> Decimal | None:

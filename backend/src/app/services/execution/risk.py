@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from app.domain.days import until_tomorrow_s
+from app.domain.days import DayResult, until_tomorrow_s
 from app.domain.errors import ErrorCode
 from app.domain.ids import OrderRole
 from app.domain.money import BPS, ZERO, plain
@@ -43,8 +43,7 @@ class Exposure:
     ``notional_by_asset`` counts trades of ours that are not ended and positions of others, in quote units.
     ``last_activity`` is the later of the last entry and the last exit of the asset in question. ``trade`` is our trade
     on it, when it holds something and is not on its way out; ``is_closable`` says that there is something to close.
-    ``realised_today`` is the day's result in dollars, losses
-    negative, None when the exchange has not told it.
+    ``realised_today`` is the day's result, None when the exchange has not told it.
     """
 
     has_position: bool = False
@@ -53,7 +52,7 @@ class Exposure:
     notional_by_asset: Mapping[str, Decimal]
     trade: Trade | None = None
     is_closable: bool = False
-    realised_today: Decimal | None = None
+    realised_today: DayResult | None = None
     exit_places: int | None = None
     """How many conditional orders the exchange still takes on the asset, those of our trade not counted."""
 
@@ -450,7 +449,13 @@ def check_daily_loss(exposure: Exposure, policy: RiskPolicy, now: datetime, clos
     if exposure.realised_today is None:
         text = f"how much of the daily limit of {plain(limit)} is lost is not known: the exchange has not told it yet"
         raise CheckFailed(ErrorCode.NOT_READY, text, 1.0)
-    lost = closing - exposure.realised_today
+    if losses := exposure.realised_today.unvalued_losses:
+        text = (
+            f"what was lost in {', '.join(losses)} today can't be held against the limit of {plain(limit)}: "
+            "the exchange tells no price of it"
+        )
+        raise CheckFailed(ErrorCode.DAILY_LOSS_LIMIT, text, round(until_tomorrow_s(now), 3))
+    lost = closing - exposure.realised_today.dollars
     if lost >= limit:
         text = f"{plain(lost)} is lost today, the limit is {plain(limit)}; entries are taken again at midnight UTC"
         raise CheckFailed(ErrorCode.DAILY_LOSS_LIMIT, text, round(until_tomorrow_s(now), 3))

@@ -35,6 +35,7 @@ from app.schemas.decision import TradingDecision
 from app.schemas.explanation import Explanation
 from app.schemas.result import AssetResult, ExecutionResult
 from app.services.execution import facts, results
+from app.services.execution.asset_values import AssetValues
 from app.services.execution.carrying import DecisionRunner
 from app.services.execution.closing import CLOSE_PATIENCE_S, Closer
 from app.services.execution.commands import Alert, Severity
@@ -117,11 +118,11 @@ class ExecutionService:
         self._troubles = TroubleDesk(client, flags, host_clock, self._kill_switch, self._tell_alert, place)
         self._emergencies = EmergencyWatch()
         self._repeats = Repeats(clock)
-        self._daily = DailyResult(client, host_clock)
         self._projection = Projection()
         self._hearing = Hearing()
         terms = Terms(client, clock, flags, self.account_id)
         self._market = Market(client, clock, policy.risk, self._projection.all_held, terms)
+        self._daily = DailyResult(client, host_clock, AssetValues(self._market))
         self._reconciler = Reconciler(
             policy=policy,
             client=client,
@@ -190,6 +191,7 @@ class ExecutionService:
             recording=recording,
             policy=policy.risk,
             clock=clock,
+            prices=self._market.prices,
             unknown=self._gate.unknown,
         )
         self._tools = DeskTools(

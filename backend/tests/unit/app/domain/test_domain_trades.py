@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.domain.commissions import Commission, commissions_of
 from app.domain.errors import IllegalTransition
 from app.domain.ids import ClientOrderId, OrderRole
 from app.domain.money import ZERO
@@ -173,9 +174,19 @@ def test_the_exit_price_counts_what_others_reduced() -> None:
 def test_money_is_the_sum_of_the_exchanges_bookings() -> None:
     """Scenario H5: never computed from our own prices."""
     entry = order(OrderRole.ENTRY, executed="10", number=1)
-    known = trade(entry, fills=(fill(1, 1, "4", commission_asset=""), fill(2, 1, "6"), fill(3, 9, "10")))
-    assert (known.realised_pnl, known.commission, known.commission_asset) == (6, Decimal("0.12"), "USDT")
-    assert trade(entry).commission_asset is None
+    unbooked = fill(1, 1, "4", commission=ZERO, commission_asset="")
+    known = trade(entry, fills=(unbooked, fill(2, 1, "6"), fill(3, 9, "10")))
+    assert (known.realised_pnl, commissions_of(known.fills)) == (6, (Commission("USDT", Decimal("0.08")),))
+    assert commissions_of(trade(entry).fills) == ()
+
+
+def test_commission_is_summed_by_asset() -> None:
+    """Amounts in different assets are never added up, and what cost nothing is not told beside what did."""
+    mixed = (fill(1, 1, "4"), fill(2, 1, "6", commission=Decimal("0.5"), commission_asset="ASTER"), fill(3, 9, "10"))
+    paid = commissions_of((*mixed, fill(4, 9, "1", commission=ZERO, commission_asset="BNB")))
+    assert paid == (Commission("ASTER", Decimal("0.5")), Commission("USDT", Decimal("0.08")))
+    free = (fill(1, 1, "4", commission=ZERO), fill(2, 1, "4", commission=ZERO, commission_asset="BNB"))
+    assert commissions_of(free) == (Commission("BNB", ZERO),)
 
 
 @pytest.mark.parametrize("state", OrderState)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from story import BITCOIN, MARK, PLENTY, START, Story, market, quote, wish
 
+from app.domain.days import DayResult
 from app.domain.errors import ErrorCode
 from app.domain.policy import AccountPolicy, ExistingPositionPolicy, RiskPolicy
 from app.services.execution.checks import CHECKS, Case, Change, assess, assess_adjustment, first_refusal
@@ -172,7 +173,7 @@ def test_what_a_flip_closes_pays_for_its_entry_and_costs_its_loss() -> None:
     tight = replace(PLENTY, account=replace(PLENTY.account, available_balance=Decimal(10)))
     assert first_refusal(case(flip, HELD, wish=short, means=tight)) is None
     assert first_refusal(case(flip, wish=short, means=tight)) is not None
-    deep = replace(HELD, realised_today=Decimal(0))
+    deep = replace(HELD, realised_today=DayResult(Decimal(0)))
     lossy = replace(flip, maximum_daily_loss=Decimal(10))
     asked, low = wish(action="sell", sl_price="96000", tp_price="90000"), Decimal(94900)
     refusal = first_refusal(case(lossy, deep, wish=asked, market=market(mark=low), quote=quote(low)))

@@ -7,11 +7,13 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from story import WHOLE, Story, submitted, wish
+from story import MARK, START, WHOLE, Story, submitted, wish
 
 from app.domain.errors import DecisionRefused, ErrorCode, Refusal
+from app.domain.exits_stood import exits_stood_at
 from app.domain.policy import ProtectionFailurePolicy, ProtectionPolicy
 from app.domain.reports import ExchangeOrderStatus
+from app.domain.trades import AdjustmentKind
 from app.schemas.decision import Action
 from app.schemas.result import AssetResult, AssetStatus, ResultStatus, whole_status
 from app.services.execution import facts, results
@@ -61,6 +63,36 @@ def test_filled_where_no_exit_was_asked_for() -> None:
     result = told(Story(submitted(sl_price=None, tp_price=None)).fill_entry())
     assert result.status is AssetStatus.FILLED
     assert result.timings_ms.filled_to_protected is None
+
+
+def test_exits_of_a_later_decision_are_no_protection_of_the_entry() -> None:
+    """Only what rested on the book protected it: a trade that asked for nothing was not protected at once."""
+    story = Story(submitted(sl_price=None, tp_price=None)).fill_entry()
+    assert (story.trade.protected_at, exits_stood_at(story.trade)) == (START, None)
+    story.wait(60)
+    stop = replace(submitted().legs[0])
+    story.adjust(AdjustmentKind.EXITS, legs=(stop,))
+    assert exits_stood_at(story.trade) is None
+    story.accept(story.stop)
+    assert exits_stood_at(story.trade) == story.now
+
+
+@pytest.mark.parametrize("is_bare", [True, False])
+def test_an_addition_tells_when_it_was_protected_only_if_it_was(is_bare: bool) -> None:
+    exits: dict[str, Any] = {"sl_price": None, "tp_price": None} if is_bare else {}
+    story = Story(submitted(**exits)).fill_entry()
+    for order in () if is_bare else (story.stop, story.target):
+        story.accept(order)
+    more = story.adjust(AdjustmentKind.ADD, "0.005")
+    assert more is not None
+    story.stream(more, X.FILLED, "0.005", part="0.005")
+    story.wait(0.002)
+    for order in () if is_bare else (story.stop, story.target):
+        story.accept(order)
+    story.clean()
+    (addition,) = story.trade.adjustments
+    result = results.of_adjustment(story.trade, addition, Action.BUY)
+    assert result.timings_ms.filled_to_protected == (None if is_bare else 2)
 
 
 def test_a_part_that_is_protected_is_still_pending() -> None:
@@ -134,12 +166,50 @@ def test_slippage_is_what_the_fill_was_worse_than_the_mark(action: str, price: s
 def test_a_close_is_pending_until_the_trade_is_closed() -> None:
     story = Story().protect()
     story.ask_close()
-    assert results.of_close(story.trade).status is AssetStatus.PENDING
+    asked = results.CloseWish(received_at=story.now, mark_price=MARK)
+    assert results.of_close(story.trade, asked).status is AssetStatus.PENDING
     story.accept(story.close, X.FILLED, WHOLE)
     story.clean()
     story.account()
-    result = results.of_close(story.trade)
+    result = results.of_close(story.trade, asked)
     assert (result.status, result.success, result.action) == (AssetStatus.CLOSED, True, Action.CLOSE_POSITION)
+
+
+def test_a_close_in_slices_tells_their_average_and_the_time_until_the_last() -> None:
+    """Contract, section 9: what a target took before does not count."""
+    story = Story().protect().book_entry()
+    story.stream(story.target, X.PARTIALLY_FILLED, "0.001", part="0.001")
+    story.wait(0.5)
+    asked = results.CloseWish(received_at=story.now, mark_price=MARK)
+    story.wait(0.003)
+    story.ask_close()
+    story.wait(0.002)
+    story.stream(story.close, X.EXPIRED, "0.003", part="0.003")
+    waited = -(story.now - START).total_seconds()
+    story.wake()
+    story.wait(0.004)
+    story.stream(story.close, X.FILLED, "0.006", part="0.006")
+    waited += (story.now - START).total_seconds()
+    story.clean()
+    story.account()
+    prices = (MARK, Decimal(99_000), Decimal(95_900), Decimal(95_600))
+    fills = (replace(fill, price=price) for fill, price in zip(story.trade.fills, prices, strict=True))
+    result = results.of_close(replace(story.trade, fills=tuple(fills)), asked)
+    assert (result.fill_price, result.filled_quantity, result.requested_quantity) == (95_700, *[Decimal("0.009")] * 2)
+    assert result.slippage_bps == Decimal("31.25")
+    assert result.commission == Decimal("0.02")
+    assert result.timings_ms.received_to_sent == 3
+    assert result.timings_ms.sent_to_filled == pytest.approx(1000 * waited + 2)
+
+
+def test_a_close_without_a_known_price_tells_no_slippage() -> None:
+    story = Story().protect()
+    asked = results.CloseWish(received_at=story.now, mark_price=Decimal(0))
+    story.ask_close()
+    story.accept(story.close, X.FILLED, WHOLE)
+    story.clean()
+    story.account()
+    assert results.of_close(story.trade, asked).slippage_bps is None
 
 
 def test_the_order_on_the_book_is_named_before_the_last_that_was_tried() -> None:

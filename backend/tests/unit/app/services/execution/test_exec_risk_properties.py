@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from story import MARK, START, Story, market, wish
 from test_exec_planning import ALLOCATIONS, MARKS, instruments
 
+from app.domain.days import DayResult
 from app.domain.instruments import Instrument
 from app.domain.money import ZERO, is_multiple
 from app.domain.policy import AccountPolicy, AllocationBasis, ExistingPositionPolicy, LeveragePolicy, RiskPolicy
@@ -49,7 +50,9 @@ def exposures(draw: st.DrawFn) -> Exposure:
     held = draw(st.dictionaries(st.sampled_from(["ETHUSDT", "SOLUSDT", "XRPUSDT"]), amounts))
     trade = Story().protect().trade if draw(st.booleans()) else None
     own = {"BTCUSDT": trade.exposure * MARK} if trade is not None else {}
-    realised = draw(st.none() | st.decimals(min_value=Decimal("-1e6"), max_value=Decimal("1e6"), places=2))
+    result = st.decimals(min_value=Decimal("-1e6"), max_value=Decimal("1e6"), places=2)
+    unvalued = st.dictionaries(st.sampled_from(["U", "ASTER"]), result, max_size=1)
+    realised = draw(st.none() | st.builds(DayResult, result, unvalued))
     return Exposure(
         has_position=trade is not None, notional_by_asset={**held, **own}, trade=trade, realised_today=realised
     )
@@ -68,7 +71,8 @@ def require_within(plan: EntryPlan, instrument: Instrument, exposure: Exposure, 
         assert sum(held.values(), start=ZERO) + plan.notional <= risk.maximum_total_notional
     if risk.maximum_daily_loss is not None:
         assert exposure.realised_today is not None
-        assert -exposure.realised_today < risk.maximum_daily_loss
+        assert -exposure.realised_today.dollars < risk.maximum_daily_loss
+        assert all(amount >= 0 for amount in exposure.realised_today.unvalued.values())
     require_filters(plan, instrument)
 
 
