@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -19,6 +19,7 @@ import pytest
 from app.bootstrap import Application, Outside, running
 from app.core.clock import SystemClock
 from app.core.configuration import load_settings
+from app.domain.errors import DecisionRefused
 from app.domain.ports import Clock
 from app.domain.trades import Trade
 from app.schemas.decision import parse_decision
@@ -228,6 +229,15 @@ async def _poll(look: Callable[[], Awaitable[object]], named: object, patience_s
         await asyncio.wait_for(until_seen(), patience_s)
     except TimeoutError:
         pytest.fail(f"waited {patience_s:g} s in vain for {getattr(named, '__qualname__', named)}")
+
+
+@contextmanager
+def none_refused() -> Iterator[None]:
+    """Inside, a decision that is refused as a whole fails the test."""
+    try:
+        yield
+    except DecisionRefused as refusal:
+        pytest.fail(f"refused: {refusal}")
 
 
 async def decide(

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from arena import BTC, ETH, Arena, arena, buy, decide, sell, settled, until, until_true
+from arena import BTC, ETH, Arena, arena, buy, decide, none_refused, sell, settled, until, until_true
 from test_database_trouble import Trouble, during, server, trouble
 
 from app.bootstrap import running
@@ -42,7 +42,8 @@ async def test_with_a_stream_lost_exits_go_and_entries_wait(stage: Arena, item: 
         await until(lambda: not service.readiness().is_ready)
         with pytest.raises(DecisionRefused, match="not ready"):
             await decide(service, sell())
-        done, refused = (await decide(service, item, sell())).results
+        with none_refused():
+            done, refused = (await decide(service, item, sell())).results
         assert done.success
         assert (refused.status, code_of(refused)) == (AssetStatus.REJECTED, "not_ready")
         left = "0.005" if item is HALVE else "0"
@@ -58,7 +59,8 @@ async def test_with_a_disk_that_takes_nothing_a_decision_closes(trouble: Trouble
         opened = (await decide(service, buy())).results[0]
         decision = parse_decision(json.dumps({"decisions": [CLOSE, sell()]}))
         async with during(trouble, application):
-            submission = await service.submit(decision)
+            with none_refused():
+                submission = await service.submit(decision)
 
             async def is_flat() -> bool:
                 return await stage.levers.position(BTC) == 0

@@ -8,10 +8,9 @@ from datetime import timedelta
 
 import aiohttp
 import pytest
-from arena import BTC, ETH, Arena, buy, decide, sell, settled, until, until_true
+from arena import BTC, ETH, Arena, buy, decide, none_refused, sell, settled, until, until_true
 
 from app.bootstrap import Application
-from app.domain.errors import DecisionRefused
 from app.domain.events import EventType
 from app.domain.reports import Accepted
 from app.integrations.aster import streams
@@ -180,10 +179,8 @@ async def test_nothing_is_lost_or_doubled_while_sockets_are_rotated(stage: Arena
         service = application.service("default")
         first = sockets(stage)
         for _ in range(12):
-            try:
+            with none_refused():
                 result = await decide(service, buy())
-            except DecisionRefused as refusal:
-                pytest.fail(f"the stream was down: {refusal}")
             assert result.results[0].status == "protected"
             await stage.levers.price(BTC, "99100")
             await settled(application, result.results[0].trade_id)
