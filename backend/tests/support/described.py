@@ -16,6 +16,8 @@ def require_described(recorded: RecordedEvent) -> None:
     document = EventDocument.model_validate(event_document(recorded))
     model = EVENT_DATA[document.type]
     model.model_validate(document.data)
+    assert document.summary
+    assert "None" not in document.summary, document.summary
     unknown = document.data.keys() - model.model_fields.keys()
     assert not unknown, f"{document.type.value}: {sorted(unknown)} is not in app/schemas/event_data.py"
 

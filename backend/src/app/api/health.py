@@ -8,7 +8,7 @@ from typing import Literal
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 from prometheus_client import CONTENT_TYPE_LATEST
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from app.api.access import BEARER_SCHEME, application_of, require_token_from_afar
 from app.api.problems import Problem, may_refuse, problem_answer
@@ -24,10 +24,11 @@ class Liveness(BaseModel):
 
 
 class ReadinessDocument(BaseModel):
-    """Every account takes decisions."""
+    """Every account takes decisions; on a halted one, those that open nothing."""
 
     status: Literal["ready"] = "ready"
     accounts: tuple[str, ...]
+    halted: tuple[str, ...] = Field(description="accounts that refuse entries until they are resumed")
 
 
 @router.get("/healthz")
@@ -42,9 +43,11 @@ async def healthz() -> Liveness:
 )
 async def readyz(request: Request) -> ReadinessDocument:
     """Every account is connected, reconciled and has a healthy database. No token is needed."""
-    readiness = application_of(request).readiness()
+    application = application_of(request)
+    readiness = application.readiness()
     if all(state.is_ready for state in readiness.values()):
-        return ReadinessDocument(accounts=tuple(readiness))
+        halted = tuple(name for name, service in application.services.items() if service.halted)
+        return ReadinessDocument(accounts=tuple(readiness), halted=halted)
     reasons = {name: list(state.reasons) for name, state in readiness.items() if not state.is_ready}
     detail = "; ".join(f"{name}: {', '.join(texts) or 'starting'}" for name, texts in reasons.items())
     raise Problem(

@@ -26,7 +26,13 @@ def ready(
     No token is needed.
     """
     document = asyncio.run(_look(asking, wait))
-    asking.show(document, lambda _, found: f"ready: {', '.join(found['accounts'])}")
+    asking.show(document, lambda _, found: _words(found))
+
+
+def _words(found: dict[str, Any]) -> str:
+    halted = found["halted"]
+    told = f"ready: {', '.join(found['accounts'])}"
+    return f"{told}; entries are halted on {', '.join(halted)} until 'tes resume'" if halted else told
 
 
 async def _look(asking: Asking, wait_s: float) -> Any:

@@ -342,7 +342,7 @@ class EventLine:
     def __rich_console__(self, _shown: Console, options: ConsoleOptions) -> RenderResult:
         """Build the line for this width."""
         is_wide = options.max_width >= _ROOMY
-        kind, words = self.event["type"], event_words(self.event)
+        kind, words = self.event["type"], self.event["summary"]
         line = Table.grid(padding=(0, 2 if is_wide else 1))
         cells = (
             (str(self.event["seq"]), 6 if is_wide else 5, "dim"),
@@ -356,42 +356,6 @@ class EventLine:
         line.add_column()
         line.add_row(*(text for text, _, _ in cells), Text(words))
         yield line
-
-
-def event_words(event: Document) -> str:
-    """The telling values of an event, in words."""
-    data = event["data"]
-    if "client_order_id" in data:
-        return " ".join(_order_words(data))
-    if "filled_quantity" in data:
-        return " ".join(_trade_words(data))
-    if event["type"] == "DecisionCompleted":
-        return str(data.get("status", ""))
-    told = {name: value for name, value in data.items() if isinstance(value, str | int) and name != "trace_id"}
-    return "  ".join(f"{name.replace('_', ' ')} {_short(str(value), 4)}" for name, value in told.items())
-
-
-def _order_words(data: Document) -> Iterable[str]:
-    yield from (data["role"].replace("_", " "), data["side"], data["type"], data["quantity"] or "all")
-    if data["stop_price"] or data["price"]:
-        yield f"at {data['stop_price'] or data['price']}"
-    if data["average_price"] not in (None, "0"):
-        yield f"filled at {_short(data['average_price'], 4)}"
-    yield data["status"].lower()
-    if data.get("reason"):
-        yield f"({data['reason']})"
-
-
-def _trade_words(data: Document) -> Iterable[str]:
-    yield from (data["side"], data["filled_quantity"])
-    if data["entry_price"] is not None:
-        yield f"at {_short(data['entry_price'], 4)}"
-    yield f"{data['leverage']}x {data['status']}"
-    if data.get("close_reason"):
-        yield f"by {data['close_reason'].replace('_', ' ')} at {_short(data['exit_price'], 4)}"
-        yield f"PnL {_short(data['realised_pnl'], 4)}"
-    if data.get("error"):
-        yield f"({data['error']['message']})"
 
 
 def _clock(text: str) -> str:

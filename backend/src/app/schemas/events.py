@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.domain.events import EventType, RecordedEvent
+from app.schemas.event_summary import summary_of
 from app.schemas.fields import UtcTime, iso
 
 
@@ -25,6 +26,7 @@ class EventDocument(BaseModel):
     trade_id: str | None
     asset: str | None
     data: dict[str, Any] = Field(description="by type, see docs/asyncapi.yaml; money and quantities are text")
+    summary: str = Field(description="what happened, in one sentence")
 
 
 def event_document(recorded: RecordedEvent) -> dict[str, Any]:
@@ -41,4 +43,5 @@ def event_document(recorded: RecordedEvent) -> dict[str, Any]:
         "trade_id": event.trade_id,
         "asset": event.asset,
         "data": dict(event.data),
+        "summary": summary_of(event.type, event.data),
     }

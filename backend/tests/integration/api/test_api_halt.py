@@ -17,12 +17,14 @@ async def test_halt_refuses_entries_and_flattens_until_resume() -> None:
         status: dict[str, Any] = (await face.get("/v1/status")).json
         assert status["is_halted"] is True
         assert status["accounts"][0]["halt"]["reason"] == "news"
+        assert (await face.ask("GET", "/readyz", headers={})).json["halted"] == ["default"]
         refused = await face.post("/v1/decisions", decision())
         assert refused.status == 200
         assert refused.json["status"] == "rejected"
         assert refused.json["results"][0]["error"]["code"] == "halted"
         assert (await face.post("/v1/resume")).status == 200
         assert (await face.get("/v1/status")).json["is_halted"] is False
+        assert (await face.ask("GET", "/readyz", headers={})).json["halted"] == []
         assert (await face.post("/v1/decisions", decision())).json["success"]
 
 

@@ -62,6 +62,7 @@ async def test_an_event_has_the_contracts_fields(face: Face) -> None:
         (event,) = await take(stream, 1)
     assert list(event) == [
         "seq", "id", "type", "time", "account_id", "is_paper", "decision_id", "trade_id", "asset", "data",
+        "summary",
     ]  # fmt: skip
 
 

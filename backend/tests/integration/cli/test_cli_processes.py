@@ -202,6 +202,7 @@ def test_closing_nothing_is_refused_with_a_reason(service: Path) -> None:
 
 def test_halt_says_so_and_resume_accepts_entries_again(service: Path) -> None:
     assert "halted, lunch" in tes(service, "halt", "--reason", "lunch").stdout
+    assert "halted on default" in tes(service, "ready").stdout
     assert "halted" in submitted(service).stderr
     assert "accepted" in tes(service, "resume").stdout
 
@@ -333,7 +334,7 @@ def test_ready_waits_for_a_service_that_starts_and_needs_no_token(tmp_path: Path
     with background(tmp_path, "serve", "--paper", "--port", "0", **chosen):
         assert tes(tmp_path, "ready", "--wait", "30", TES_PORT="1").stdout == "ready: default\n"
         document = json.loads(tes(tmp_path, "ready", "--json", TES_TOKEN="a-wrong-one").stdout)
-    assert document == {"status": "ready", "accounts": ["default"]}
+    assert document == {"status": "ready", "accounts": ["default"], "halted": []}
 
 
 def test_ready_says_why_a_service_is_not(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from app.bootstrap import Application
 from app.domain.events import EventType
 from app.schemas.result import AssetResult, AssetStatus
 from app.schemas.tradingview import parse_alert
+from support.patience import PATIENCE_S
 
 SIDES = pytest.mark.parametrize("side", ["long", "short"])
 ENTRY = {"long": "buy", "short": "sell"}
@@ -26,7 +27,7 @@ async def alerted(application: Application, **fields: Any) -> AssetResult:
     """What becomes of an alert that arrives now."""
     said = {"time": application.clock.now().isoformat(), "ticker": "BTCUSDT.P", "allocation_usd": 480, **fields}
     decision = parse_alert(json.dumps(said).encode()).decision()
-    return (await asyncio.wait_for(application.service("default").execute(decision), 30)).results[0]
+    return (await asyncio.wait_for(application.service("default").execute(decision), PATIENCE_S)).results[0]
 
 
 async def contradictions(application: Application) -> int:

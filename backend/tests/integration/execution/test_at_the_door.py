@@ -14,12 +14,13 @@ from app.domain.errors import DecisionRefused
 from app.schemas.decision import parse_decision
 from app.schemas.result import AssetStatus, ExecutionResult, ResultStatus
 from app.services.execution.service import ExecutionService
+from support.patience import PATIENCE_S
 
 EXITS = {"new_sl_price": 94000, "new_tp_price": 99000}
 
 
 async def send(service: ExecutionService, text: str) -> ExecutionResult:
-    return await asyncio.wait_for(service.execute(parse_decision(text)), 30)
+    return await asyncio.wait_for(service.execute(parse_decision(text)), PATIENCE_S)
 
 
 async def sent_orders(stage: Arena) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ from arena import BTC, Arena, buy, decide, settled, stored, until, until_true
 
 from app.schemas.result import AssetStatus
 from app.services.execution.service import ExecutionService
+from support.patience import PATIENCE_S
 
 ENTRY = {"method": "POST", "path": "/order", "params": {"type": "MARKET", "side": "BUY"}}
 STOP = {"method": "POST", "path": "/order", "params": {"type": "STOP_MARKET"}}
@@ -37,7 +38,7 @@ ENDINGS: dict[str, dict[str, Any]] = {
 }
 PAST_FENCE_S = 10.0
 """With a nonce window of half a second the fence is at 5.5 s; reads that fail are repeated, which takes its time."""
-BEYOND_FENCE_S = 40.0
+BEYOND_FENCE_S = max(40.0, PATIENCE_S)
 """Until a result is there that waits past the fence; a read that fails is repeated after up to 10 s."""
 
 

@@ -16,6 +16,7 @@ from app.core.configuration import load_settings
 from app.domain.errors import DecisionRefused
 from app.schemas.decision import parse_decision
 from app.schemas.result import AssetResult, AssetStatus
+from support.patience import PATIENCE_S
 
 CLOSE = {"asset": BTC, "action": "close_position"}
 HALVE = {
@@ -69,7 +70,7 @@ async def test_with_a_disk_that_takes_nothing_a_decision_closes(trouble: Trouble
             known = service._intake.running(submission.decision_id)
             await until(lambda: known and not known.is_at_work(ETH))
             assert submission.result.results[0].status is AssetStatus.PENDING
-        closed, refused = (await asyncio.wait_for(submission.wait(None), 30)).results
+        closed, refused = (await asyncio.wait_for(submission.wait(None), PATIENCE_S)).results
         assert (closed.status, code_of(refused)) == (AssetStatus.CLOSED, "not_ready")
         assert (await settled(application, opened.trade_id)).close_reason == "decision"
         assert await stage.levers.position(ETH) == 0
