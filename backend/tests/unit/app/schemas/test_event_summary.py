@@ -26,7 +26,7 @@ TRADE: dict[str, Any] = {
 }  # fmt: skip
 CLOSED = TRADE | {
     "status": "closed", "close_reason": "take_profit", "exit_price": "99000", "realised_pnl": "29.98", "funding": "0",
-    "commission": "0.78", "commissions": [{"asset": "USDT", "amount": "0.78"}],
+    "commission": "0.78", "commission_asset": "USDT", "commissions": [{"asset": "USDT", "amount": "0.78"}],
 }  # fmt: skip
 RESULT: dict[str, Any] = {"asset": "BTCUSDT", "action": "buy", "status": "partially_protected", "success": False}
 DECISION: dict[str, Any] = {"status": "partial", "success": False, "results": [RESULT]}
