@@ -12,6 +12,8 @@ SOURCES := src tests benchmarks
 SECRET_PLUGINS := $(addprefix --disable-plugin ,HexHighEntropyString Base64HighEntropyString KeywordDetector \
   BasicAuthDetector IPPublicDetector)
 PROOF := backend/tests/simulation
+# Without its cache of compiled modules Python compiles every test anew, in each of pytest's processes.
+unexport PYTHONDONTWRITEBYTECODE
 SEEDS ?=
 # Twice the cores of the smallest machine that we think of, where tests wait for time to pass at an exchange; as many as
 # its cores, where they start processes that keep leases.

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, settings
 from app.db.migrate import upgrade
 from support.postgres import KINDS, MIGRATED, PostgresServer, running_postgres
 
-pytest_plugins = ["pytester", "support.secret_watch", "support.selection"]
+pytest_plugins = ["pytester", "support.compiled", "support.secret_watch", "support.selection"]
 
 settings.register_profile("project", deadline=None, print_blob=True)
 settings.register_profile("short", max_examples=25, deadline=None, print_blob=True)

@@ -34,7 +34,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return
     kept = [item for item in items if _belongs(item, part)]
     if kept or part == "rest":
-        config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
+        config.hook.pytest_deselected(items=[item for item in items if not _belongs(item, part)])
         items[:] = kept
 
 

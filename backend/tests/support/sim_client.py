@@ -12,8 +12,6 @@ from typing import Any, Self
 from urllib.parse import urlencode
 
 import aiohttp
-from eth_account import Account
-from eth_account.messages import encode_typed_data
 from yarl import URL
 
 _TYPES = {
@@ -29,6 +27,9 @@ _TYPES = {
 
 def sign_v3(message: str, private_key: str, chain_id: int) -> str:
     """The 0x signature of an EIP-712 ``Message(string msg)`` by the reference implementation."""
+    from eth_account import Account  # takes a second to import: only where something is signed
+    from eth_account.messages import encode_typed_data
+
     typed = {
         "types": _TYPES,
         "primaryType": "Message",

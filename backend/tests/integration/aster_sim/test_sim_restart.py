@@ -13,13 +13,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from eth_account import Account
-
 from aster_sim.clock import SystemClock
 from aster_sim.server import AccountSpec, VenueConfig, start_venue
 from support.sim_client import SimClient
 
 KEY = "0x" + "22" * 32
+ADDRESS = "0x1563915e194D8CfBA1943570603F7606A3115508"
 SPEC = AccountSpec("default", Decimal(10_000), user="0x" + "33" * 20, private_key=KEY, api_key="k", api_secret="s3cr3t")
 MARKET = {"symbol": "BTCUSDT", "side": "BUY", "type": "MARKET", "quantity": "0.010"}
 SERVE = """
@@ -47,12 +46,8 @@ class _Remote:
         self.rest_url = f"http://127.0.0.1:{self.port}"
         self.ws_url = f"ws://127.0.0.1:{self.port}"
         self.control_url = f"{self.rest_url}/sim"
-        self.accounts = [SimpleNamespace(name="default", user=SPEC.user, signer=_signer(), private_key=KEY)]
+        self.accounts = [SimpleNamespace(name="default", user=SPEC.user, signer=ADDRESS, private_key=KEY)]
         self.venue = SimpleNamespace(state=SimpleNamespace(now_us=SystemClock().now_us))
-
-
-def _signer() -> str:
-    return str(Account.from_key(KEY).address)
 
 
 async def _observe(client: SimClient) -> dict[str, Any]:

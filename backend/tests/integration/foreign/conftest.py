@@ -6,10 +6,9 @@ import sys
 from collections.abc import AsyncIterator
 from decimal import Decimal
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-import ccxt.async_support
-import ccxt.pro
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
@@ -17,6 +16,15 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from aster_sim.server import AccountSpec, RunningVenue, VenueConfig, start_venue
 from support.ccxt_settings import settings
 from support.sim_client import SimClient
+
+
+@pytest.fixture(scope="session")
+def ccxt() -> ModuleType:
+    """The library, which takes seconds to import: only where it is tested."""
+    import ccxt.async_support
+    import ccxt.pro
+
+    return ccxt
 
 
 @pytest.fixture
@@ -35,7 +43,7 @@ async def human(venue: RunningVenue) -> AsyncIterator[SimClient]:
 
 
 @pytest.fixture
-async def exchange(venue: RunningVenue) -> AsyncIterator[Any]:
+async def exchange(ccxt: ModuleType, venue: RunningVenue) -> AsyncIterator[Any]:
     client = ccxt.async_support.aster(settings(venue))
     await client.load_markets()
     yield client
@@ -43,7 +51,7 @@ async def exchange(venue: RunningVenue) -> AsyncIterator[Any]:
 
 
 @pytest.fixture
-async def pro(venue: RunningVenue) -> AsyncIterator[Any]:
+async def pro(ccxt: ModuleType, venue: RunningVenue) -> AsyncIterator[Any]:
     client = ccxt.pro.aster(settings(venue))
     await client.load_markets()
     yield client

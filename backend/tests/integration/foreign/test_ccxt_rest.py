@@ -5,7 +5,6 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any
 
-import ccxt
 import pytest
 
 from aster_sim.server import RunningVenue
@@ -31,7 +30,7 @@ async def test_markets_are_loaded_with_their_limits(exchange):
     assert market["limits"]["cost"]["min"] == 5.0
 
 
-async def test_ccxt_needs_no_option_but_its_addresses(venue):
+async def test_ccxt_needs_no_option_but_its_addresses(ccxt, venue):
     """With its builder fee left on, ccxt asks for an approval, is told that there is none, and goes on without."""
     config = settings(venue)
     del config["options"]["builderFee"]
@@ -135,7 +134,7 @@ async def test_a_position_has_its_entry_size_and_leverage(exchange, human):
     assert (same["side"], same["contracts"], same["entryPrice"]) == ("long", 0.1, order["average"])
 
 
-async def test_leverage_margin_mode_and_position_mode_are_set_and_read_back(exchange):
+async def test_leverage_margin_mode_and_position_mode_are_set_and_read_back(ccxt, exchange):
     assert (await exchange.set_leverage(7, BTC))["leverage"] == "7"
     leverage = await exchange.fetch_leverage(BTC)
     assert (leverage["longLeverage"], leverage["shortLeverage"]) == (7, 7)
@@ -184,7 +183,7 @@ async def test_a_market_order_is_filled_and_its_trades_add_up(exchange):
     assert by_id["id"] == order["id"]
 
 
-async def test_a_limit_order_rests_and_is_canceled(exchange):
+async def test_a_limit_order_rests_and_is_canceled(ccxt, exchange):
     order = await exchange.create_order(BTC, "limit", "buy", 0.01, 95_000)
     assert (order["status"], order["price"], order["amount"], order["timeInForce"]) == ("open", 95_000.0, 0.01, "GTC")
     assert [row["id"] for row in await exchange.fetch_open_orders(BTC)] == [order["id"]]
@@ -286,7 +285,7 @@ async def test_the_ledger_holds_deposit_commission_and_profit(exchange, human):
     assert balance["USDT"]["total"] == pytest.approx(total, abs=1e-8)
 
 
-async def test_refusals_arrive_as_ccxts_own_errors(exchange):
+async def test_refusals_arrive_as_ccxts_own_errors(ccxt, exchange):
     for error, attempt in [
         (ccxt.InsufficientFunds, lambda: exchange.create_order(BTC, "limit", "buy", 900, 95_000)),
         (ccxt.InvalidOrder, lambda: exchange.create_order(BTC, "limit", "buy", 5_000, 95_000)),
@@ -296,7 +295,7 @@ async def test_refusals_arrive_as_ccxts_own_errors(exchange):
             await attempt()
 
 
-async def test_two_accounts_are_kept_apart(exchange, venue: RunningVenue):
+async def test_two_accounts_are_kept_apart(ccxt, exchange, venue: RunningVenue):
     await bought(exchange)
     bob = ccxt.async_support.aster(settings(venue, 1))
     try:
@@ -306,7 +305,7 @@ async def test_two_accounts_are_kept_apart(exchange, venue: RunningVenue):
         await bob.close()
 
 
-async def test_a_stranger_is_turned_away(venue: RunningVenue):
+async def test_a_stranger_is_turned_away(ccxt, venue: RunningVenue):
     stranger = ccxt.async_support.aster({**settings(venue), "privateKey": "0x" + "11" * 32})
     try:
         with pytest.raises(ccxt.ExchangeError, match="No agent found"):
