@@ -193,7 +193,7 @@ async def test_set_up_upgrade_and_way_back_are_as_the_page_says(venue: RunningVe
     (secrets := machine.root.parent / "values").write_text(keys.private_key, encoding="utf-8")
     for place in (secrets, machine.root / "etc/tes/api_token", machine.root / "etc/tes/aster_private_key"):
         WATCH.except_file(place)
-    put = f"; echo a-token-of-the-operator > /etc/tes/api_token; cp {secrets} /etc/tes/aster_private_key"
+    put = f"; echo a-token-of-the-operator-0123456789 > /etc/tes/api_token; cp {secrets} /etc/tes/aster_private_key"
     assert set_up.count("# then put one value into each") == 1
     shown = await machine.does(set_up.replace("# then put one value into each", put))
     assert "ready: default" in shown

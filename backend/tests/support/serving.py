@@ -18,7 +18,7 @@ from aster_sim.server import RunningVenue
 from support.patience import PATIENCE_S
 
 BTC = "BTCUSDT"
-TOKEN = "kill-test-token-0123456789"
+TOKEN = "kill-test-token-0123456789-0123456789"
 LAUNCH = "from app.cli.main import main; main()"
 BUY: dict[str, Any] = {
     "decisions": [

@@ -17,6 +17,9 @@ from app.core.settings import (
 from app.domain.errors import ConfigurationError
 from app.domain.policy import ExternalPositionPolicy
 
+_SHORTEST_LIVE_TOKEN = 32
+"""Characters: what is shorter may be guessed, or was made up by a person."""
+
 
 def require_consistency(settings: Settings) -> None:
     """Check what no single key can: credentials, tokens and hosts that need one another.
@@ -31,6 +34,13 @@ def require_consistency(settings: Settings) -> None:
         )
     if settings.api_token is None and settings.venue is VenueKind.LIVE:
         raise ConfigurationError("TES_API_TOKEN is required for live trading: set it to a long random text")
+    if settings.venue is VenueKind.LIVE and settings.api_token is not None:
+        length = len(settings.api_token.get_secret_value())
+        if length < _SHORTEST_LIVE_TOKEN:
+            raise ConfigurationError(
+                f"TES_API_TOKEN has {length} characters, and for real money it needs {_SHORTEST_LIVE_TOKEN} or more: "
+                "set it to a random text, such as 'openssl rand -hex 24' prints"
+            )
     if (
         "risk_default_leverage" in settings.model_fields_set
         and settings.risk_default_leverage > settings.risk_max_leverage

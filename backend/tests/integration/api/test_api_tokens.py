@@ -96,7 +96,7 @@ def test_a_wrong_line_stops_the_start_without_showing_it(text: str) -> None:
 
 def test_a_secret_that_others_can_read_is_a_warning_and_with_real_money_a_refusal(tmp_path: Path) -> None:
     secret = tmp_path / "token"
-    secret.write_text("a-long-secret-token", encoding="utf-8")
+    secret.write_text("a-long-secret-token-0123456789-012345", encoding="utf-8")
     secret.chmod(0o644)
     loose = load_settings({"TES_API_TOKEN_FILE": str(secret)})
     assert "chmod 600" in loose.warnings[0]

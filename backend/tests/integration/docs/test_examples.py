@@ -214,7 +214,7 @@ async def test_going_live_is_as_it_is_told(venue: RunningVenue, money: str, tmp_
     place = {name: text for name, text in account_at(venue).items() if "URL" in name or "CHAIN" in name}
     given = environment(**place, TES_PORT=str(free_port()), PATH=f"{Path(TES).parent}:/usr/bin:/bin")
     if money == "live":
-        given |= {"TES_API_TOKEN": "a-token-of-your-own"}
+        given |= {"TES_API_TOKEN": "a-token-of-your-own-0123456789-0123"}
     process = await asyncio.create_subprocess_exec(
         *("bash", "-euc", script.replace("tes serve", "exec tes serve")),
         cwd=tmp_path,

@@ -27,7 +27,7 @@ OURS = ("paper", "live", "live-postgres")
 KEY = "0x" + "1" * 64
 ADDRESS = "0x" + "a" * 40
 SECRETS = {
-    "api_token": "a-token-of-the-operator",
+    "api_token": "a-token-of-the-operator-0123456789",
     "aster_user": ADDRESS,
     "aster_signer": ADDRESS,
     "aster_private_key": KEY,
@@ -136,7 +136,11 @@ def test_the_images_health_check_tells_a_running_service_from_none(tmp_path: Pat
     (check,) = values("HEALTHCHECK", LAST_STAGE)
     words = json.loads(check.partition(" CMD ")[2])
     assert all(SERVICES[name]["healthcheck"]["test"] == ["CMD", *words] for name in OURS)
-    settings = {**environment_of_the_image(), "TES_PORT": str(free_port()), "TES_API_TOKEN": "a-token-of-the-operator"}
+    settings = {
+        **environment_of_the_image(),
+        "TES_PORT": str(free_port()),
+        "TES_API_TOKEN": "a-token-of-the-operator-0123456789",
+    }
     assert settings["TES_HOST"] == "0.0.0.0"
     assert tes(tmp_path, *words[1:], **settings).returncode == 3
     with background(tmp_path, "serve", "--paper", **settings):

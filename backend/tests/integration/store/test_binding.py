@@ -36,7 +36,7 @@ def settings(venue: str, user: str = USERS[0], config: Path | None = None, **ext
     return load_settings(
         {
             "TES_VENUE": venue,
-            "TES_API_TOKEN": "binding-test-token-0123",
+            "TES_API_TOKEN": "binding-test-token-0123456789-0123456789",
             "TES_DATABASE_URL": "postgresql://tes:pw-of-the-record@db/tes",
             **({} if venue == PAPER else keys),
             **extra,

@@ -106,7 +106,8 @@ def test_without_any_setting_it_is_paper_with_the_contracts_defaults() -> None:
         ({"TES_HOST": "tes.example.org"}, "TES_HOST", "set TES_API_TOKEN"),
         ({"TES_ASTER_REST_URL": "http://127.0.0.1:9100"}, "TES_ASTER_REST_URL", "TES_VENUE=testnet"),
         ({"TES_VENUE": "live"}, "TES_API_TOKEN", "long random text"),
-        ({"TES_VENUE": "live", "TES_API_TOKEN": "t"}, "TES_ASTER_PRIVATE_KEY", "must be set"),
+        ({"TES_VENUE": "live", "TES_API_TOKEN": "t" * 31}, "TES_API_TOKEN", "has 31 characters"),
+        ({"TES_VENUE": "live", "TES_API_TOKEN": "t" * 32}, "TES_ASTER_PRIVATE_KEY", "must be set"),
         ({"TES_VENUE": "testnet", "TES_ASTER_AUTH": "v1"}, "TES_ASTER_API_SECRET", "TES_ASTER_API_SECRET_FILE"),
         ({**TESTNET, "TES_ASTER_SIGNER": ""}, "TES_ASTER_SIGNER", "must be set"),
         ({**TESTNET, "TES_ASTER_SIGNER": "0xabc"}, "TES_ASTER_SIGNER", "40 hexadecimal digits"),
@@ -223,7 +224,7 @@ def test_secrets_show_nowhere() -> None:
 
 def test_testnet_and_live_have_their_own_addresses_and_chains() -> None:
     testnet = load(**TESTNET).account_settings()["default"].address
-    live = load(**{**TESTNET, "TES_VENUE": "live", "TES_API_TOKEN": "t"}).account_settings()["default"].address
+    live = load(**{**TESTNET, "TES_VENUE": "live", "TES_API_TOKEN": "t" * 32}).account_settings()["default"].address
     assert testnet is not None
     assert live is not None
     assert (testnet.rest_url, testnet.chain_id) == ("https://fapi.asterdex-testnet.com", 714)
