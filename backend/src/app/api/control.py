@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 from fastapi import APIRouter, Path, Query, Request
@@ -18,6 +18,7 @@ from app.core.version import program_version
 from app.domain.trades import CloseReason
 from app.schemas.control import (
     AccountState,
+    ClosedPosition,
     HaltDocument,
     HaltedDocument,
     ReconciliationDocument,
@@ -59,10 +60,13 @@ def service_for(application: Application, account_id: str | None) -> ExecutionSe
 
 
 @router.post("/positions/close", dependencies=needs(Scope.TRADE), responses=may_refuse(_FROM_EXCHANGE))
-async def close_all_positions(request: Request, account_id: Account = None) -> ListDocument[AssetResult]:
-    """Close every position that the service opened, at market, and cancel its protective orders."""
-    results = await service_for(application_of(request), account_id).close_all()
-    return ListDocument(items=tuple(results))
+async def close_all_positions(request: Request, account_id: Account = None) -> ListDocument[ClosedPosition]:
+    """Close every position that the service opened, at market, and cancel its protective orders.
+
+    Without `account_id` it closes those of every account, side by side.
+    """
+    chosen = _chosen(application_of(request), account_id)
+    return ListDocument(items=await _on_each(chosen, lambda service: service.close_all()))
 
 
 @router.post(
@@ -124,11 +128,9 @@ async def halt(request: Request, account_id: Account = None) -> HaltedDocument:
         await service.halt(order.reason)
     if not order.flatten:
         return HaltedDocument(accounts=_states(chosen))
-    closed: list[AssetResult] = []
-    for results in await asyncio.gather(*(service.halt(order.reason, flatten=True) for service in chosen)):
-        closed += results
+    closed = await _on_each(chosen, lambda service: service.halt(order.reason, flatten=True))
     left = [line for lines in await asyncio.gather(*(service.left_open() for service in chosen)) for line in lines]
-    return HaltedDocument(accounts=_states(chosen), closed=tuple(closed), is_flat=not left, left_open=tuple(left))
+    return HaltedDocument(accounts=_states(chosen), closed=closed, is_flat=not left, left_open=tuple(left))
 
 
 @router.post("/resume", dependencies=needs(Scope.ADMIN), responses=may_refuse({422: _UNKNOWN_ACCOUNT}))
@@ -154,6 +156,23 @@ def _read_order(body: bytes) -> HaltOrder:
 
 def _chosen(application: Application, account_id: str | None) -> list[ExecutionService]:
     return list(application.trading().values()) if account_id is None else [application.service(account_id)]
+
+
+async def _on_each(
+    services: Sequence[ExecutionService], close: Callable[[ExecutionService], Awaitable[Iterable[AssetResult]]]
+) -> tuple[ClosedPosition, ...]:
+    """Close on several accounts side by side; one that can't be asked keeps no other from being closed.
+
+    Raises:
+        TesError: an account's close failed as a whole; the others have been closed by then.
+    """
+    done = await asyncio.gather(*(close(service) for service in services), return_exceptions=True)
+    told: list[ClosedPosition] = []
+    for service, results in zip(services, done, strict=True):
+        if isinstance(results, BaseException):
+            raise results
+        told += [ClosedPosition(account_id=service.account_id, **dict(result)) for result in results]
+    return tuple(told)
 
 
 def _state(name: str, readiness: Readiness, halted: Halt | None) -> AccountState:

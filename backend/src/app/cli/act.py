@@ -135,8 +135,12 @@ def close(
         str | None,
         typer.Argument(help="The asset, such as BTCUSDT.", autocompletion=complete_asset, callback=upper),
     ] = None,
-    close_all: Annotated[bool, typer.Option("--all", help="Every position that the service opened.")] = False,
-    account: AccountOption = None,
+    close_all: Annotated[
+        bool, typer.Option("--all", help="Every position that the service opened, on every account.")
+    ] = False,
+    account: Annotated[
+        str | None, typer.Option("--account", help="The account; default, or the only one; with --all, every one.")
+    ] = None,
 ) -> None:
     """Close a position at market and cancel its protective orders."""
     if (asset is None) is not close_all:
@@ -145,9 +149,13 @@ def close(
     document = asking.ask(lambda client: client.post(path, account_id=account))
     results = document["items"] if asset is None else [document]
     asking.show(document, lambda render, _: render.closes(results))
-    left = [item["asset"] for item in results if not item["success"]]
+    left = [f"{item['asset']}{_on(item)}" for item in results if not item["success"]]
     if left:
         raise ServiceRefused(f"not closed: {', '.join(left)}")
+
+
+def _on(item: dict[str, Any]) -> str:
+    return f" on {item['account_id']}" if "account_id" in item else ""
 
 
 @app.command(rich_help_panel=_PANEL)

@@ -302,10 +302,18 @@ def closes(items: Sequence[Document]) -> RenderableType:
     if not items:
         return Text("no position to close", "dim")
     rows = [
-        (item["asset"], _status(item["status"]), item.get("filled_quantity"), (item.get("error") or {}).get("message"))
+        (
+            item.get("account_id"),
+            item["asset"],
+            _status(item["status"]),
+            item.get("filled_quantity"),
+            (item.get("error") or {}).get("message"),
+        )
         for item in items
     ]
-    return FittingTable(None, ("Asset", "Status", "#Quantity", "~Reason"), rows)
+    columns = ("Account", "Asset", "Status", "#Quantity", "~Reason")
+    first = 0 if len({item.get("account_id") for item in items}) > 1 else 1
+    return FittingTable(None, columns[first:], [row[first:] for row in rows])
 
 
 def halted(document: Document, *, is_flattened: bool) -> Group:

@@ -20,7 +20,13 @@ from app.domain.events import EventType
 from app.domain.formats import DecisionFormat
 from app.domain.ids import IdSource
 from app.domain.ports import Clock
-from app.schemas.control import HaltedDocument, ReconciliationDocument, ResumedDocument, StatusDocument
+from app.schemas.control import (
+    ClosedPosition,
+    HaltedDocument,
+    ReconciliationDocument,
+    ResumedDocument,
+    StatusDocument,
+)
 from app.schemas.decision import TradingDecision
 from app.schemas.events import EventDocument
 from app.schemas.explanation import Explanation
@@ -162,9 +168,11 @@ class ServiceClient:
         path = f"/v1/positions/{_part(asset)}/close"
         return _read(AssetResult, await self._to.post(path, account_id=account_id))
 
-    async def close_all(self, *, account_id: str | None = None) -> tuple[AssetResult, ...]:
-        """Close every position that the service opened."""
-        return _read(ListDocument[AssetResult], await self._to.post("/v1/positions/close", account_id=account_id)).items
+    async def close_all(self, *, account_id: str | None = None) -> tuple[ClosedPosition, ...]:
+        """Close every position that the service opened. None: on every account."""
+        return _read(
+            ListDocument[ClosedPosition], await self._to.post("/v1/positions/close", account_id=account_id)
+        ).items
 
     async def reconcile(self, *, account_id: str | None = None) -> ReconciliationDocument:
         """Compare the record with the exchange now."""

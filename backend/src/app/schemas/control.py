@@ -42,6 +42,12 @@ class StatusDocument(_Document):
     accounts: tuple[AccountState, ...]
 
 
+class ClosedPosition(AssetResult):
+    """What became of a close, and on which account."""
+
+    account_id: str
+
+
 class ResumedDocument(_Document):
     """The state of each account that was meant."""
 
@@ -51,7 +57,7 @@ class ResumedDocument(_Document):
 class HaltedDocument(ResumedDocument):
     """The state of each account that was meant, and what became of the closes when everything was to be closed."""
 
-    closed: tuple[AssetResult, ...] = ()
+    closed: tuple[ClosedPosition, ...] = ()
     is_flat: bool | None = Field(default=None, description="with `flatten`: whether the exchange shows nothing of ours")
     left_open: tuple[str, ...] | None = Field(default=None, description="with `flatten`: what it still shows")
 

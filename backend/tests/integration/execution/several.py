@@ -18,6 +18,7 @@ from app.core.configuration import load_settings
 from app.domain.events import EventType
 from app.schemas.result import AssetResult
 from aster_sim.server import AccountSpec, VenueConfig, start_venue
+from support.faces import TOKEN
 
 
 @dataclass
@@ -65,7 +66,7 @@ async def house(
     environment = {
         "TES_VENUE": "testnet",
         "TES_DATABASE_URL": f"sqlite:///{folder / 'several.db'}",
-        "TES_API_TOKEN": "several-token-0123456789",
+        "TES_API_TOKEN": TOKEN,
         "TES_ASTER_REST_URL": venue.rest_url,
         "TES_ASTER_WS_URL": venue.ws_url,
         "TES_ASTER_CHAIN_ID": str(venue.chain_id),

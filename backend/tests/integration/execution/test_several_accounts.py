@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
 import pytest
 from arena import BTC, ETH, buy, decide, sell, until, until_true
+from rich.console import Console
 from several import all_ready, house
 
 from app.bootstrap import running
+from app.cli.render import closes
 from app.core.configuration import load_settings
 from app.domain.errors import AuthRefused, ConfigurationError, DecisionRefused, ExchangeError
+from support.faces import serving
 
 REVOKED = {"type": "error", "status": 400, "code": -1000, "msg": "No agent found"}
 
@@ -105,6 +109,27 @@ async def test_positions_are_closed_on_the_account_that_is_asked_and_on_no_other
             return len((await home.levers.ledger())["accounts"][account]["positions"])
 
         assert (await held("a"), await held("b")) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "key"),
+    [("/v1/positions/close", None, "items"), ("/v1/halt", {"reason": "news", "flatten": True}, "closed")],
+)
+async def test_without_an_account_every_account_is_closed_and_told(
+    tmp_path: Path, path: str, body: dict[str, Any] | None, key: str
+) -> None:
+    async with house(tmp_path, ["a", "b"]) as home, serving(home.application) as face:
+        await all_ready(home, ["a", "b"])
+        for name in ("a", "b"):
+            assert (await home.trade(name, **buy())).status == "protected"
+        told = (await face.post(path, body)).json[key]
+        assert [(one["account_id"], one["status"]) for one in told] == [("a", "closed"), ("b", "closed")]
+        accounts = (await home.levers.ledger())["accounts"]
+        assert [accounts[name]["positions"] for name in ("a", "b")] == [[], []]
+        listed = Console(file=io.StringIO(), width=100)
+        listed.print(closes(told))
+        assert isinstance(listed.file, io.StringIO)
+        assert listed.file.getvalue().split()[:3] == ["Account", "Asset", "Status"]
 
 
 async def test_hedge_mode_is_traded_both_ways_and_closed(tmp_path: Path) -> None:
