@@ -120,7 +120,7 @@ async def test_a_noop_that_was_taken_needs_absence_everywhere_beside_it(stage: A
 
 @pytest.mark.long
 async def test_an_execution_that_no_order_explains_keeps_the_doubt_beyond_the_fence(stage: Arena) -> None:
-    """U3: order, user trades and position must agree; here the trades don't."""
+    """U3: order, user trades and position must agree; a person has sold it again, so the trades alone show it."""
     async with stage.application(TES_ASTER_NONCE_WINDOW_SECONDS="0.5") as application:
         service = application.service("default")
         await deaf(stage)
@@ -128,9 +128,12 @@ async def test_an_execution_that_no_order_explains_keeps_the_doubt_beyond_the_fe
         await stage.levers.fault(ABSENT, count=0, **LOOK)
         await stage.levers.fault(EMPTY, count=0, **LIST)
         deciding = asyncio.create_task(decide(service, buy(), patience_s=BEYOND_FENCE_S))
+        await until_true(lambda: stage.levers.orders(symbol=BTC, type="MARKET"))
+        await stage.levers.by_hand(symbol=BTC, side="SELL", quantity="0.010")
         await until_past_fence(service)
         await stage.levers.heal()
-        assert (await deciding).results[0].status is AssetStatus.PROTECTED
+        result = (await deciding).results[0]
+        assert (result.status, result.filled_quantity) == (AssetStatus.CLOSED, Decimal("0.010"))
 
 
 @pytest.mark.long
