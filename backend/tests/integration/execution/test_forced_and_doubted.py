@@ -69,14 +69,11 @@ async def test_an_entry_shown_expired_and_empty_is_not_believed_against_the_trad
         service = application.service("default")
         levers = stage.levers
         await levers.fault({"type": "drop_events"}, count=0)
+        await levers.fault({"type": "delay_after", "seconds": 1.5}, **ENTRY)
         await levers.fault({"type": "drop_after"}, **ENTRY)
-        absent = {"type": "error", "status": 400, "code": -2013, "msg": "Order does not exist."}
-        await levers.fault(absent, count=0, **LOOK)
-        await levers.fault({"type": "error", "status": 200, "body": "[]"}, count=0, method="GET", path="/positionRisk")
         deciding = asyncio.create_task(decide(service, buy()))
         await until_true(lambda: levers.orders(symbol=BTC, type="MARKET"))
         (order,) = await levers.orders(symbol=BTC, type="MARKET")
-        await levers.heal()
         await levers.fault(
             {"type": "error", "status": 200, "body": json.dumps(emptied(order))},
             **LOOK | {"params": {"origClientOrderId": order["clientOrderId"]}},

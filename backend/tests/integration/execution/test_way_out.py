@@ -118,13 +118,20 @@ async def test_a_close_of_unknown_fate_asks_for_the_position_before_anything_els
 
 
 async def test_flat_is_success_while_the_close_itself_can_not_be_found(stage: Arena) -> None:
-    """U9: the exchange does not show the order yet, but the position is gone."""
-    async with stage.application(TES_ASTER_NONCE_WINDOW_SECONDS="0.5") as application:
+    """U9: the exchange does not show the order yet, but the position is gone, and so are its exits at once."""
+    async with stage.application() as application:
         service = application.service("default")
-        await decide(service, buy())
+        opened = (await decide(service, buy())).results[0]
         await no_help_from_reconciliation(stage)
         await stage.levers.fault({"type": "drop_events"}, count=0)
         await stage.levers.fault({"type": "drop_after"}, **SELL)
-        await stage.levers.fault(ABSENT, count=6, **LOOK)
-        assert (await decide(service, CLOSE)).results[0].status is AssetStatus.CLOSED
+        await stage.levers.fault(ABSENT, count=0, **LOOK, params={"origClientOrderId": f"tes.{opened.trade_id}.c1"})
+        closing = asyncio.create_task(decide(service, CLOSE))
+
+        async def is_cleaned_up() -> bool:
+            return await stage.levers.position(BTC) == 0 and await stage.levers.open_orders(BTC) == []
+
+        await until_true(is_cleaned_up)
+        await stage.levers.heal()
+        assert (await closing).results[0].status is AssetStatus.CLOSED
         assert len(await stage.levers.requests("POST", "/order", type="MARKET", side="SELL")) == 1
