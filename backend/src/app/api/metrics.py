@@ -86,7 +86,7 @@ class Metrics:
                 self._drift.labels(str(data["kind"]), account_id).inc()
             case EventType.ALERT_RAISED:
                 self._alerts.labels(str(data["code"]), str(data["severity"]), account_id).inc()
-            case EventType.TRADE_CLOSED:
+            case EventType.TRADE_CLOSED if not data.get("is_correction"):
                 self._closed.labels(str(data["close_reason"]), account_id).inc()
 
 

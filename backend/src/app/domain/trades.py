@@ -248,8 +248,9 @@ class Trade:
 
     ``deadline_at`` is when an exposure that is not fully protected must be given up. ``externally_reduced`` is what
     somebody else (the account's owner, a liquidation) took off the position. ``funding`` is what we received (negative:
-    paid). ``is_accounted`` once every execution's fee and PnL came from the exchange (scenario H5). ``overshoot`` is
-    what plain closes of ours executed beyond the position, and so opened on the other side.
+    paid); once the trade is over it is looked for ``funding_looks`` times more. ``is_accounted`` once every execution's
+    fee and PnL came from the exchange (scenario H5). ``overshoot`` is what plain closes of ours executed beyond the
+    position, and so opened on the other side.
     """
 
     id: str
@@ -283,6 +284,7 @@ class Trade:
     is_accounted: bool = False
     overshoot: Decimal = ZERO
     funding: Decimal = ZERO
+    funding_looks: int = 0
     error: TradeError | None = None
     context: Mapping[str, Any] = field(default_factory=dict)
     """``exit_plan``, ``rationale``, ``confidence``, ``risk_level`` as they came with the decision."""

@@ -46,6 +46,7 @@ trades = Table(
     Column("error", Json),
     Column("context", Json, nullable=False),
     Column("overshoot", Money, nullable=False, server_default="0"),
+    Column("funding_looks", Whole, nullable=False, server_default="0"),
     Index(None, "account_id", "status"),
     Index(None, "account_id", "asset"),
     Index(None, "decision_id"),

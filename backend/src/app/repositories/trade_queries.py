@@ -51,6 +51,15 @@ ALL_OPEN = _whole(
     .where(trades.c.account_id == bindparam("account"), _any_of(trades.c.status, set(TradeStatus) - ENDED))
     .order_by(trades.c.number)
 )
+AWAITING_FUNDING = _whole(
+    select(trades)
+    .where(
+        trades.c.account_id == bindparam("account"),
+        trades.c.status == TradeStatus.CLOSED,
+        trades.c.funding_looks > 0,
+    )
+    .order_by(trades.c.number)
+)
 
 
 @lru_cache(maxsize=128)

@@ -16,7 +16,14 @@ from app.models.decisions import decisions
 from app.models.trades import trades
 from app.repositories import trade_rows
 from app.repositories.pages import Page, make_page, page_parameters
-from app.repositories.trade_queries import ALL_OPEN, OF_DECISION, ONE_TRADE, orders_page_query, trades_page_queries
+from app.repositories.trade_queries import (
+    ALL_OPEN,
+    AWAITING_FUNDING,
+    OF_DECISION,
+    ONE_TRADE,
+    orders_page_query,
+    trades_page_queries,
+)
 from app.repositories.trade_writes import additions, changes
 
 _TOUCH_DECISION = Statement(
@@ -85,6 +92,15 @@ class TradeRepository:
             StoreUnavailable: the database did not answer.
         """
         rows = await self._database.snapshot(*(Read(query, {"account": account_id}) for query in ALL_OPEN))
+        return trade_rows.read_trades(*rows)
+
+    async def awaiting_funding(self, account_id: str) -> list[Trade]:
+        """Every trade of the account that is closed and of which funding is still looked for, oldest first.
+
+        Raises:
+            StoreUnavailable: the database did not answer.
+        """
+        rows = await self._database.snapshot(*(Read(query, {"account": account_id}) for query in AWAITING_FUNDING))
         return trade_rows.read_trades(*rows)
 
     async def get(self, trade_id: str) -> Trade | None:

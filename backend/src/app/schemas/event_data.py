@@ -101,7 +101,11 @@ class TradeData(_Data):
 
 
 class TradeClosedData(TradeData):
-    """A trade that is over. ``realised_pnl`` and ``funding`` are in the margin asset."""
+    """A trade that is over. ``realised_pnl`` and ``funding`` are in the margin asset.
+
+    Funding that the exchange books after the close is told by the same event again, with all figures and
+    ``is_correction``: of one trade the latest event counts.
+    """
 
     close_reason: CloseReason | None
     exit_price: Number | None
@@ -109,6 +113,7 @@ class TradeClosedData(TradeData):
     commission: Number | None
     commission_asset: str | None
     funding: Number
+    is_correction: bool = Field(default=False, description="it was told as closed before; its figures have changed")
 
 
 class ReconciliationCompletedData(_Data):
@@ -193,7 +198,7 @@ EVENT_MEANING: Mapping[EventType, str] = {
     EventType.TRADE_OPENED: "The first part of an entry was filled.",
     EventType.TRADE_PROTECTED: "Every exit that was asked for is on the book.",
     EventType.PROTECTION_FAILED: "An exit could not be placed in time; the failure policy takes over.",
-    EventType.TRADE_CLOSED: "A trade's position is closed.",
+    EventType.TRADE_CLOSED: "A trade's position is closed; again when funding is booked after that.",
     EventType.EMERGENCY_CLOSE: "A position that could not be protected is being closed at market.",
     EventType.RECONCILIATION_COMPLETED: "The record was compared with the exchange.",
     EventType.DRIFT_FOUND: "A difference between the record and the exchange, and what was done about it.",

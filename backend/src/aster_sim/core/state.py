@@ -81,11 +81,13 @@ class Rules:
     instead of any resting order on its side (as seen live on 2026-10-02).
     ``triggers_obey_market_maximum``: a conditional order that becomes a market order above MARKET_LOT_SIZE ends EXPIRED
     with nothing executed; nothing public tells whether it does.
+    ``funding_delay_s``: how long after its hour funding is booked; seconds on AsterDEX, none here unless asked for.
     """
 
     refuse_unfillable: bool = False
     only_closing_orders_cover: bool = False
     triggers_obey_market_maximum: bool = False
+    funding_delay_s: float = 0.0
 
 
 @dataclass(slots=True)

@@ -12,7 +12,7 @@ from aster_sim.http.people import ControlError
 from aster_sim.runtime import Runtime
 
 _SWITCHES = ("refuse_unfillable", "only_closing_orders_cover", "triggers_obey_market_maximum")
-_KNOWN = frozenset({*_SWITCHES, "insurance_fund", "pardon", "interest_caps"})
+_KNOWN = frozenset({*_SWITCHES, "funding_delay_s", "insurance_fund", "pardon", "interest_caps"})
 
 
 def shown_rules(runtime: Runtime) -> dict[str, Any]:
@@ -20,6 +20,7 @@ def shown_rules(runtime: Runtime) -> dict[str, Any]:
     state = runtime.venue.state
     return {
         **{name: getattr(state.rules, name) for name in _SWITCHES},
+        "funding_delay_s": state.rules.funding_delay_s,
         "interest_caps": {
             symbol: plain(market.interest_cap)
             for symbol, market in state.markets.items()
@@ -38,7 +39,8 @@ def shown_rules(runtime: Runtime) -> dict[str, Any]:
 def change_rules(runtime: Runtime, body: Mapping[str, Any]) -> dict[str, Any]:
     """Change what the body names; the rules then.
 
-    The switches are those of :class:`~aster_sim.core.state.Rules`, true or false. ``insurance_fund``:
+    The switches are those of :class:`~aster_sim.core.state.Rules`, true or false; ``funding_delay_s`` is its number
+    of seconds. ``insurance_fund``:
     what the fund holds from now on, in USDT; none means that profitable clients are deleveraged. ``pardon``: lift the
     bans of rate limits. ``interest_caps``: by symbol, the most that all clients may hold together, in quote units; null
     lifts a cap. Raises ControlError; then nothing was changed.
@@ -56,7 +58,11 @@ def change_rules(runtime: Runtime, body: Mapping[str, Any]) -> dict[str, Any]:
         if parsed is None or parsed < 0:
             raise ControlError("insurance_fund must be a number of USDT, zero or more")
         balance = parsed
+    delay_s = parse_decimal(str(body.get("funding_delay_s", state.rules.funding_delay_s)))
+    if delay_s is None or delay_s < 0:
+        raise ControlError("funding_delay_s must be a number of seconds, zero or more")
     caps = _caps(runtime, body.get("interest_caps", {}))
+    state.rules.funding_delay_s = float(delay_s)
     for market, cap in caps:
         market.interest_cap = cap
     state.fund.start += balance - state.fund.balance

@@ -56,6 +56,8 @@ async def test_a_ban_is_lifted_by_a_pardon():
 @pytest.mark.parametrize(
     "body",
     [
+        {"funding_delay_s": -1},
+        {"funding_delay_s": True},
         {"insurance_fund": "-1"},
         {"insurance_fund": "x"},
         {"pardon": 1},

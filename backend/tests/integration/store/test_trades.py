@@ -137,6 +137,7 @@ def lived(before: Trade) -> Trade:
         protection_failed=True,
         is_accounted=True,
         funding=Decimal("-0.12"),
+        funding_looks=3,
         error=TradeError(code=ErrorCode.PROTECTION_FAILED, message="no", exchange_code=-2021, retry_after_s=1.5),
     )
 
@@ -185,6 +186,22 @@ async def test_every_change_of_a_trade_is_recorded(database: Database) -> None:
     assert found == lived(trade())
     assert found is not None
     assert [str(part.quantity) for part in found.fills] == ["0.004", "0.004"]
+
+
+async def test_trades_whose_funding_is_still_looked_for_are_found_again(database: Database) -> None:
+    """H5: the account's own, once they are closed."""
+    repository = TradeRepository(database)
+    closed = replace(lived(trade()), status=TradeStatus.CLOSED, funding_looks=2)
+    others = (
+        replace(closed, status=TradeStatus.OPEN),
+        replace(closed, funding_looks=0),
+        replace(closed, account_id="second"),
+    )
+    await repository.record_progress(None, closed, ())
+    for number, other in enumerate(others, start=1):
+        parts = {"legs": (), "orders": (), "fills": (), "adjustments": ()}
+        await repository.record_progress(None, replace(other, id=str(number) * 20, **parts), ())
+    assert await repository.awaiting_funding(closed.account_id) == [closed]
 
 
 async def test_a_trade_can_be_recorded_whole(database: Database) -> None:

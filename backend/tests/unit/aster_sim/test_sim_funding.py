@@ -94,3 +94,19 @@ def test_funding_of_an_isolated_position_comes_out_of_its_own_wallet_and_shows_i
     assert position.isolated_wallet == before - Decimal("0.96")
     assert bench.account.cross_wallet == cross
     assert frame["a"]["P"][0]["iw"] == f"{position.isolated_wallet:.8f}"
+
+
+def test_funding_may_be_booked_after_the_position_is_gone(bench):
+    bench.venue.state.rules.funding_delay_s = 20
+    bench.market("BUY", "0.100")
+    bench.jump("95000")
+    _to_the_next_settlement(bench)
+    bench.market("SELL", "0.100")
+    bench.now_us += 19_000_000
+    bench.venue.advance()
+    assert _fees(bench.account) == []
+    bench.now_us += 1_000_000
+    bench.venue.advance()
+    bench.venue.advance()
+    assert _fees(bench.account) == [Decimal("-0.95")]
+    assert bench.account.incomes[-1].time_ms == bench.now_us // 1000

@@ -22,6 +22,7 @@ from app.domain.reports import FillReport, OrderReport, PositionReport, Position
 from app.domain.trades import Trade
 from app.integrations.aster.client import AsterClient
 from app.services.execution import facts
+from app.services.execution.funding import booked_funding
 from app.services.execution.unexplained import are_others, changed_at, reach, surplus
 
 log = structlog.get_logger(__name__)
@@ -32,7 +33,6 @@ _LONG_LOOK_BACK = timedelta(days=6)
 _SETTLED_AFTER_S = 65.0
 _NOOP_AFTER_S = 1.0
 _NOOP_SETTLES_S = 1.0
-_FUNDING_KIND = "FUNDING_FEE"
 _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 5.0
 _CHANGE_AT_ONCE = frozenset({OrderRole.ENTRY, OrderRole.REDUCE, OrderRole.CLOSE, OrderRole.TAKE_BACK})
@@ -330,15 +330,8 @@ class Evidence:
             waited_s += pause_s
             pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
         fills = (*ours, *taken)
-        return facts.Accounted(at=self.clock.now(), fills=fills, funding=await self._funding(trade, fills))
-
-    async def _funding(self, trade: Trade, fills: tuple[FillReport, ...]) -> Decimal:
-        """Funding between the first and the last fill; it is booked on full hours, so most trades need no read."""
-        times = [fill.time for fill in fills]
-        if not times or _hour(min(times)) == _hour(max(times)):
-            return ZERO
-        rows = await self.client.income(trade.asset, _FUNDING_KIND, min(times), max(times) + timedelta(minutes=1))
-        return sum((row.amount for row in rows if min(times) < row.time <= max(times)), start=ZERO)
+        funding = await booked_funding(self.client, trade.asset, fills)
+        return facts.Accounted(at=self.clock.now(), fills=fills, funding=funding)
 
     def _beginning_of(self, trade: Trade, look_back: timedelta) -> datetime:
         """Before all of its executions, by the exchange's clock: that may have been set since, and fills tell when.
@@ -358,10 +351,6 @@ def _sign(trade: Trade, quantity: Decimal) -> int:
     if trade.position_side is PositionSide.BOTH:
         return 1 if quantity > ZERO else -1
     return trade.side.sign
-
-
-def _hour(time: datetime) -> datetime:
-    return time.replace(minute=0, second=0, microsecond=0)
 
 
 def _ours(trade: Trade, booked: list[FillReport]) -> tuple[FillReport, ...]:

@@ -174,6 +174,14 @@ class Accounted(_Fact):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FundingBooked(_Fact):
+    """All funding of a trade that is over, as booked by now; ``looks_left``: how often it is looked for again."""
+
+    funding: Decimal
+    looks_left: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Ticked(_Fact):
     """Time has passed."""
 
@@ -201,6 +209,7 @@ Fact = (
     | AdjustmentFailed
     | FillsBooked
     | Accounted
+    | FundingBooked
     | Ticked
     | Restarted
 )

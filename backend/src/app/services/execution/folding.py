@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import assert_never
 
 from app.domain.errors import Refusal
+from app.domain.funding import LOOKS, may_have_funding
 from app.domain.ids import OrderRole, parse_client_order_id
 from app.domain.money import ZERO
 from app.domain.orders import IN_FLIGHT, Order, OrderState, OrderTrigger
@@ -78,7 +79,7 @@ def _folded(trade: Trade, fact: facts.Fact) -> Trade:
             return trade if trade.close_reason else replace(trade, close_reason=fact.reason)
         case facts.AdjustmentAsked() | facts.AdjustmentSent() | facts.AdjustmentFailed():
             return _adjusted(trade, fact)
-        case facts.FillsBooked() | facts.Accounted():
+        case facts.FillsBooked() | facts.Accounted() | facts.FundingBooked():
             return _booked(trade, fact)
         case facts.Ticked():
             return trade
@@ -112,11 +113,16 @@ def _shrunk(trade: Trade, fact: facts.EntryShrunk) -> Trade:
     return replace(trade, quantity=fact.quantity)
 
 
-def _booked(trade: Trade, fact: facts.FillsBooked | facts.Accounted) -> Trade:
+def _booked(trade: Trade, fact: facts.FillsBooked | facts.Accounted | facts.FundingBooked) -> Trade:
+    if isinstance(fact, facts.FundingBooked):
+        # one that has come back since is accounted for as a whole at its next end
+        is_over = trade.status is TradeStatus.CLOSED
+        return replace(trade, funding=fact.funding, funding_looks=fact.looks_left) if is_over else trade
     trade = _with_fills(trade, fact.fills)
     if isinstance(fact, facts.FillsBooked):
         return trade
-    trade = replace(trade, funding=fact.funding, is_accounted=True)
+    looks = LOOKS if may_have_funding(trade.fills) else 0
+    trade = replace(trade, funding=fact.funding, funding_looks=looks, is_accounted=True)
     return trade if fact.overshoot == trade.overshoot else _overshot(trade, fact.overshoot)
 
 

@@ -68,6 +68,8 @@ class Narrator:
                 told += [self.event(type_, data, trade=after) for type_ in order_news]
         if trade_news := _trade_news(before, after):
             data = trade_data(after)
+            if before is not None and before.status is after.status is TradeStatus.CLOSED:
+                data["is_correction"] = True
             told += [self.event(type_, data, trade=after) for type_ in trade_news]
         return told
 
@@ -107,8 +109,9 @@ def _trade_news(before: Trade | None, after: Trade) -> list[EventType]:
         news.append(EventType.EMERGENCY_CLOSE)
     if after.legs and after.status is TradeStatus.OPEN and was is not TradeStatus.OPEN:
         news.append(EventType.TRADE_PROTECTED)
-    if after.status is TradeStatus.CLOSED and was is not TradeStatus.CLOSED:
-        news.append(EventType.TRADE_CLOSED)
+    is_corrected = before is not None and before.funding != after.funding
+    if after.status is TradeStatus.CLOSED and (was is not TradeStatus.CLOSED or is_corrected):
+        news.append(EventType.TRADE_CLOSED)  # again where funding was booked after the end
     return news
 
 

@@ -28,6 +28,7 @@ from app.services.execution.commands import Alert, Severity
 from app.services.execution.desk import Desk
 from app.services.execution.external import LEFT_ALONE, ExternalPositions
 from app.services.execution.hearing import Hearing
+from app.services.execution.late_funding import LateFunding
 from app.services.execution.market import Market
 from app.services.execution.narration import Narrator
 from app.services.execution.projection import Projection
@@ -105,6 +106,7 @@ class Reconciler:
         self._begun = 0
         self.latest: ReconciliationReport | None = None
         """What the last run that succeeded has found, whatever its reach."""
+        self.late_funding = LateFunding(policy.account_id, client, trades, clock, desk, lambda: self.latest)
         self._latest_whole: tuple[int, ReconciliationReport] | None = None
         self._wants_whole = True
         self._whole_at = 0.0
@@ -128,6 +130,10 @@ class Reconciler:
     def has_external_stop(self, asset: str) -> bool:
         """Whether a stop of ours for somebody else's position may rest on ``asset`` (scenario O1)."""
         return asset in self._external_stops
+
+    def has_external_position(self, asset: str) -> bool:
+        """Whether anything is held on ``asset``, or may be: a stop of ours for it may rest."""
+        return bool(self._projection.held(asset)) or self.has_external_stop(asset)
 
     def request(self, reach: Reach = Reach.IN_PLAY) -> None:
         """Ask for a run soon."""

@@ -205,9 +205,7 @@ class ExecutionService:
             clock=clock,
             randomness=randomness,
             other_exposure=self._exposure_of_others,
-            has_external_position=lambda asset: bool(
-                self._projection.held(asset) or self._reconciler.has_external_stop(asset)
-            ),
+            has_external_position=self._reconciler.has_external_position,
             realised_today=lambda: self._daily.realised,
             is_at_work=self._intake.is_at_work,
             is_flattened=lambda: self.halted is not None and self.halted.flatten,
@@ -353,6 +351,7 @@ class ExecutionService:
             self._hearing.executed(trade.fills[-1].time)
         if any(order.refusal is Refusal.SYMBOL for order in trade.orders):
             self._market.doubt_instruments()
+        self._reconciler.late_funding.hear(trade)
         if trade.is_ended:
             self._daily.request()
             self._closer.on_ended(trade)
@@ -422,6 +421,7 @@ class ExecutionService:
             desk.question_given_up()  # executed since, and gone again, no position would tell of it
         await self._reconciler.run_first()
         self._background.keep_running(self._reconciler.keep_reconciled)
+        self._background.keep_running(self._reconciler.late_funding.keep_looking)
         self._market.bring_latest_into_play(self._last_activity)
         self._background.keep_running(self._market.keep_warm)
         self._background.keep_running(self._market.margin.keep_fresh)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from decimal import Decimal
 from itertools import count
 
 from hypothesis import HealthCheck, given, settings
@@ -17,6 +18,7 @@ from app.domain.events import Event, EventType
 from app.domain.orders import OrderState
 from app.domain.reports import ExchangeOrderStatus
 from app.domain.trades import Trade, TradeStatus
+from app.services.execution import facts
 from app.services.execution.commands import Alert, Severity
 from app.services.execution.narration import Narrator
 from support.examples import at_most
@@ -75,6 +77,24 @@ def test_a_life_told_in_order() -> None:
     assert closed.data["close_reason"] == "stop_loss"
     assert (closed.data["commission"], closed.data["funding"]) == ("0.02", "-0.5")
     assert (closed.trade_id, closed.decision_id, closed.asset) == (story.trade.id, "d-1", "BTCUSDT")
+
+
+def test_funding_booked_after_the_close_is_told_as_a_correction_and_once() -> None:
+    """H5: with all figures; what is found to be the same is not told again."""
+    story = Listener()
+    story.protect()
+    story.stream(story.stop, X.FILLED, WHOLE, part=WHOLE, is_triggered=True)
+    story.confirm_cancel(story.target)
+    story.account()
+    assert "is_correction" not in story.heard[-1].data
+    story.types()
+    for looks in (1, 0):
+        story.learn(facts.FundingBooked(at=story.now, funding=Decimal("-0.7"), looks_left=looks))
+        assert story.trade.funding_looks == looks
+    (corrected,) = story.heard
+    assert corrected.type is E.TRADE_CLOSED
+    assert (corrected.data["funding"], corrected.data["is_correction"]) == ("-0.7", True)
+    assert corrected.data["close_reason"] == "stop_loss"
 
 
 def test_news_that_change_nothing_are_not_told() -> None:

@@ -1,0 +1,18 @@
+"""Funding looks: how often funding is still looked for of a trade that is over."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+from app.db.types import Whole
+
+revision = "0008"
+down_revision = "0007"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Add the column; older trades are not looked at again."""
+    op.add_column("trades", sa.Column("funding_looks", Whole, nullable=False, server_default="0"))
