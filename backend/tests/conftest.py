@@ -13,7 +13,7 @@ from support.postgres import KINDS, MIGRATED, PostgresServer, running_postgres
 pytest_plugins = ["pytester", "support.compiled", "support.secret_watch", "support.selection"]
 
 settings.register_profile("project", deadline=None, print_blob=True)
-settings.register_profile("short", max_examples=25, deadline=None, print_blob=True)
+settings.register_profile("short", max_examples=10, deadline=None, print_blob=True)
 settings.register_profile(
     "soak", max_examples=5000, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )

@@ -96,6 +96,7 @@ async def test_killed_between_sending_the_entry_and_its_answer(
     assert result["results"][0]["status"] == "protected"
 
 
+@pytest.mark.parametrize("database_url", ["sqlite", pytest.param("postgresql", marks=pytest.mark.long)], indirect=True)
 async def test_killed_between_the_fill_and_the_protection(
     venue: RunningVenue, http: aiohttp.ClientSession, database_url: str, tmp_path: Path
 ) -> None:

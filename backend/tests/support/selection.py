@@ -1,7 +1,8 @@
 """Which tests a run has, what it cost, and how to run alone what failed: a pytest plugin that is always on.
 
 ``make test`` runs with ``--part short``, ``make test-all`` the rest with ``--part rest``: the tests that are marked
-``long``, and the property tests once more with all their examples. Without the option everything that is named runs.
+``long``, the further cases of tests of the whole service, and the property tests once more with all their examples.
+Without the option everything that is named runs.
 """
 
 from __future__ import annotations
@@ -15,6 +16,11 @@ import pytest
 CPU_BOUND_S = 360
 ELAPSED_BOUND_S = 240
 """What ``make test`` may cost on two quiet cores; told at its end, never a failure: machines differ."""
+WHOLE_SERVICE = "tests/integration/execution/"
+"""Where each case starts a service and an exchange: of a test with many cases, two are short, the first and the last.
+
+They differ in every parameter where cases are a product of parameters.
+"""
 _STARTED_AT = time.monotonic()
 
 
@@ -23,6 +29,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--part", choices=("short", "rest"), help="only the short tests, or only the rest")
 
 
+@pytest.hookimpl(trylast=True)  # after hypothesis, which marks the property tests there
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what the other part of the run has; but run what was named, if that is nothing else.
 
@@ -32,17 +39,25 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     part = config.getoption("part")
     if part is None:
         return
-    kept = [item for item in items if _belongs(item, part)]
+    rest = _further_cases(items) | {item for item in items if item.get_closest_marker("long") is not None}
+    kept = [item for item in items if _belongs(item, part, rest)]
     if kept or part == "rest":
-        config.hook.pytest_deselected(items=[item for item in items if not _belongs(item, part)])
+        config.hook.pytest_deselected(items=[item for item in items if not _belongs(item, part, rest)])
         items[:] = kept
 
 
-def _belongs(item: pytest.Item, part: str) -> bool:
-    is_long = item.get_closest_marker("long") is not None
+def _further_cases(items: list[pytest.Item]) -> set[pytest.Item]:
+    cases: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        if item.nodeid.startswith(WHOLE_SERVICE):
+            cases.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    return {item for of_one_test in cases.values() for item in of_one_test[1:-1]}
+
+
+def _belongs(item: pytest.Item, part: str, rest: set[pytest.Item]) -> bool:
     if part == "short":
-        return not is_long
-    return is_long or item.get_closest_marker("hypothesis") is not None
+        return item not in rest
+    return item in rest or item.get_closest_marker("hypothesis") is not None
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -13,6 +13,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from aster_sim.clock import SystemClock
 from aster_sim.server import AccountSpec, VenueConfig, start_venue
 from support.sim_client import SimClient
@@ -79,6 +81,7 @@ async def test_a_restart_restores_the_account_and_its_orders_still_work(tmp_path
     await running.stop()
 
 
+@pytest.mark.long
 async def test_sigkill_loses_nothing_that_a_client_was_told(tmp_path: Path):
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3] / "src")}
     told: list[int] = []

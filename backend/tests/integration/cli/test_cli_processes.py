@@ -372,6 +372,7 @@ def test_db_commands_work_on_a_server_and_show_no_password(postgres: PostgresSer
     assert "hidden" not in upgraded.stdout + copied.stdout + gone.stderr
 
 
+@pytest.mark.long
 def test_run_leaves_its_note_and_its_venue_in_the_data_folder_when_the_database_is_on_a_server(
     postgres: PostgresServer, tmp_path: Path
 ) -> None:

@@ -198,6 +198,7 @@ async def test_an_entry_on_the_other_side_flips(stage: Arena, action: str, hedge
         assert again.error.code == "cooldown_active"
 
 
+@pytest.mark.long
 async def test_of_two_flips_at_once_one_is_carried_out_and_the_other_is_answered(stage: Arena) -> None:
     """The second one took the place of the first, which was never answered (found by the simulation)."""
     async with stage.application(TES_RISK_ON_EXISTING_POSITION="flip", TES_RISK_COOLDOWN_SECONDS="0") as application:
@@ -277,6 +278,7 @@ async def test_a_replayed_adjustment_is_done_once(stage: Arena) -> None:
         assert await held(stage) == Decimal("0.005")
 
 
+@pytest.mark.long
 async def test_a_process_that_died_on_the_way_to_a_decrease_ends_it_once(stage: Arena) -> None:
     """C1: the answer was lost with the process; the reduction is found, the exits follow, the result is told."""
     wish = adjust_position(adjustment_type="decrease", adjustment_percentage=50)
@@ -296,6 +298,7 @@ async def test_a_process_that_died_on_the_way_to_a_decrease_ends_it_once(stage: 
         assert len(await stage.levers.orders(type="MARKET", side="SELL", symbol=BTC)) == 1
 
 
+@pytest.mark.long
 async def test_a_process_that_died_between_a_flips_close_and_its_entry_goes_on(stage: Arena) -> None:
     """C1: what was closed to make room is on record, so its exit does not block the entry that follows."""
     changes = {"TES_RISK_ON_EXISTING_POSITION": "flip", "TES_RISK_COOLDOWN_SECONDS": "1"}

@@ -7,6 +7,7 @@ from collections import Counter
 from decimal import Decimal
 from pathlib import Path
 
+import pytest
 from arena import BTC, Arena, arena, buy, decide
 from many_assets import symbols, write_exchange_info
 
@@ -23,6 +24,7 @@ def codes(results: list[object]) -> Counter[str]:
     )
 
 
+@pytest.mark.long
 async def test_two_hundred_assets_at_once_never_exceed_the_total_notional(tmp_path: Path) -> None:
     """Each wants 95 of a total of 2,000: 21 fit."""
     info = write_exchange_info(tmp_path / "info.json", COUNT)

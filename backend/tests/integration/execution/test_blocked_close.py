@@ -79,6 +79,7 @@ async def test_each_way_out_gets_past_a_foreign_limit(stage: Arena, way: str) ->
         await stop_outlived_the_position(stage)
 
 
+@pytest.mark.long
 async def test_a_flip_gets_past_a_foreign_limit(stage: Arena) -> None:
     """O8."""
     async with stage.application(TES_RISK_ON_EXISTING_POSITION="flip") as application:
@@ -102,6 +103,7 @@ async def test_an_emergency_close_gets_past_a_foreign_limit(stage: Arena) -> Non
         assert await stage.levers.position(BTC) == 0
 
 
+@pytest.mark.long
 async def test_by_policy_the_foreign_limit_is_canceled_by_name(stage: Arena) -> None:
     """O8: ``cancel``; and no other order of theirs."""
     async with stage.application(TES_PROTECTION_FOREIGN_ORDERS="cancel") as application:
@@ -164,6 +166,7 @@ async def test_an_overshoot_by_a_race_is_taken_back_and_told(stage: Arena) -> No
         assert (trade.overshoot, trade.taken_back) == (Decimal("0.010"), Decimal("0.010"))
 
 
+@pytest.mark.long
 async def test_a_plain_close_without_an_answer_is_found_not_repeated(stage: Arena) -> None:
     """O8: also by the next process; another one would open the other side."""
     async with stage.application() as application:
@@ -192,6 +195,7 @@ async def test_a_plain_close_in_doubt_is_not_repeated_before_its_fence(stage: Ar
         closing.cancel()
 
 
+@pytest.mark.long
 async def test_a_plain_close_that_a_dead_process_had_sent_is_not_sent_again(stage: Arena) -> None:
     """O8, C1: its intent is on record before it leaves, and the next process asks what became of it."""
     async with stage.application() as application:
@@ -213,6 +217,7 @@ async def test_a_plain_close_that_a_dead_process_had_sent_is_not_sent_again(stag
         assert len(await stage.levers.requests("POST", "/order", **SELL)) == 2
 
 
+@pytest.mark.long
 async def test_in_hedge_mode_a_foreign_limit_is_told_and_the_stop_stays(stage: Arena) -> None:
     """O8: no order of a position side can be plainer than ours."""
     await stage.levers.call("POST", "/modes", {"account": "default", "hedge": True})

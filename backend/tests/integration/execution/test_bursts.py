@@ -8,6 +8,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import pytest
 from arena import Levers, Request, arena, buy, decide, until, until_true
 from many_assets import symbols, write_exchange_info
 
@@ -74,6 +75,7 @@ async def test_a_burst_that_waits_for_room_is_executed_when_there_is_some(tmp_pa
             assert await _bare(stage.levers) == []
 
 
+@pytest.mark.long
 async def test_a_cold_burst_is_signed_in_the_order_of_leaving(tmp_path: Path) -> None:
     """L2: while forty entries get ready hundreds of requests leave, and none of theirs is refused for its nonce."""
     async with arena(tmp_path / "tes.db", **_config(tmp_path)) as stage:

@@ -93,6 +93,7 @@ async def test_a_close_that_was_lost_is_repeated_at_once_where_we_are_alone(stag
         closing.cancel()
 
 
+@pytest.mark.long
 async def test_a_close_beside_them_waits_for_its_fence_and_goes_on(stage: Arena) -> None:
     """It never arrived: once it can't be executed any more, the next one takes exactly what is ours."""
     async with stage.application(TES_ASTER_NONCE_WINDOW_SECONDS="0.5") as application:

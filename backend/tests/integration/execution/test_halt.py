@@ -82,6 +82,7 @@ async def test_a_halt_with_flatten_closes_everything_for_that_reason(stage: Aren
             assert await stage.levers.open_orders(asset) == []
 
 
+@pytest.mark.long
 async def test_what_a_flatten_could_not_close_is_named(stage: Arena) -> None:
     """Verified means that the exchange was asked, not that we sent something."""
     async with stage.application() as application:
@@ -132,6 +133,7 @@ async def test_an_account_or_region_that_is_refused_is_named(stage: Arena, code:
         assert "renew the key" not in service.halted.reason
 
 
+@pytest.mark.long
 async def test_three_emergency_closes_within_ten_minutes_stop_entries(stage: Arena) -> None:
     """Over a restart between them, too: what was closed in an emergency is on record."""
     changes = {"TES_PROTECTION_MAX_ATTEMPTS": "1"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
+import pytest
 from arena import BTC, Arena, buy, decide, settled, stored, until_true
 
 from app.schemas.result import AssetStatus
@@ -78,6 +79,7 @@ async def test_a_close_whose_answer_is_lost_is_found_executed_once(stage: Arena)
         assert len(await stage.levers.orders(type="MARKET", side="SELL", symbol=BTC)) == 1
 
 
+@pytest.mark.long
 async def test_a_close_that_never_arrived_is_sent_again_under_another_id(stage: Arena) -> None:
     async with stage.application() as application:
         service = application.service("default")

@@ -96,6 +96,7 @@ async def test_a_maximum_that_we_do_not_know_yet_is_found(stage: Arena) -> None:
         assert (await closes(stage))[:3] == [("0.02", -4005), ("0.01", -4005), ("0.005", None)]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("obeys", [True, False])
 async def test_a_stop_above_the_maximum_gets_us_out_either_way(stage: Arena, obeys: bool) -> None:
     """O7: should the exchange hold triggered orders to it, the stop ends unexecuted, and the position is closed."""
@@ -131,6 +132,7 @@ async def test_a_part_of_unknown_fate_holds_the_next_ones_back(stage: Arena) -> 
         )
 
 
+@pytest.mark.long
 async def test_the_next_process_goes_on_with_the_parts(stage: Arena) -> None:
     """O7, C1: what the dead one had sent is not sent again into what others hold."""
     stage.limit_market_orders(BTC, "0.010")

@@ -81,6 +81,7 @@ async def test_a_stop_that_goes_missing_beside_a_missing_target_has_its_deadline
         assert await stage.levers.position(BTC) == 0
 
 
+@pytest.mark.long
 async def test_a_missing_target_survives_a_restart(stage: Arena) -> None:
     async with stage.application(**FAST) as application:
         await stage.levers.fault(FULL, count=0, **TARGET)

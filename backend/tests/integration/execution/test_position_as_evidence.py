@@ -98,6 +98,7 @@ async def test_a_short_shown_by_its_position_alone_is_stopped(stage: Arena, mode
         assert (await deciding).results[0].status is AssetStatus.PROTECTED
 
 
+@pytest.mark.long
 async def test_a_restart_keeps_the_stop_of_what_the_position_shows(stage: Arena) -> None:
     async with stage.application() as application:
         await lists_and_frames_are_late(stage)

@@ -111,6 +111,7 @@ async def _closed(service: Any) -> None:
     await service.close_position(BTC)
 
 
+@pytest.mark.long
 async def test_many_who_ask_for_a_reconciliation_at_once_share_it(stage: Arena, traffic: list[Request]) -> None:
     """A run that began after a call answers it; so two runs answer any number of calls."""
     async with stage.application() as application:
@@ -121,6 +122,7 @@ async def test_many_who_ask_for_a_reconciliation_at_once_share_it(stage: Arena, 
         assert sum("positionRisk" in what for _, what, _ in traffic) <= 3  # a periodic one may fall between
 
 
+@pytest.mark.long
 async def test_whoever_asks_again_and_again_leaves_room_for_trading(stage: Arena) -> None:
     """The address's weight is not used up by runs on request: they wait, and a decision goes ahead of them."""
 

@@ -100,6 +100,7 @@ async def test_a_target_that_filled_while_we_were_down_is_booked_as_one(stage: A
         assert (await settled(application, trade.id)).close_reason == "take_profit"
 
 
+@pytest.mark.long
 async def test_cold_assets_are_entered_although_their_fees_are_not_known(tmp_path: Path, weights: Counter[str]) -> None:
     """L7: a fee weighs as much as twenty orders, and waits for what trades."""
     count = 10

@@ -62,6 +62,7 @@ async def test_it_follows_the_price_triggers_and_its_siblings_go(stage: Arena) -
         assert await resting(stage) == []
 
 
+@pytest.mark.long
 async def test_a_short_is_followed_downwards(stage: Arena) -> None:
     async with stage.application() as application:
         wish = sell(tp_price=None, sl_price=None, trailing_stop={"callback_rate": 1})
@@ -81,6 +82,7 @@ async def test_it_goes_when_the_target_is_reached(stage: Arena) -> None:
         assert await resting(stage) == []
 
 
+@pytest.mark.long
 async def test_it_changes_with_the_position_new_before_old(stage: Arena) -> None:
     async with stage.application() as application:
         await decide(application.service("default"), trailing())
@@ -103,6 +105,7 @@ async def test_it_is_restored_when_it_disappears(stage: Arena) -> None:
         await until_true(lambda: stage.levers.orders(type=TRAILING, status="NEW"))
 
 
+@pytest.mark.long
 async def test_refused_for_good_it_is_given_up_like_any_stop(stage: Arena) -> None:
     """P2: the deadline and the failure policy are the same."""
     async with stage.application(TES_PROTECTION_DEADLINE_SECONDS="0.5") as application:
@@ -278,6 +281,7 @@ async def test_the_old_one_goes_when_the_new_one_is_as_tight(stage: Arena) -> No
         await until_true(is_alone)
 
 
+@pytest.mark.long
 async def test_the_level_is_kept_over_a_restart(stage: Arena) -> None:
     async with stage.application() as application:
         opened = (await decide(application.service("default"), trailing())).results[0]

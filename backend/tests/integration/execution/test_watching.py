@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+import pytest
 from arena import BTC, ETH, Arena, buy, decide, sell, until
 
 from app.api.metrics import Metrics
@@ -81,6 +82,7 @@ async def test_a_position_without_its_stop_is_counted_until_it_has_it(stage: Are
         assert (value(look(), "tes_filled_to_protected_seconds_sum") or 0) > 0.3
 
 
+@pytest.mark.long
 async def test_a_corrected_result_is_measured_once_for_each_asset(stage: Arena) -> None:
     """The asset that went well is told a second time, with the one that was corrected."""
     settings = {"TES_PROTECTION_DEADLINE_SECONDS": "0.3", "TES_PROTECTION_ON_FAILURE": "alert"}
@@ -95,6 +97,7 @@ async def test_a_corrected_result_is_measured_once_for_each_asset(stage: Arena) 
         assert value(look(), "tes_received_to_sent_seconds_count") == 2
 
 
+@pytest.mark.long
 async def test_what_nobody_asked_to_protect_and_what_is_not_ours_are_told_apart(stage: Arena) -> None:
     async with watched(stage) as (application, look):
         await decide(application.service("default"), buy(tp_price=None, sl_price=None))

@@ -6,6 +6,7 @@ import asyncio
 from datetime import timedelta
 from decimal import Decimal
 
+import pytest
 from arena import BTC, Arena, buy, decide, settled, stored, until, until_true
 
 from app.domain.orders import OrderState
@@ -199,6 +200,7 @@ async def test_foreign_orders_and_positions_are_never_touched(stage: Arena) -> N
         assert [item.asset for item in external] == ["SOLUSDT"]
 
 
+@pytest.mark.long
 async def test_target_hit_while_we_were_down_is_booked_after_the_restart(stage: Arena) -> None:
     """C1, C3: stale trades are closed with their real exit and PnL."""
     async with stage.application() as application:

@@ -305,6 +305,7 @@ def test_a_run_with_a_leak_fails_and_names_the_place(run: Run) -> None:
     assert {test for test, _ in told} == PLACES.keys()
 
 
+@pytest.mark.long
 def test_a_clean_run_passes(run: Run) -> None:
     result = run(CLEAN)
     assert result.ret == pytest.ExitCode.OK
