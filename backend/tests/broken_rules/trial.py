@@ -107,18 +107,35 @@ class Bench:
         path.write_text(text, encoding="utf-8")
         shutil.rmtree(path.parent / "__pycache__", ignore_errors=True)  # two edits in one second look alike to it
 
-    def run(self, tests: Collection[str], workers: int = 0, patience_s: int = _PATIENCE_S) -> Verdict:
-        """Run ``tests`` against the copy as it is now; ``patience_s`` is how long they wait for what must come."""
+    def run(
+        self,
+        tests: Collection[str],
+        workers: int = 0,
+        patience_s: int = _PATIENCE_S,
+        *,
+        is_one_enough: bool = False,
+    ) -> Verdict:
+        """Run ``tests`` against the copy as it is now; with ``is_one_enough`` to the first failure.
+
+        ``patience_s`` is how long they wait for what must come.
+        """
         report = self._directory / "report.xml"
         report.unlink(missing_ok=True)
         started = time.monotonic()
-        arguments = ["-p", "no:cacheprovider", "-q", "-o", "addopts=", "-o", f"timeout={_TEST_LIMIT_S}"]
+        arguments = ["-p", "no:cacheprovider", "-q", "-o", f"timeout={_TEST_LIMIT_S}"]
         if workers:
             arguments += ["-n", str(workers)]
+        if is_one_enough:
+            arguments.append("-x")
         done = subprocess.run(
             [self._python, "-m", "pytest", *arguments, f"--junitxml={report}", *sorted(tests)],
             cwd=BACKEND,
-            env={**os.environ, "TES_TEST_PATIENCE_S": str(patience_s), "PYTHONPATH": ""},
+            env={
+                **os.environ,
+                "TES_TEST_PATIENCE_S": str(patience_s),
+                "PYTHONPATH": "",
+                "PYTHONDONTWRITEBYTECODE": "",  # or each trial compiles all that it imports
+            },
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
