@@ -15,6 +15,7 @@ from app.schemas.result import AssetStatus
 
 STOP = {"method": "POST", "path": "/order", "params": {"type": "STOP_MARKET"}}
 TARGET = {"method": "POST", "path": "/order", "params": {"type": "TAKE_PROFIT_MARKET"}}
+TRAILING = {"method": "POST", "path": "/order", "params": {"type": "TRAILING_STOP_MARKET"}}
 FULL: dict[str, Any] = {"type": "error", "status": 400, "code": -4045, "msg": "Reach max stop order limit."}
 FAST = {"TES_PROTECTION_BASE_DELAY_SECONDS": "0.02", "TES_PROTECTION_MAX_ATTEMPTS": "3"}
 
@@ -48,6 +49,29 @@ async def test_a_target_refused_for_good_leaves_the_position_to_its_stop(stage: 
         await stage.levers.heal()  # it was tried all the time
         await until_true(lambda: stage.levers.orders(type="TAKE_PROFIT_MARKET", status="NEW"))
         assert (await settled(application, result.trade_id, "open")).error is None
+
+
+async def test_a_trailing_stop_without_a_place_for_its_new_size_leaves_the_position_to_its_stop(stage: Arena) -> None:
+    """The old one rests until the new one does; with every place taken that never comes (the simulation's seed 49)."""
+    async with stage.application(**FAST) as application:
+        service = application.service("default")
+        opened = (await decide(service, buy(trailing_stop={"callback_rate": 1}))).results[0]
+        assert opened.status is AssetStatus.PROTECTED
+        await stage.levers.fault(FULL, count=0, **TRAILING)
+        half = {"adjustment_type": "decrease", "adjustment_percentage": 50}
+        wish = {"asset": BTC, "action": "adjust_position", "position_adjustment": half}
+        deciding = asyncio.create_task(decide(service, wish))
+
+        async def is_told() -> bool:
+            return "take_profit_missing" in await alerts(application)
+
+        await until_true(is_told)
+        assert "protection_failed" not in await alerts(application)
+        assert await types(stage) == ["STOP_MARKET", "TAKE_PROFIT_MARKET", "TRAILING_STOP_MARKET"]
+        assert await stage.levers.position(BTC) == opened.filled_quantity / 2
+        await stage.levers.heal()
+        assert (await settled(application, opened.trade_id, "open")).error is None
+        await deciding
 
 
 async def test_the_operator_may_want_it_closed(stage: Arena) -> None:

@@ -35,6 +35,8 @@ _CLOCK_REFUSALS = 10
 _SURE_S = 2.0
 """What was told a process is on record when it lived for that much longer."""
 _MOMENT_MS = 2
+_WISHED = ("quantity", "stopPrice", "price", "activationPrice", "callbackRate")
+"""What an exit is wished to be: another one is not the same one tried again."""
 
 
 def claims_nothing_untold(run: Run) -> Iterator[str]:
@@ -188,7 +190,7 @@ def retries_with_patience(run: Run) -> Iterator[str]:
         return  # pauses end at a time of the host's clock
     base_s = float(run.world.settings["TES_PROTECTION_BASE_DELAY_SECONDS"])
     most = int(run.world.settings["TES_PROTECTION_MAX_ATTEMPTS"])
-    refused: dict[tuple[int, str, OrderRole], tuple[tuple[str, ...], int, float]] = {}
+    refused: dict[tuple[int, str, OrderRole], tuple[tuple[str, ...], int, float, float]] = {}
     given_room: dict[tuple[int, str], float] = {}
     for at, is_answer, row in _moments(run):
         key = parse_client_order_id(row.client_order_id)
@@ -199,16 +201,16 @@ def retries_with_patience(run: Run) -> Iterator[str]:
         if row.method != "POST":
             continue
         leg = (row.process, key.trade_id, key.role)
-        wish = tuple(row.params.get(name, "") for name in ("quantity", "stopPrice", "price", "activationPrice"))
-        before, count, refused_at = refused.get(leg, (wish, 0, at))
+        wish = tuple(row.params.get(name, "") for name in _WISHED)
+        before, count, refused_at, left_at = refused.get(leg, (wish, 0, at, at))
         if before != wish or row.is_done:
             refused.pop(leg, None)
         elif is_answer and row.status == 400 and row.code not in (*_CLOCK, *_UNTOLD):
-            refused[leg] = (wish, count + 1, at)
+            refused[leg] = (wish, count + 1, at, row.at)
         elif not is_answer and count > 1:
             # one refusal less than was seen, which may have been of a resize, and half of it for the jitter
             pause_s = base_s * 2.0 ** (min(count, most) - 2) * 0.5
-            has_room = key.role in _STOPS and given_room.pop((row.process, key.trade_id), 0) >= refused_at
+            has_room = key.role in _STOPS and given_room.pop((row.process, key.trade_id), 0) >= left_at
             if at - refused_at < pause_s * 0.9 and not has_room:
                 yield f"{row.client_order_id} left {at - refused_at:.2f} s after refusal {count} in a row"
                 return
@@ -319,7 +321,8 @@ def _bared(trade: Trade, run: Run, orders: list[Any], fills: list[Any]) -> Itera
 def covers_exactly(run: Run) -> Iterator[str]:
     """After quiet, each wished exit of an open trade is one order on the book, for exactly what is held (Z2, P10).
 
-    Beside a trailing stop one of an earlier size may rest, which has followed the price further (P15).
+    Beside a trailing stop one of an earlier size may rest, which has followed the price further (P15). Where the
+    exchange has too few places, what is missing beside the stop may go on missing (P14).
     """
     resting: dict[tuple[str, OrderRole], list[Decimal]] = {}
     for row in _orders(run):
@@ -329,7 +332,10 @@ def covers_exactly(run: Run) -> Iterator[str]:
             resting.setdefault((key.trade_id, key.role), []).append(left)
     for trades in run.trades.values():
         for trade in trades:
+            has_no_place = bool(run.world.algo_orders_maximum) and trade.protection_failed
             for leg in trade.legs if not trade.is_ended else ():
+                if has_no_place and leg.role is not OrderRole.STOP_LOSS:
+                    continue
                 found = resting.get((trade.id, leg.role), [])
                 if leg.role is OrderRole.TRAILING_STOP and len(found) == 2 and len(set(found)) == 2:
                     found = [left for left in found if left == trade.exposure]

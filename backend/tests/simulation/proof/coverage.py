@@ -37,6 +37,8 @@ SCENARIOS: Mapping[str, tuple[str, ...]] = {
     "P5": ("trade:open+laid_bare",),
     "P8": ("order:new+expired",),
     "P9": ("code:POST order * -4999",),
+    "P14": ("world:algo orders",),
+    "Z8": ("world:slow_leverage",),
     "O3": ("code:DELETE order * -2011",),
     "O5": ("code:POST order * -4131",),
     "O7": ("world:market maximum",),

@@ -126,6 +126,16 @@ class Doings:
 
         self._later(lasts, catch_up)
 
+    def slow_leverage(self, seconds: float, lasts: float) -> None:
+        """To set a leverage takes the exchange so long."""
+        weather = self._stage.wire.weather
+        weather.leverage_lag_s = seconds
+
+        def catch_up() -> None:
+            weather.leverage_lag_s = 0.0
+
+        self._later(lasts, catch_up)
+
     def late_lists(self, lasts: float) -> None:
         """Orders and executions are in no query and no list, and no frame tells of an order; positions are shown."""
         frames = {"action": {"type": "drop_events"}, "match": {"event": "ORDER_TRADE_UPDATE"}, "count": 0}

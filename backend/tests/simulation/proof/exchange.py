@@ -7,7 +7,7 @@ moves them beside that.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
@@ -53,16 +53,20 @@ class Reply:
     body: bytes
 
 
-def catalogue_of(assets: Sequence[str], market_maximum_usd: int = 0) -> Catalogue:
+def catalogue_of(assets: Sequence[str], market_maximum_usd: int = 0, algo_orders_maximum: int = 0) -> Catalogue:
     """The built-in catalogue with these assets only: a market that nobody trades costs time.
 
-    ``market_maximum_usd`` is what one market order may be worth at the start price; 0 is the catalogue's own maximum.
+    ``market_maximum_usd`` is what one market order may be worth at the start price, ``algo_orders_maximum`` how many
+    conditional orders may rest on a symbol; 0 is the catalogue's own maximum of either.
     """
     instruments = {name: _CATALOGUE.instruments[name] for name in assets}
     prices = {name: _CATALOGUE.start_prices[name] for name in assets}
     if market_maximum_usd:
         most = {name: Decimal(market_maximum_usd) / prices[name] for name in assets}
         instruments = {name: _held_to(instruments[name], most[name]) for name in assets}
+    if algo_orders_maximum:
+        limit = {"limit": algo_orders_maximum}
+        instruments = {name: _with(instruments[name], "MAX_NUM_ALGO_ORDERS", limit) for name in assets}
     return replace(_CATALOGUE, instruments=instruments, start_prices=prices)
 
 
@@ -70,10 +74,12 @@ def _held_to(instrument: Instrument, most: Decimal) -> Instrument:
     """The same instrument with another maximum for market orders, on the step."""
     step = instrument.market_step
     bound = max(most // step * step, instrument.market_min_qty)
-    rows = [
-        {**row, "maxQty": str(bound)} if row["filterType"] == "MARKET_LOT_SIZE" else row
-        for row in instrument.raw["filters"]
-    ]
+    return _with(instrument, "MARKET_LOT_SIZE", {"maxQty": str(bound)})
+
+
+def _with(instrument: Instrument, filter_type: str, values: Mapping[str, Any]) -> Instrument:
+    """The same instrument with other values in one of its filters."""
+    rows = [{**row, **values} if row["filterType"] == filter_type else row for row in instrument.raw["filters"]]
     return parse_instrument({**instrument.raw, "filters": rows})
 
 
@@ -83,13 +89,13 @@ class Exchange:
     def __init__(
         self, loop: VirtualLoop, trace: Trace, seed: int, accounts: Sequence[AccountSpec], assets: Sequence[str],
         *, nonce_window_s: float, depth: Decimal, volatility: float, rules: Sequence[str] = (),
-        market_maximum_usd: int = 0,
+        market_maximum_usd: int = 0, algo_orders_maximum: int = 0,
     ) -> None:  # fmt: skip
         entropy = seeded(seed, "entropy")
         true_clock = TrueClock(loop)
         self.faults = FaultPlan(seeded(seed, "faults"), true_clock.now_us)
         clock = SkewedClock(true_clock, self.faults.skew_us)
-        catalogue = catalogue_of(assets, market_maximum_usd)
+        catalogue = catalogue_of(assets, market_maximum_usd, algo_orders_maximum)
         self.venue = Venue(catalogue, seeded(seed, "liquidity"), clock.now_us, depth=depth)
         for rule in rules:
             setattr(self.venue.state.rules, rule, True)

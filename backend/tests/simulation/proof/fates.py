@@ -90,6 +90,8 @@ class Weather:
     path. Chances for all requests seldom let a decision come so far that the one in question is sent."""
     history_lag_s: float = 0.0
     """For how long an execution is not shown among the user's trades (scenario U3)."""
+    leverage_lag_s: float = 0.0
+    """How long the exchange takes to set a leverage (scenario Z8)."""
     is_cut: bool = False
     latency_s: float = 0.05
     """The usual way there, and the usual way back."""

@@ -111,7 +111,7 @@ class Wire:
     def heal(self) -> None:
         """Nothing is lost any more, and what is dead is noticed."""
         self.weather.chances, self.weather.befalling, self.weather.is_cut = {}, {}, False
-        self.weather.history_lag_s = 0.0
+        self.weather.history_lag_s = self.weather.leverage_lag_s = 0.0
         for socket in self.silent:
             socket.end("the stream broke (heartbeat)")
         self.silent.clear()
@@ -220,6 +220,8 @@ class _Call:
         if fate.wait == "silence":
             return
         back_s = wire.latency()
+        if sent.method == "POST" and sent.path.endswith("/leverage"):
+            back_s += wire.weather.leverage_lag_s
         if fate.wait == "slow":
             back_s += wire.dice.uniform(1.0, 12.0)
         if fate.status:

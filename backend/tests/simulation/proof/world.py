@@ -16,6 +16,7 @@ from aster_sim.clock import seeded
 from proof.foreign import ForeignOrders
 from proof.happenings import Happening
 from proof.late_lists import LateLists
+from proof.moving_market import MovingMarket, algo_orders_maximum
 from proof.races import Races
 from proof.scenes import Scenes
 
@@ -54,6 +55,8 @@ class World:
     """Which disputed rules of the exchange hold."""
     market_maximum_usd: int = 0
     """How much one market order may be worth at the start prices; 0 is what the exchange's catalogue says."""
+    algo_orders_maximum: int = 0
+    """How many conditional orders may rest on a symbol; 0 is what the exchange's catalogue says."""
 
     def with_happenings(self, happenings: tuple[Happening, ...]) -> World:
         """The same world in which other things happen."""
@@ -146,13 +149,19 @@ class _Maker:
         happenings += races.draw()
         happenings += firewalls(seeded(self._seed, "firewall"), self._storm_s)
         happenings += LateLists(seeded(self._seed, "late lists"), self.accounts, self.assets, self._storm_s).draw()
+        moving = MovingMarket(seeded(self._seed, "moving market"), self.accounts, self.assets, self._storm_s)
+        happenings += moving.draw()
         return World(
             seed=self._seed,
             accounts=self.accounts,
             assets=self.assets,
             schemes={name: "v3" if dice.random() < 0.6 else "v1" for name in self.accounts},
             hedged=tuple(name for name in self.accounts if dice.random() < 0.12),
-            settings=self._settings(window_s) | self._on_existing() | foreign.settings | scenes.settings,
+            settings=self._settings(window_s)
+            | self._on_existing()
+            | foreign.settings
+            | scenes.settings
+            | moving.settings,
             balance=dice.choice((1_000, 10_000, 100_000)),
             nonce_window_s=window_s,
             depth=dice.choice(("1", "1", "1", "0.05", "0.005")),
@@ -166,6 +175,7 @@ class _Maker:
             ending=dice.choice(("hold", "close")),
             stands_by=races.stands_by,
             rules=foreign.rules,
+            algo_orders_maximum=algo_orders_maximum(seeded(self._seed, "algo orders")),
             market_maximum_usd=seeded(self._seed, "market maximum").choice((0, 0, 0, 0, 300, 1000)),
             happenings=tuple(sorted(happenings, key=lambda happening: happening.at)),
         )

@@ -32,13 +32,18 @@ def has_stop(trade: Trade) -> bool:
 
 
 def is_stopped(trade: Trade) -> bool:
-    """Whether the exchange shows every stop that is wished, and each covers what is held."""
-    return all(covering(trade, leg) is not None for leg in trade.legs if leg.role in STOPS)
+    """Whether the exchange shows the stop that bounds the loss for all that is held.
+
+    That is the stop loss; a trailing stop where no stop loss is wished.
+    """
+    stops = [leg for leg in trade.legs if leg.role in STOPS]
+    bounding = [leg for leg in stops if leg.role is OrderRole.STOP_LOSS] or stops
+    return all(covering(trade, leg) is not None for leg in bounding)
 
 
-def lacks_only_target(trade: Trade) -> bool:
-    """Whether every stop stands and the target is what is missing."""
-    return is_stopped(trade) and not is_secured(trade)
+def missing_beside_the_stop(trade: Trade) -> list[Leg]:
+    """Wished exits that are missing while the stop stands: the target, or a trailing stop beside the stop loss."""
+    return [leg for leg in trade.legs if covering(trade, leg) is None] if is_stopped(trade) else []
 
 
 def realises(order: Order, leg: Leg) -> bool:

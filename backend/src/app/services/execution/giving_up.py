@@ -12,7 +12,14 @@ from app.domain.money import plain
 from app.domain.policy import ProtectionFailurePolicy, ProtectionPolicy
 from app.domain.trades import AdjustmentKind, CloseReason, Leg, Trade, TradeError
 from app.services.execution.commands import Alert, Command, Severity, WakeAt
-from app.services.execution.covering import is_stopped, lacks_only_target, name_of, realises, standing, wishing
+from app.services.execution.covering import (
+    is_stopped,
+    missing_beside_the_stop,
+    name_of,
+    realises,
+    standing,
+    wishing,
+)
 
 
 def give_up(
@@ -34,9 +41,10 @@ def give_up(
 
 
 def _apply_failure_policy(trade: Trade, why: str, policy: ProtectionPolicy) -> tuple[Trade, list[Command]]:
-    if lacks_only_target(trade) and policy.on_take_profit_failure is ProtectionFailurePolicy.ALERT:
-        return _do_without_target(trade, why)
-    closes = lacks_only_target(trade) or policy.on_failure is ProtectionFailurePolicy.CLOSE
+    is_stop_there = bool(missing_beside_the_stop(trade))
+    if is_stop_there and policy.on_take_profit_failure is ProtectionFailurePolicy.ALERT:
+        return _do_without(trade, why)
+    closes = is_stop_there or policy.on_failure is ProtectionFailurePolicy.CLOSE
     what = "closing it at market" if closes else "it stays open; placing the exits goes on"
     text = f"{trade.asset}: {plain(trade.exposure)} held without full protection ({why}); {what}"
     error = TradeError(code=ErrorCode.PROTECTION_FAILED, message=text)
@@ -45,9 +53,14 @@ def _apply_failure_policy(trade: Trade, why: str, policy: ProtectionPolicy) -> t
     return trade, [Alert(Severity.CRITICAL, "protection_failed", text)]
 
 
-def _do_without_target(trade: Trade, why: str) -> tuple[Trade, list[Command]]:
-    """The stop stands, so the position stays, and the target goes on being tried at the longest delay (P14)."""
-    text = f"{trade.asset}: the stop stands and the take profit is missing ({why}); placing it goes on"
+def _do_without(trade: Trade, why: str) -> tuple[Trade, list[Command]]:
+    """The stop stands, so the position stays, and what is missing goes on being tried at the longest delay (P14).
+
+    That a trailing stop beside it could not follow a new size is no reason to close either: an exchange with no place
+    for another conditional order refuses the larger one as long as the smaller one rests.
+    """
+    names = " and ".join(name_of(leg) for leg in missing_beside_the_stop(trade))
+    text = f"{trade.asset}: the stop stands and the {names} is missing ({why}); placing it goes on"
     error = TradeError(code=ErrorCode.TAKE_PROFIT_MISSING, message=text)
     trade = replace(trade, protection_failed=True, error=error, deadline_at=None)
     return trade, [Alert(Severity.WARNING, "take_profit_missing", text)]
@@ -64,8 +77,8 @@ def judge_anew(trade: Trade) -> Trade:
     is_told_missing = trade.error is not None and trade.error.code is ErrorCode.TAKE_PROFIT_MISSING
     if is_told_missing and not is_stopped(trade):
         return replace(trade, protection_failed=False, error=None)
-    if not is_told_missing and lacks_only_target(trade):
-        trade, _ = _do_without_target(trade, "it could not be placed so far")
+    if not is_told_missing and missing_beside_the_stop(trade):
+        trade, _ = _do_without(trade, "it could not be placed so far")
     return trade
 
 
@@ -79,7 +92,14 @@ def _fall_back(trade: Trade, leg: Leg, why: str, now: datetime) -> Trade | None:
     if old_one is not None:
         request = old_one.request
         trigger = request.stop_price or request.price or leg.trigger_price
-        old = replace(leg, order_type=request.type, trigger_price=trigger, limit_price=request.price)
+        old = replace(
+            leg,
+            order_type=request.type,
+            trigger_price=trigger,
+            limit_price=request.price,
+            activation_price=request.activation_price,
+            callback_rate=request.callback_rate,
+        )
         trade = trade.with_leg(replace(old, attempts=0, retry_at=None))
         left = f"the old one at {plain(trigger)} stays"
     elif _is_new_wish(trade, leg) and not _came_with_more(trade, leg):

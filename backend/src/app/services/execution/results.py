@@ -28,7 +28,7 @@ from app.schemas.result import (
     Timings,
     unreadable_result,
 )
-from app.services.execution.covering import lacks_only_target
+from app.services.execution.covering import missing_beside_the_stop
 from app.services.execution.planning import FLIPPED
 from app.services.execution.risk import RiskRefused
 
@@ -281,7 +281,7 @@ def status_of(trade: Trade) -> AssetStatus:
 
 
 def _failed_protection(trade: Trade) -> AssetStatus:
-    return AssetStatus.PARTIALLY_PROTECTED if lacks_only_target(trade) else AssetStatus.UNPROTECTED
+    return AssetStatus.PARTIALLY_PROTECTED if missing_beside_the_stop(trade) else AssetStatus.UNPROTECTED
 
 
 def _told(trade: Trade, role: OrderRole) -> Order | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -18,7 +19,7 @@ from app.services.execution import facts, results
 from app.services.execution.commands import Account, Query, Resolve
 
 FILLED = ExchangeOrderStatus.FILLED
-SL, TP = OrderRole.STOP_LOSS, OrderRole.TAKE_PROFIT
+SL, TP, TRAILING = OrderRole.STOP_LOSS, OrderRole.TAKE_PROFIT, OrderRole.TRAILING_STOP
 K = AdjustmentKind
 
 
@@ -63,6 +64,26 @@ def test_a_moved_stop_is_shown_before_the_old_one_goes() -> None:
     assert result(story) is AssetStatus.ADJUSTED
     assert story.trade.status is TradeStatus.OPEN
     assert story.alerts == []
+
+
+def test_a_trailing_stop_that_can_not_be_replaced_keeps_its_rate() -> None:
+    """It was asked for with the new rate for ever, and then the position was closed (the simulation's seed 49)."""
+    story = Story(trade=submitted(trailing_stop={"callback_rate": 1})).fill_entry()
+    for order in story.sent():
+        story.accept(order)
+    old, leg = story.latest(TRAILING), story.trade.leg(TRAILING)
+    assert leg is not None
+    story.adjust(K.EXITS, legs=(replace(leg, callback_rate=Decimal(2)),))
+    for _ in range(story.policy.maximum_attempts):
+        story.refuse(story.latest(TRAILING), Refusal.FILTER, -4014)
+        if told(story).ended_at is None:
+            story.wake()
+    story.wait(0)
+    assert (story.trade.status, story.trade.close_reason) == (TradeStatus.OPEN, None)
+    kept = story.trade.leg(TRAILING)
+    assert kept is not None
+    assert kept.callback_rate == 1
+    assert story.trade.order(old.client_order_id) == old
 
 
 def test_a_stop_that_can_not_be_moved_stays_where_it_is() -> None:
