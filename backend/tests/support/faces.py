@@ -84,7 +84,8 @@ async def serving(application: Application, *, send_buffer: int | None = None) -
         server = make_server(application)
         state, server.config.app = server.config.app.state, all_said_by(server.config.app)
         task = asyncio.create_task(server.serve(sockets=[listening]))
-        async with aiohttp.ClientSession() as http:
+        # a connection that the server ends for being idle may be picked up in that moment, on a busy machine
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as http:
             try:
                 url = f"http://127.0.0.1:{listening.getsockname()[1]}"
                 yield Face(application, url, http, state.broadcast)

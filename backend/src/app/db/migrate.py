@@ -109,7 +109,11 @@ def migrate_postgres(connection: psycopg.Connection, shown: str) -> None:
         if postgres_version(connection) == HEAD:
             return
         with connection.transaction():
-            connection.execute("SET LOCAL lock_timeout = '60s'; SET LOCAL statement_timeout = 0")
+            # to read the revisions takes a busy host seconds, in which the transaction is idle
+            connection.execute(
+                "SET LOCAL lock_timeout = '60s'; SET LOCAL statement_timeout = 0;"
+                "SET LOCAL idle_in_transaction_session_timeout = '60s'"
+            )
             connection.execute("SELECT pg_advisory_xact_lock($1)", (_MIGRATION_LOCK,))
             version = postgres_version(connection)
             if version != HEAD:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from app.db import postgres_session
+from app.db import migrate, postgres_session
 from app.db.executors import ThreadExecutor
 from app.db.migrate import upgrade
 from app.db.port import Unit
@@ -243,3 +244,20 @@ async def test_two_programs_that_start_together_migrate_once(server: PostgresSer
     await asyncio.gather(*(database.start() for database in both))
     for database in both:
         await database.close()
+
+
+@pytest.mark.long
+async def test_a_migration_on_a_busy_host_is_not_taken_for_a_frozen_one(
+    server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To read the revisions took longer than a transaction may be idle, and the first start failed."""
+    read = migrate.script
+
+    def slowly(*what: str | None) -> str:
+        time.sleep(1.7)
+        return read(*what)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(migrate, "script", slowly)
+    database = PostgresDatabase(server.new_database(), ThreadExecutor())
+    await database.start()
+    await database.close()
