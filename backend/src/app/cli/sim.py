@@ -80,8 +80,8 @@ def sim(
 
     POST /sim/funding {"symbol": "BTCUSDT", "rate": "0.0005"}: the running interval's rate; also interval_hours.
 
-    GET and POST /sim/rules: the disputed refuse_unfillable, only_closing_orders_cover, triggers_obey_market_maximum;
-    insurance_fund, interest_caps by symbol, funding_delay_s, pardon (lifts bans).
+    GET and POST /sim/rules: the disputed refuse_unfillable, only_closing_orders_cover, triggers_obey_market_maximum,
+    exempt_hedge_closes; insurance_fund, interest_caps by symbol, funding_delay_s, pardon (lifts bans).
 
     docs/simulated-venue.md shows ccxt and curl on it, and all of this with examples.
     """

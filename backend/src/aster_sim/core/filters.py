@@ -7,7 +7,7 @@ from decimal import Decimal
 from aster_sim.core import errors
 from aster_sim.core.catalogue import Instrument
 from aster_sim.core.numbers import ZERO, plain, step_down, step_up
-from aster_sim.core.orders import BUY, LIMIT, LIMIT_PRICED_TYPES, MARKET, STOP_TYPES, OrderRequest
+from aster_sim.core.orders import BUY, LIMIT, LIMIT_PRICED_TYPES, LONG, MARKET, SELL, SHORT, STOP_TYPES, OrderRequest
 
 
 def _too_precise(value: Decimal, decimals: int) -> bool:
@@ -83,8 +83,12 @@ def _check_stop_limit(instrument: Instrument, request: OrderRequest) -> None:
             raise errors.STOP_LIMIT_TOO_LOW.error(limit=plain(step_up(limit, instrument.tick)))
 
 
-def check_order(instrument: Instrument, request: OrderRequest, mark: Decimal) -> None:
+def check_order(
+    instrument: Instrument, request: OrderRequest, mark: Decimal, *, exempts_hedge_closes: bool = False
+) -> None:
     """All filters on a new order; ``mark`` is the current mark price.
+
+    ``exempts_hedge_closes``: MIN_NOTIONAL does not hold for what closes a position of hedge mode.
 
     Raises VenueError with the code of the first filter that refuses.
     """
@@ -101,7 +105,12 @@ def check_order(instrument: Instrument, request: OrderRequest, mark: Decimal) ->
         check_percent_price(instrument, request.side, request.price, mark)
     elif request.type in LIMIT_PRICED_TYPES:
         _check_stop_limit(instrument, request)
-    check_min_notional(instrument, request, mark)
+    if not (exempts_hedge_closes and _closes_in_hedge_mode(request)):
+        check_min_notional(instrument, request, mark)
+
+
+def _closes_in_hedge_mode(request: OrderRequest) -> bool:
+    return (request.position_side, request.side) in {(LONG, SELL), (SHORT, BUY)}
 
 
 def check_min_notional(instrument: Instrument, request: OrderRequest, mark: Decimal) -> None:

@@ -81,12 +81,15 @@ class Rules:
     instead of any resting order on its side (as seen live on 2026-10-02).
     ``triggers_obey_market_maximum``: a conditional order that becomes a market order above MARKET_LOT_SIZE ends EXPIRED
     with nothing executed; nothing public tells whether it does.
+    ``exempt_hedge_closes``: an order that closes a position of hedge mode, where reduce-only can't be sent, is exempt
+    from MIN_NOTIONAL as reduce-only orders are; nothing public tells whether it is.
     ``funding_delay_s``: how long after its hour funding is booked; seconds on AsterDEX, none here unless asked for.
     """
 
     refuse_unfillable: bool = False
     only_closing_orders_cover: bool = False
     triggers_obey_market_maximum: bool = False
+    exempt_hedge_closes: bool = False
     funding_delay_s: float = 0.0
 
 

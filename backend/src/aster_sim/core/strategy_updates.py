@@ -41,7 +41,12 @@ def update_sub_order(venue: Venue, account: Account, strategy: Strategy, row: Ma
     request = parse_order(params)
     if sub.waits:
         market = venue.market(request.symbol)
-        check_order(market.instrument, request, market.prices.mark)
+        check_order(
+            market.instrument,
+            request,
+            market.prices.mark,
+            exempts_hedge_closes=venue.state.rules.exempt_hedge_closes,
+        )
     else:
         _change_order(venue, account, account.orders.get(sub.order_id), request)
     sub.params = params
@@ -59,5 +64,10 @@ def _change_order(venue: Venue, account: Account, order: Order | None, request: 
     if not order.waiting:
         raise errors.AMEND_UNSUPPORTED.error()
     market = venue.market(request.symbol)
-    check_order(market.instrument, request, market.prices.mark)
+    check_order(
+        market.instrument,
+        request,
+        market.prices.mark,
+        exempts_hedge_closes=venue.state.rules.exempt_hedge_closes,
+    )
     venue.retarget(order, request)

@@ -132,7 +132,8 @@ class Venue:
         market = self._tradable(request.symbol, request)
         if request.peg_price_type:
             request = pegged(market, request)
-        check_order(market.instrument, request, market.prices.mark)
+        exempts = self.state.rules.exempt_hedge_closes
+        check_order(market.instrument, request, market.prices.mark, exempts_hedge_closes=exempts)
         self._check_unique_and_counted(account, market, request)
         self._check_mode(account, request)
         order = self._draft(account, market, request, retail=retail)

@@ -11,7 +11,7 @@ from aster_sim.core.numbers import money, parse_decimal, plain
 from aster_sim.http.people import ControlError
 from aster_sim.runtime import Runtime
 
-_SWITCHES = ("refuse_unfillable", "only_closing_orders_cover", "triggers_obey_market_maximum")
+_SWITCHES = ("refuse_unfillable", "only_closing_orders_cover", "triggers_obey_market_maximum", "exempt_hedge_closes")
 _KNOWN = frozenset({*_SWITCHES, "funding_delay_s", "insurance_fund", "pardon", "interest_caps"})
 
 

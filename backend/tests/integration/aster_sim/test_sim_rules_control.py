@@ -20,7 +20,13 @@ async def test_each_disputed_rule_is_a_switch(alice):
     rules = await alice.control("GET", "rules")
     switches = {name: value for name, value in rules.items() if isinstance(value, bool)}
     assert switches == dict.fromkeys(
-        ("refuse_unfillable", "only_closing_orders_cover", "triggers_obey_market_maximum"), False
+        (
+            "refuse_unfillable",
+            "only_closing_orders_cover",
+            "triggers_obey_market_maximum",
+            "exempt_hedge_closes",
+        ),
+        False,
     )
     turned = await alice.control("POST", "rules", dict.fromkeys(switches, True))
     assert all(turned[name] is True for name in switches)

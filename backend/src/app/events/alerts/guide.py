@@ -36,6 +36,13 @@ WHAT_TO_DO: Mapping[str, str] = {
         "A close was refused or not filled. It is tried until the position is flat. Look whether the asset still "
         "trades and has a book; close by hand at the exchange if you must: the service sees it."
     ),
+    "dust_left": (
+        "A position of hedge mode is worth less than the exchange's smallest order, and the exchange does not take "
+        "an order that closes it. Whoever asked for the close was told `notional_below_minimum`; a stop that rests "
+        "stays. It is tried again every minute, and closed as soon as the price makes it worth enough. To end it "
+        "now, close the position at the exchange's website: the service sees it. Until then the asset takes no new "
+        "entry."
+    ),
     "close_blocked": (
         "The exchange refuses to close because resting orders that are not ours cover the position; the message "
         "names them. With `TES_PROTECTION_FOREIGN_ORDERS=plain` the position is being closed all the same, with "

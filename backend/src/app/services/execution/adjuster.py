@@ -22,6 +22,7 @@ from app.services.execution import facts
 from app.services.execution.adjusting import next_key, reduction
 from app.services.execution.checks import Case, assess_adjustment
 from app.services.execution.desk_tools import Adjust, DeskTools, Enter
+from app.services.execution.dust import error_of_dust, is_dust
 from app.services.execution.outcomes import internal_error, not_recorded
 from app.services.execution.planning import AdjustmentPlan, EntryWish, entry_order
 from app.services.execution.risk import AdjustmentApproved, Exposure, RiskApproved, RiskRefused, too_old
@@ -142,6 +143,13 @@ class Adjuster:
             self._awaited = message.wish.decision_id
             wish = _flipping(message.wish, trade)
             self._desk.start(("follow", wish.decision_id), self._follow(replace(message, wish=wish)))
+
+    def on_kept(self, trade: Trade) -> None:
+        """A trade goes on: what waits for its end is given up where that may never come."""
+        message = self._flips.get(trade.id) if is_dust(trade) else None
+        adjustment = _flip_of(trade, message.wish) if message is not None else None
+        if adjustment is not None:
+            self._give_up(trade.id, adjustment, error_of_dust(trade))
 
     def begins(self, decision_id: str) -> None:
         """The awaited entry is being assessed: from now on it speaks for itself."""

@@ -22,6 +22,7 @@ from app.schemas.decision import Action, AssetDecision
 from app.schemas.result import AssetResult
 from app.services.execution import facts, results
 from app.services.execution.desk import Desk
+from app.services.execution.dust import is_dust
 from app.services.execution.intake import Intake, RunningDecision
 from app.services.execution.late_fills import doubtful_entries
 from app.services.execution.planning import EntryWish
@@ -47,10 +48,11 @@ class Closer:
     _watchers: dict[tuple[str, str], list[asyncio.Event]] = field(default_factory=dict)
     """Who waits for the end of a trade, by its asset and id."""
 
-    def on_ended(self, trade: Trade) -> None:
-        """Tell everybody who waits for the trade's end."""
-        for watcher in self._watchers.pop((trade.asset, trade.id), []):
-            watcher.set()
+    def hear(self, trade: Trade) -> None:
+        """Tell everybody who waits for the trade's end that it has come, or that it may never come."""
+        if _is_over(trade):
+            for watcher in self._watchers.pop((trade.asset, trade.id), []):
+                watcher.set()
 
     def on_refused(self, asset: str) -> None:
         """An entry was given up, perhaps after it had become a trade, of which there is nothing any more then."""
@@ -192,7 +194,7 @@ class Closer:
 
     async def _until_ended(self, trade: Trade) -> None:
         known = self._as_it_stands(trade)
-        if known is None or known.is_ended:
+        if known is None or _is_over(known):
             return
         watcher = asyncio.Event()
         self._watchers.setdefault((trade.asset, trade.id), []).append(watcher)
@@ -204,6 +206,11 @@ class Closer:
             return trade
         desk = self.desks.get(trade.asset)
         return desk.trade(trade.id) if desk is not None else None
+
+
+def _is_over(trade: Trade) -> bool:
+    """Whether there is nothing to wait for any more."""
+    return trade.is_ended or is_dust(trade)
 
 
 def _asked_before(wish: EntryWish, bound: Sequence[Trade]) -> results.CloseWish:

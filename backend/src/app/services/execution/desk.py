@@ -292,6 +292,7 @@ class Desk:
         else:
             self._ended.pop(trade.id, None)
             self._active[trade.id] = trade
+            self._adjuster.on_kept(trade)
 
     def _keep_ended(self, trade: Trade) -> None:
         self._ended[trade.id] = trade

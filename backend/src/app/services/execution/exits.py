@@ -32,6 +32,7 @@ from app.services.execution.commands import (
     WakeAt,
 )
 from app.services.execution.covering import STOPS, has_stop, has_triggered
+from app.services.execution.dust import error_of_dust, is_refused_as_dust
 from app.services.execution.foreign_cover import ForeignCover
 from app.services.execution.outcomes import error_of
 from app.services.execution.protection import (
@@ -57,6 +58,7 @@ _ALARM_EVERY = 5
 _BOOK_FRESH = timedelta(seconds=1)
 _READ_PATIENCE = timedelta(seconds=3)
 """What can't be read must not hold the close up for longer; then it is tried as before."""
+_DUST_PAUSE = timedelta(minutes=1)
 _ABOVE_MAXIMUM = -4005
 _UNFIT_SLICE = frozenset({Refusal.FILTER, Refusal.FORMAT, Refusal.CONFIG, Refusal.OTHER, Refusal.UNRECOGNISED})
 
@@ -150,6 +152,9 @@ def _close_again(
     in_slices, is_blocked = _goes_on_in_slices(latest), latest.refusal is Refusal.REDUCE_ONLY
     cover = _fresh_cover(latest, moment) if is_blocked else None
     trade, commands = _free_or_restore(trade, latest, moment)
+    if is_refused_as_dust(latest):
+        trade, more = _await_worth(trade, moment)
+        return trade, commands + more
     if trade.close_retry_at is None:
         trade = _pause(trade, latest, moment)
         commands += [CheckPosition(), *_tell_failing(trade, latest)]
@@ -171,6 +176,21 @@ def _close_again(
         trade, more = _close_against_foreign(trade, cover, moment, policy)
     else:
         trade, more = _close(trade, moment, moment.room if in_slices and is_known else None)
+    return trade, commands + more
+
+
+def _await_worth(trade: Trade, moment: Moment) -> tuple[Trade, list[Command]]:
+    """Tell once, and try again at long intervals: the price may have made it worth enough by then."""
+    commands: list[Command] = []
+    if trade.close_retry_at is None:
+        trade = replace(trade, close_retry_at=moment.now + _DUST_PAUSE)
+        commands.append(CheckPosition())
+        if sum(map(is_refused_as_dust, trade.orders_of(OrderRole.CLOSE))) == 1:
+            commands.append(Alert(Severity.CRITICAL, "dust_left", error_of_dust(trade).message))
+    due = trade.close_retry_at or moment.now
+    if moment.now < due:
+        return trade, [*commands, WakeAt(due)]
+    trade, more = _close(trade, moment)
     return trade, commands + more
 
 

@@ -29,6 +29,7 @@ from app.schemas.result import (
     unreadable_result,
 )
 from app.services.execution.covering import missing_beside_the_stop
+from app.services.execution.dust import error_of_dust, is_dust
 from app.services.execution.planning import FLIPPED
 from app.services.execution.risk import RiskRefused
 
@@ -121,7 +122,7 @@ def _figures(trade: Trade, adjustment: Adjustment, order: Order) -> dict[str, An
 
 def _adjustment_status(trade: Trade, adjustment: Adjustment, order: Order | None) -> AssetStatus:
     if adjustment.error is not None and not trade.has_executed(adjustment):
-        if adjustment.kind is AdjustmentKind.FLIP:
+        if adjustment.kind is AdjustmentKind.FLIP and not trade.orders_of(OrderRole.CLOSE):
             return AssetStatus.REJECTED  # given up before its close
         was_never_sent = order is not None and order.state is OrderState.NOT_PLACED and order.refusal_message
         return AssetStatus.REJECTED if was_never_sent else AssetStatus.FAILED
@@ -133,6 +134,8 @@ def _adjustment_status(trade: Trade, adjustment: Adjustment, order: Order | None
         return (
             AssetStatus.PENDING
         )  # it ends with the trade on the other side, or with all trades that are closed for it
+    if is_dust(trade):
+        return AssetStatus.FAILED if not trade.has_executed(adjustment) else AssetStatus.UNPROTECTED
     if trade.status is TradeStatus.CLOSED:
         return AssetStatus.EMERGENCY_CLOSED if trade.close_reason is CloseReason.EMERGENCY else AssetStatus.CLOSED
     if trade.status is TradeStatus.PROTECTING and trade.protection_failed:
@@ -145,6 +148,8 @@ def _adjustment_error(
 ) -> ResultError | None:
     if adjustment.error is not None:
         return _told_error(adjustment.error)
+    if is_dust(trade):
+        return _told_error(error_of_dust(trade))
     if status in _TOLD_OF_THE_TRADE and trade.error is not None:
         return _told_error(trade.error)
     return _doubt(order) if order is not None else None
@@ -202,9 +207,12 @@ class CloseWish:
 def of_close(trade: Trade, wish: CloseWish) -> AssetResult:
     """The result of a wish to close: ``closed`` once the trade is over, also where nothing of it was ever held.
 
-    Its figures are those of the way out. ``sent_to_filled`` is until all of it was executed.
+    Its figures are those of the way out. ``sent_to_filled`` is until all of it was executed. ``failed`` where the
+    exchange takes no order that is so small.
     """
-    status = AssetStatus.CLOSED if trade.is_ended else AssetStatus.PENDING
+    is_left = is_dust(trade)
+    over = AssetStatus.CLOSED if trade.is_ended else AssetStatus.PENDING
+    status = AssetStatus.FAILED if is_left else over
     return AssetResult(
         asset=trade.asset,
         action=Action.CLOSE_POSITION,
@@ -218,6 +226,7 @@ def of_close(trade: Trade, wish: CloseWish) -> AssetResult:
         take_profit_price=_trigger(trade, OrderRole.TAKE_PROFIT),
         stop_loss_price=_trigger(trade, OrderRole.STOP_LOSS),
         **_way_out(trade, wish),
+        error=_told_error(error_of_dust(trade)) if is_left else None,
     )
 
 
@@ -276,6 +285,8 @@ def status_of(trade: Trade) -> AssetStatus:
             if trade.close_reason is CloseReason.EMERGENCY:
                 return AssetStatus.EMERGENCY_CLOSED
             return AssetStatus.CLOSED
+        case TradeStatus.CLOSING if is_dust(trade):
+            return AssetStatus.UNPROTECTED
         case _:
             return AssetStatus.PENDING
 
@@ -322,6 +333,8 @@ def _reference(order: Order | None) -> OrderReference | None:
 
 
 def _error(trade: Trade) -> ResultError | None:
+    if is_dust(trade):
+        return _told_error(error_of_dust(trade))
     return _doubt(trade.entry) if trade.error is None else _told_error(trade.error)
 
 

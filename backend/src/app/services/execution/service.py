@@ -352,9 +352,9 @@ class ExecutionService:
         if any(order.refusal is Refusal.SYMBOL for order in trade.orders):
             self._market.doubt_instruments()
         self._reconciler.late_funding.hear(trade)
+        self._closer.hear(trade)
         if trade.is_ended:
             self._daily.request()
-            self._closer.on_ended(trade)
         if trade.has_unknown_order or (trade.is_ended and self._projection.held(trade.asset)):
             self._reconciler.request()  # or the frame that shows us flat got lost, and would keep the asset blocked
 

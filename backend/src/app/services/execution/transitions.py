@@ -16,6 +16,7 @@ from app.domain.trades import Trade, TradeStatus, TradeTrigger
 from app.services.execution.adjusting import adjust, conclude, note_failures, take_up_again
 from app.services.execution.commands import Account, Alert, Command, Query, Resolve, Severity
 from app.services.execution.covering import is_secured
+from app.services.execution.dust import is_dust
 from app.services.execution.exits import tidy, wind_up
 from app.services.execution.outcomes import error_of
 from app.services.execution.protection import BURST_GRACE_S, Moment, secure
@@ -93,7 +94,7 @@ def is_in_motion(trade: Trade) -> bool:
     if phase is _Phase.EXPOSED:
         is_entering = any(entry.is_live for entry in trade.entries)
         return is_entering or not is_secured(trade) or any(order.state in IN_FLIGHT for order in trade.orders)
-    return phase is _Phase.LEAVING
+    return phase is _Phase.LEAVING and not is_dust(trade)
 
 
 def _become_exposed(trade: Trade, moment: Moment) -> tuple[Trade, list[Command]]:
