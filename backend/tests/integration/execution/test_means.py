@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from decimal import Decimal
 
 import pytest
@@ -106,28 +109,70 @@ async def test_the_margin_of_an_entry_that_was_refused_is_free_again(stage: Aren
         assert (await decide(service, wish)).success
 
 
-async def in_play(service: ExecutionService, application: Application, asset: str = BTC) -> None:
-    """Trade an asset once, and wait until an entry on it would find everything at hand."""
+@asynccontextmanager
+async def in_play(
+    stage: Arena, service: ExecutionService, application: Application, asset: str = BTC
+) -> AsyncIterator[None]:
+    """Trade an asset once; inside, its price moves a little all the time, and an entry finds everything at hand."""
     wish = {"tp_price": None, "sl_price": None} if asset != BTC else {}
     first = await decide(service, buy(asset, **wish))
     await decide(service, {"asset": asset, "action": "close_position"})
     await settled(application, first.results[0].trade_id)
     market = service._market
-    await until(lambda: market.prices.quote_at_hand(asset) is not None and market.margin.at_hand(Decimal(200)))
+    mark = market.prices.last_mark(asset)
+    assert mark is not None
+
+    async def move() -> None:
+        for step in itertools.cycle((Decimal("0.1"), Decimal(0))):
+            await stage.levers.price(asset, str(mark.mark_price + step))
+            await asyncio.sleep(0.1)
+
+    moving = asyncio.create_task(move())
+    try:
+        await until(lambda: market.prices.quote_at_hand(asset) is not None and market.margin.at_hand(Decimal(200)))
+        yield
+    finally:
+        moving.cancel()
+        await asyncio.gather(moving, return_exceptions=True)
+
+
+async def test_what_a_read_shows_of_an_entry_is_not_reserved_as_well(stage: Arena) -> None:
+    """Z4: 60,000 of 100,000 are taken, and 30,000 more are there, though no read has shown that before."""
+    async with stage.application() as application:
+        service = application.service("default")
+        for wish in (buy(), sell(ETH)):
+            first = (await decide(service, wish)).results[0]
+            await decide(service, {"asset": first.asset, "action": "close_position"})
+            await settled(application, first.trade_id)
+        assert (await decide(service, buy(allocation_usd=600_000, sl_price=95_500))).success
+        assert (await decide(service, sell(ETH, allocation_usd=300_000))).success
+
+
+async def test_what_a_person_added_does_not_count_towards_our_limit_for_the_asset(stage: Arena) -> None:
+    """The limit binds what we open; theirs is shown beside ours and never touched (H2)."""
+    async with stage.application(TES_RISK_MAX_NOTIONAL_PER_ASSET="2500") as application:
+        service = application.service("default")
+        assert (await decide(service, buy())).success
+        await stage.levers.by_hand(symbol=BTC, side="BUY", quantity="0.010")
+        await service.reconcile()
+        more = {"adjustment_type": "increase", "adjustment_amount_usd": 1000}
+        wish = {"asset": BTC, "action": "adjust_position", "position_adjustment": more}
+        assert (await decide(service, wish)).results[0].status is AssetStatus.ADJUSTED
+        refused = (await decide(service, wish)).results[0]
+        assert refusal(refused) == (AssetStatus.REJECTED, "exposure_limit")
 
 
 async def test_what_a_person_at_the_exchange_took_is_not_available(stage: Arena) -> None:
     """Z4: the account at hand is void once somebody else has changed it."""
     async with stage.application() as application:
         service = application.service("default")
-        await in_play(service, application, "SOLUSDT")  # an asset out of play reads anyway
-        assert (await decide(service, buy(allocation_usd=300_000, sl_price=95_500))).success
-        await stage.levers.by_hand(symbol=ETH, side="BUY", quantity="200")
-        await until(lambda: any(row.asset == ETH for row in service.positions().items))
-        result = (await decide(service, buy("SOLUSDT", allocation_usd=400_000, tp_price=None, sl_price=None))).results[
-            0
-        ]
-        assert refusal(result) == (AssetStatus.REJECTED, "insufficient_margin")
+        async with in_play(stage, service, application, "SOLUSDT"):  # an asset out of play reads anyway
+            assert (await decide(service, buy(allocation_usd=300_000, sl_price=95_500))).success
+            await stage.levers.by_hand(symbol=ETH, side="BUY", quantity="200")
+            await until(lambda: any(row.asset == ETH for row in service.positions().items))
+            wish = buy("SOLUSDT", allocation_usd=400_000, tp_price=None, sl_price=None)
+            result = (await decide(service, wish)).results[0]
+            assert refusal(result) == (AssetStatus.REJECTED, "insufficient_margin")
 
 
 READS = ("/ticker/bookTicker", "/accountWithJoinMargin", "/leverageBracket", "/commissionRate", "/leverage")
@@ -137,10 +182,11 @@ async def test_an_entry_on_an_asset_in_play_reads_nothing_before_it_is_sent(stag
     """With every read failing it is entered all the same; an asset that is not in play is not."""
     async with stage.application() as application:
         service = application.service("default")
-        await in_play(service, application)
-        for path in READS:
-            await stage.levers.fault({"type": "error", "status": 400, "code": -1102, "msg": "No."}, count=0, path=path)
-        assert (await decide(service, buy())).success
+        async with in_play(stage, service, application):
+            no = {"type": "error", "status": 400, "code": -1102, "msg": "No."}
+            for path in READS:
+                await stage.levers.fault(no, count=0, path=path)
+            assert (await decide(service, buy())).success
         cold = (await decide(service, sell(ETH))).results[0]
         assert refusal(cold) == (AssetStatus.REJECTED, "exchange_unavailable")
 
@@ -149,8 +195,8 @@ async def test_best_prices_are_read_when_the_stream_is_silent(stage: Arena) -> N
     """C7: what the stream no longer vouches for is not believed."""
     async with stage.application() as application:
         service = application.service("default")
-        await in_play(service, application)
-        await stage.levers.fault({"type": "silence_market", "seconds": 60})
+        async with in_play(stage, service, application):
+            await stage.levers.fault({"type": "silence_market", "seconds": 60})
         await until(lambda: service._market.prices.quote_at_hand(BTC) is None)
         no = {"type": "error", "status": 400, "code": -1102, "msg": "No."}
         await stage.levers.fault(no, path="/ticker/bookTicker")
@@ -164,8 +210,8 @@ async def test_an_entry_from_which_the_streams_price_moved_away_is_refused_witho
     """C7."""
     async with stage.application() as application:
         service = application.service("default")
-        await in_play(service, application)
-        prices = service._market.prices
+        async with in_play(stage, service, application):
+            prices = service._market.prices
         mark = prices.last_mark(BTC)
         assert mark is not None
         await stage.levers.price(BTC, "97500")
