@@ -12,10 +12,11 @@ from typing import Any
 
 import apsw
 import pytest
-from arena import BTC, ETH, arena, buy, decide, sell, settled, until, until_true
+from arena import BTC, ETH, arena, buy, decide, sell, settled, stored, until, until_true
 
 from app.bootstrap import Application
 from app.domain.errors import DecisionRefused
+from app.domain.ids import OrderRole
 from app.repositories.leases import LEASE_S
 from app.schemas.decision import parse_decision
 from app.schemas.result import AssetStatus
@@ -176,8 +177,12 @@ async def test_a_stop_that_vanishes_is_restored_while_nothing_can_be_recorded(tr
                 return [row["orderId"] != stop["orderId"] for row in rows] == [True]
 
             await until_true(is_restored)
-        trade = await settled(application, opened.results[0].trade_id, "open")
-        assert len([order for order in trade.orders if order.role == "stop_loss"]) == 2
+
+        async def is_on_record() -> bool:
+            trade = await stored(application, opened.results[0].trade_id)
+            return [order.role for order in trade.orders].count(OrderRole.STOP_LOSS) == 2
+
+        await until_true(is_on_record)
 
 
 @pytest.mark.parametrize("wish", [buy(), sell(BTC, tp_price=93000, sl_price=98000)], ids=["add", "flip"])

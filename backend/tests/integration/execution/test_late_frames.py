@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from pathlib import Path
 
-from arena import BTC, ETH, Arena, arena, buy, decide, settled, until
+from arena import BTC, ETH, Arena, arena, buy, decide, settled, stored, until, until_true
 
 from app.domain.orders import OrderState
 from app.schemas.result import AssetStatus
@@ -38,7 +38,12 @@ async def test_late_frames_of_an_order_change_nothing(tmp_path: Path) -> None:
         assert (before.entry.state, before.exposure) == (OrderState.EXPIRED, Decimal("0.040"))
         await all_frames_heard(stage, service)
         await service.reconcile()
-        after = await settled(application, result.trade_id, "open")
+
+        async def is_on_record() -> bool:
+            return len((await stored(application, result.trade_id)).fills) == 40
+
+        await until_true(is_on_record)
+        after = await stored(application, result.trade_id)
         assert (after.entry.state, after.exposure) == (OrderState.EXPIRED, Decimal("0.040"))
         assert after.orders == before.orders
         executed = {fill.exchange_trade_id: fill.quantity for fill in after.fills}  # the late frame tells of its part

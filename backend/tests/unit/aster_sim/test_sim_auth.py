@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import importlib
 from decimal import Decimal
 from urllib.parse import parse_qsl
 
@@ -16,6 +17,13 @@ from aster_sim.core.errors import VenueError
 from aster_sim.credentials import AccountSpec, AccountSpecError, complete
 from support.examples import at_most
 from support.sim_client import sign_v3
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _signer_is_imported() -> None:
+    """Its import raises the interpreter's recursion limit, which hypothesis complains about in the middle of a test."""
+    importlib.import_module("eth_account")
+
 
 KEY = "0x4fd0a42218f3eae43a6ce26d22544e986139a01e5b34a62db53757ffca81bae1"
 SIGNER = "0x21cF8Ae13Bb72632562c6Fff438652Ba1a151bb0"
