@@ -5,7 +5,7 @@ Every price, quantity and amount is a :class:`~decimal.Decimal` made from text. 
 
 from __future__ import annotations
 
-from decimal import ROUND_DOWN, ROUND_HALF_EVEN, Context, Decimal, InvalidOperation, localcontext
+from decimal import ROUND_DOWN, ROUND_HALF_EVEN, ROUND_UP, Context, Decimal, InvalidOperation, localcontext
 
 ZERO = Decimal(0)
 BPS = Decimal(10_000)
@@ -53,6 +53,11 @@ def divide_down(dividend: Decimal, divisor: Decimal) -> Decimal:
 def round_down_to_step(value: Decimal, step: Decimal) -> Decimal:
     """Largest multiple of ``step`` not above ``value`` (towards zero): for quantities, scenario Z1."""
     return _to_step(value, step, ROUND_DOWN)
+
+
+def round_up_to_step(value: Decimal, step: Decimal) -> Decimal:
+    """Smallest multiple of ``step`` not below ``value``: for exits that must cover all that is held (scenario H8)."""
+    return _to_step(value, step, ROUND_UP)
 
 
 def round_nearest_to_step(value: Decimal, step: Decimal) -> Decimal:

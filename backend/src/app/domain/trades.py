@@ -15,7 +15,7 @@ from typing import Any
 
 from app.domain.errors import ErrorCode, IllegalTransition, InvariantBroken
 from app.domain.ids import OrderRole
-from app.domain.money import ZERO
+from app.domain.money import ZERO, round_up_to_step
 from app.domain.orders import Order, OrderState
 from app.domain.reports import FillReport, OrderType, PositionSide, Side, WorkingType
 
@@ -155,6 +155,8 @@ class Leg:
 
     A trailing stop triggers ``callback_rate`` percent from the best price since it was active: at once, or from
     ``activation_price`` on. Its ``trigger_price`` is the planned one, should the market turn as soon as it is active.
+
+    ``quantity_step`` is there once the exchange's step has become too coarse for what is held (scenario H8).
     """
 
     role: OrderRole
@@ -166,6 +168,11 @@ class Leg:
     working_type: WorkingType = WorkingType.MARK_PRICE
     attempts: int = 0
     retry_at: datetime | None = None
+    quantity_step: Decimal | None = None
+
+    def quantity_for(self, exposure: Decimal) -> Decimal:
+        """What an order for all that is held asks for: rounded up, since it can't execute more than is held."""
+        return exposure if self.quantity_step is None else round_up_to_step(exposure, self.quantity_step)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -69,6 +69,7 @@ legs = Table(
     Column("retry_at", UtcDateTime),
     Column("activation_price", Money),
     Column("callback_rate", Money),
+    Column("quantity_step", Money),
     UniqueConstraint("trade_id", "role"),
     sqlite_strict=True,
 )

@@ -7,7 +7,7 @@ import contextlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -137,13 +137,19 @@ class Arena:
                 self.application_now = None
             await every_event_is_described(application)
 
-    def limit_market_orders(self, symbol: str, most: str) -> None:
-        """From now on one market order on the symbol is at most this large; told with the exchange's rules."""
+    def limit_market_orders(self, symbol: str, most: str, *, is_told: bool = True) -> None:
+        """From now on one market order on the symbol is at most this large; told with the exchange's rules, or not."""
+        market = self.levers.venue.venue.state.markets[symbol]
+        told = market.instrument.raw
+        self.change_filters(symbol, MARKET_LOT_SIZE={"maxQty": most})
+        if not is_told:
+            market.instrument = replace(market.instrument, raw=told)
+
+    def change_filters(self, symbol: str, **changes: Mapping[str, str]) -> None:
+        """From now on the symbol has other filters, by their type; told with the exchange's rules."""
         market = self.levers.venue.venue.state.markets[symbol]
         raw = dict(market.instrument.raw)
-        raw["filters"] = [
-            {**row, "maxQty": most} if row["filterType"] == "MARKET_LOT_SIZE" else row for row in raw["filters"]
-        ]
+        raw["filters"] = [{**row, **changes.get(row["filterType"], {})} for row in raw["filters"]]
         market.instrument = parse_instrument(raw)
 
     async def move(self, symbol: str, price: str) -> None:

@@ -86,14 +86,24 @@ async def test_a_flip_closes_in_parts(stage: Arena) -> None:
         assert await stage.levers.position(BTC) == Decimal("-0.010")
 
 
-async def test_a_maximum_that_we_do_not_know_yet_is_found(stage: Arena) -> None:
+async def test_a_maximum_that_the_exchange_does_not_tell_is_found(stage: Arena) -> None:
     """O7: -4005 means parts."""
+    async with stage.application(**ADDS) as application:
+        await twice(application)
+        stage.limit_market_orders(BTC, "0.006", is_told=False)
+        assert (await decide(application.service("default"), CLOSE)).results[0].status is AssetStatus.CLOSED
+        assert await stage.levers.position(BTC) == 0
+        assert (await closes(stage))[:3] == [("0.02", -4005), ("0.01", -4005), ("0.005", None)]
+
+
+async def test_a_maximum_that_we_do_not_know_yet_is_read(stage: Arena) -> None:
+    """O7, H8: the refusal has the exchange's rules read anew, so that nothing is guessed."""
     async with stage.application(**ADDS) as application:
         await twice(application)
         stage.limit_market_orders(BTC, "0.006")
         assert (await decide(application.service("default"), CLOSE)).results[0].status is AssetStatus.CLOSED
         assert await stage.levers.position(BTC) == 0
-        assert (await closes(stage))[:3] == [("0.02", -4005), ("0.01", -4005), ("0.005", None)]
+        assert (await closes(stage))[:2] == [("0.02", -4005), ("0.006", None)]
 
 
 @pytest.mark.long

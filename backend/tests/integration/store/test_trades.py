@@ -122,7 +122,7 @@ def lived(before: Trade) -> Trade:
     return replace(
         before.with_order(entry).with_order(planned(before.id, OrderRole.CLOSE, 3, reduce_only=True)),
         status=TradeStatus.CLOSED,
-        legs=(replace(leg, attempts=4, retry_at=NOW, limit_price=Decimal("93530.00")),),
+        legs=(replace(leg, attempts=4, retry_at=NOW, limit_price=Decimal("93530.00"), quantity_step=Decimal("0.01")),),
         fills=(fill(7), fill(5, is_maker=True)),
         externally_reduced=Decimal("0.001"),
         entry_sent_at=NOW,

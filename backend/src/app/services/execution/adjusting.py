@@ -16,8 +16,9 @@ from app.domain.money import ZERO
 from app.domain.orders import Order, OrderState, OrderTrigger
 from app.domain.reports import OrderRequest, OrderType, PositionSide
 from app.domain.trades import Adjustment, Trade
-from app.services.execution.commands import Account, Alert, Command, Query, Resolve, Severity
+from app.services.execution.commands import Account, Alert, Command, Query, ReadBook, Resolve, Severity, WakeAt
 from app.services.execution.covering import is_secured, is_stopped
+from app.services.execution.fitting import READ_PATIENCE, rounded_again, wants_rules
 from app.services.execution.outcomes import error_of
 from app.services.execution.protection import BURST_GRACE_S, REASON_OF_EXIT, Moment, make_room, send
 
@@ -128,6 +129,13 @@ def _await_order(trade: Trade, adjustment: Adjustment, order: Order, moment: Mom
         again = reduction(trade, next_key(trade, OrderRole.REDUCE), order.quantity)
         trade = trade.with_adjustment(replace(adjustment, client_order_id=again.client_order_id)).with_order(again)
         return _send_again(trade, again, moment)
+    is_reduction = order.role is OrderRole.REDUCE
+    if is_reduction and wants_rules(order, moment.room, moment.now):
+        return trade, [ReadBook(rules=True), WakeAt(moment.now + READ_PATIENCE)]
+    if is_reduction and (part := rounded_again(order, moment.room)):
+        again = reduction(trade, next_key(trade, OrderRole.REDUCE), part)
+        trade = trade.with_adjustment(replace(adjustment, client_order_id=again.client_order_id))
+        return send(trade, again, OrderTrigger.SUBMIT, moment.now)
     return _fail(trade, adjustment, order, moment.now)
 
 

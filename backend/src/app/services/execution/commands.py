@@ -52,7 +52,12 @@ class CheckPosition:
 
 @dataclass(frozen=True, slots=True)
 class ReadBook:
-    """Read the order book and the mark price, for an exit that a market order can't make (scenario O5)."""
+    """Read the order book and the mark price, for an exit that a market order can't make (scenario O5).
+
+    With ``rules`` the exchange's rules too, for an exit that its filters refused (scenario H8).
+    """
+
+    rules: bool = False
 
 
 @dataclass(frozen=True, slots=True)

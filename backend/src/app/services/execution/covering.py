@@ -64,7 +64,7 @@ def covering(trade: Trade, leg: Leg) -> Order | None:
 
     The newest of several; of trailing stops the oldest, which has followed the price the furthest (P15).
     """
-    exposure = trade.exposure
+    exposure = leg.quantity_for(trade.exposure)
     orders = trade.orders_of(leg.role)
     follows = leg.order_type is OrderType.TRAILING_STOP_MARKET
     for order in orders if follows else reversed(orders):

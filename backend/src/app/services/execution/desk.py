@@ -355,8 +355,8 @@ class Desk:
                 self.start(("query", order_id), self._query(trade, order_id, getattr(command, "delay_s", 0)))
             case commands.CheckPosition():
                 self.start(("check", trade.id), self._check_position(trade))
-            case commands.ReadBook():
-                self.start(("book", trade.id), self._read_book(trade))
+            case commands.ReadBook(rules=rules):
+                self.start(("book", trade.id), self._read_book(trade, rules))
             case commands.ReadCover():
                 self.start(("cover", trade.id), self._read_cover(trade))
             case commands.CancelForeign(alert=alert):
@@ -442,8 +442,8 @@ class Desk:
         await self._tools.evidence.look_on(trade, maybe_sent, tell)
         self._go_on(trade.id, ("look", trade.id))
 
-    async def _read_book(self, trade: Trade) -> None:
-        self._room = await self._until_read(lambda: self._tools.market.exit_room(self.asset))
+    async def _read_book(self, trade: Trade, rules: bool) -> None:
+        self._room = await self._until_read(lambda: self._tools.market.exit_room(self.asset, anew=rules))
         self._go_on(trade.id, ("book", trade.id))
 
     async def _read_cover(self, trade: Trade) -> None:

@@ -33,6 +33,7 @@ from app.services.execution.commands import (
 )
 from app.services.execution.covering import STOPS, has_stop, has_triggered
 from app.services.execution.dust import error_of_dust, is_refused_as_dust
+from app.services.execution.fitting import on_step, rules_since, wants_rules
 from app.services.execution.foreign_cover import ForeignCover
 from app.services.execution.outcomes import error_of
 from app.services.execution.protection import (
@@ -154,6 +155,11 @@ def _close_again(
     trade, commands = _free_or_restore(trade, latest, moment)
     if is_refused_as_dust(latest):
         trade, more = _await_worth(trade, moment)
+        return trade, commands + more
+    if wants_rules(latest, moment.room, moment.now):
+        commands.append(ReadBook(rules=True))
+    elif latest.refusal is Refusal.FILTER and _fits_otherwise(latest, moment):
+        trade, more = _close(trade, moment)  # by the rules of now (H8)
         return trade, commands + more
     if trade.close_retry_at is None:
         trade = _pause(trade, latest, moment)
@@ -302,6 +308,8 @@ def _close(
         position_side=trade.position_side,
         reduce_only=trade.position_side is PositionSide.BOTH and at_most is None,
     )
+    quantity = on_step(request.quantity or ZERO, moment.instrument, may_exceed=request.reduce_only)
+    request = replace(request, quantity=quantity)
     if room is not None:
         part = next_slice(request.side, wanted, room, attempt)
         request = replace(
@@ -313,6 +321,14 @@ def _close(
         )
     trade = replace(trade, close_attempts=attempt, close_retry_at=None)
     return send(trade, Order(key=key, request=request), OrderTrigger.SUBMIT, moment.now)
+
+
+def _fits_otherwise(refused: Order, moment: Moment) -> bool:
+    """Whether rules that were read since a close was refused round it to another size."""
+    rules = rules_since(refused, moment.room)
+    if rules is None or refused.request.type is not OrderType.MARKET:
+        return False
+    return on_step(refused.quantity, rules, may_exceed=refused.request.reduce_only) != refused.quantity
 
 
 def _accepted_at_most(trade: Trade) -> Decimal | None:

@@ -13,7 +13,7 @@ from decimal import Decimal
 
 import structlog
 
-from app.domain.errors import ErrorCode, ExchangeError
+from app.domain.errors import ErrorCode, ExchangeError, Refusal
 from app.domain.instruments import Instrument
 from app.domain.money import ZERO
 from app.domain.policy import RiskPolicy
@@ -70,6 +70,7 @@ class Market:
         self.margin = Margin(client, clock, held, self.prices.last_mark)
         self._instruments: dict[str, Instrument] = {}
         self._instruments_read_at: float | None = None
+        self._reading_instruments = asyncio.Lock()
         self._leverage: dict[str, LeverageSetting] = {}
         self._margin_types: dict[str, MarginType] = {}
         self._in_play: dict[str, None] = {}
@@ -132,6 +133,12 @@ class Market:
         """Have them read again soon: the exchange has just refused an order for its symbol (scenario H3)."""
         self._instruments_read_at = None
 
+    def judge_refusals(self, trade: Trade) -> None:
+        """Read the instruments anew where a refusal may come of old ones; refused exits have them read themselves."""
+        is_unknown = any(order.refusal is Refusal.SYMBOL for order in trade.orders)
+        if is_unknown or any(entry.refusal is Refusal.FILTER for entry in trade.entries):
+            self.doubt_instruments()
+
     def not_trading(self, assets: Iterable[str]) -> dict[str, str]:
         """Those of ``assets`` in which no position can be opened any more, with the exchange's word for why."""
         found = {asset: self._instruments.get(asset) for asset in assets}
@@ -142,8 +149,15 @@ class Market:
         }
 
     async def _read_instruments(self) -> None:
+        asked_at = self._clock.monotonic()
         self._instruments = dict(await self._client.instruments())
-        self._instruments_read_at = self._clock.monotonic()
+        self._instruments_read_at = asked_at
+
+    async def _read_instruments_since(self, asked_at: float) -> None:
+        """One read serves all whose exits were refused meanwhile."""
+        async with self._reading_instruments:
+            if self._instruments_read_at is None or self._instruments_read_at < asked_at:
+                await self._read_instruments()
 
     def exit_places(self, asset: str) -> int | None:
         """How many conditional orders the exchange takes on ``asset`` beside others'; None where it sets no limit."""
@@ -179,17 +193,21 @@ class Market:
         self.bring_into_play(asset)
         return MarketView(instrument=instrument, mark=await self.prices.mark(asset))
 
-    async def exit_room(self, asset: str) -> ExitRoom | None:
-        """What an exit finds now, or None when the exchange lists no such asset (any more).
+    async def exit_room(self, asset: str, *, anew: bool = False) -> ExitRoom | None:
+        """What an exit finds now, or None when the exchange lists no such asset (any more); ``anew``: the rules too.
 
         Raises:
-            ExchangeError: the book or the price could not be read.
+            ExchangeError: the book, the price or the rules could not be read.
         """
+        asked_at = self._clock.now() if anew else None
+        if anew:
+            await self._read_instruments_since(self._clock.monotonic())
         view = await self.view(asset)
         if view is None:
             return None
         book = await self._client.depth(asset)
-        return ExitRoom(instrument=view.instrument, mark=view.mark.mark_price, book=book, at=self._clock.now())
+        at, mark = self._clock.now(), view.mark.mark_price
+        return ExitRoom(instrument=view.instrument, mark=mark, book=book, at=at, rules_at=asked_at)
 
     def learn_positions(self, positions: list[PositionReport], changes_before: int) -> None:
         """Take leverage and margin type of each symbol from the exchange's position rows, and the position mode.

@@ -24,6 +24,7 @@ from app.services.execution.commands import (
     Command,
     CompareTrails,
     Query,
+    ReadBook,
     Resolve,
     Send,
     Severity,
@@ -31,6 +32,7 @@ from app.services.execution.commands import (
     WakeAt,
 )
 from app.services.execution.covering import STOPS, covering, hit_stop, is_secured, name_of, realises, standing
+from app.services.execution.fitting import fitted, rules_since, wants_rules
 from app.services.execution.foreign_cover import ForeignCover
 from app.services.execution.giving_up import give_up, judge_anew
 from app.services.execution.slices import ExitRoom
@@ -197,7 +199,22 @@ def _ensure_leg(trade: Trade, leg: Leg, moment: Moment, policy: ProtectionPolicy
         return replace(trade, close_reason=REASON_OF_EXIT[leg.role]), []
     if _is_far_passed(latest):
         return replace(trade, close_reason=CloseReason.TAKE_PROFIT), []
+    if latest.refusal is Refusal.FILTER:
+        return _round_again(trade, leg, latest, moment, policy)
     return _try_again(trade, leg, latest, moment, policy)
+
+
+def _round_again(
+    trade: Trade, leg: Leg, latest: Order, moment: Moment, policy: ProtectionPolicy
+) -> tuple[Trade, list[Command]]:
+    """Refused by the filters: at once again, where rules that were read since make another order of it (H8)."""
+    rules = rules_since(latest, moment.room)
+    rounded = fitted(leg, trade.exposure, rules) if rules is not None else leg
+    if rounded != leg and leg.attempts < policy.maximum_attempts:
+        return place(trade, rounded, latest, moment, counts=True)
+    reads = [ReadBook(rules=True)] if wants_rules(latest, moment.room, moment.now) else []
+    trade, commands = _try_again(trade, leg, latest, moment, policy)
+    return trade, [*commands, *reads]
 
 
 def _try_again(
@@ -267,7 +284,7 @@ def place(trade: Trade, leg: Leg, latest: Order | None, moment: Moment, *, count
     """Send the leg for the whole exposure: the planned order, the unresolved one again, or the next attempt."""
     trade = trade.with_leg(replace(leg, retry_at=None, attempts=leg.attempts + 1 if counts else leg.attempts))
     is_unresolved = latest is not None and latest.state is OrderState.UNKNOWN and realises(latest, leg)
-    if latest is not None and is_unresolved and latest.quantity == trade.exposure:
+    if latest is not None and is_unresolved and latest.quantity == leg.quantity_for(trade.exposure):
         # same id, same parameters: should the first transmission have arrived, this one is refused as a duplicate
         return send(trade, latest, OrderTrigger.RESUBMIT, moment.now)
     if latest is not None and has_not_left(latest):
@@ -275,7 +292,7 @@ def place(trade: Trade, leg: Leg, latest: Order | None, moment: Moment, *, count
         key = latest.key
     else:
         key = ClientOrderId(trade.id, leg.role, latest.key.attempt + 1 if latest else 1)
-    order = Order(key=key, request=exit_request(trade, leg, key, trade.exposure))
+    order = Order(key=key, request=exit_request(trade, leg, key, leg.quantity_for(trade.exposure)))
     if latest is not None and key == latest.key:
         order = replace(order, transmissions=latest.transmissions)
     return send(trade, order, OrderTrigger.SUBMIT, moment.now)

@@ -21,7 +21,7 @@ from decimal import Decimal
 
 import structlog
 
-from app.domain.errors import DecisionRefused, ErrorCode, ExchangeError, Refusal, StoreConflict, StoreUnavailable
+from app.domain.errors import DecisionRefused, ErrorCode, ExchangeError, StoreConflict, StoreUnavailable
 from app.domain.ids import ClientOrderId, IdSource
 from app.domain.policy import AccountPolicy
 from app.domain.ports import Clock, Randomness
@@ -344,13 +344,12 @@ class ExecutionService:
 
     def _on_change(self, trade: Trade) -> None:
         self._market.entries_ended(trade)
+        self._market.judge_refusals(trade)
         self._intake.hear(trade)
         if trade.close_reason is CloseReason.EMERGENCY and (why := self._emergencies.note(trade.id, self._clock.now())):
             self._kill_switch.trip(why)
         if trade.fills:
             self._hearing.executed(trade.fills[-1].time)
-        if any(order.refusal is Refusal.SYMBOL for order in trade.orders):
-            self._market.doubt_instruments()
         self._reconciler.late_funding.hear(trade)
         self._closer.hear(trade)
         if trade.is_ended:

@@ -22,12 +22,16 @@ _LARGEST_PAD = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExitRoom:
-    """What an exit finds at the exchange: the book, the rules, the mark price; all read at ``at``."""
+    """What an exit finds at the exchange: the book and the mark price, read at ``at``, and the rules.
+
+    ``rules_at``: when the rules were asked for anew, if they were.
+    """
 
     instrument: Instrument
     mark: Decimal
     book: OrderBook
     at: datetime
+    rules_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
