@@ -119,10 +119,14 @@ def _fall_back(trade: Trade, leg: Leg, why: str, now: datetime) -> Trade | None:
 
 
 def _is_new_wish(trade: Trade, leg: Leg) -> bool:
-    """Whether a pending adjustment wishes for an exit that the trade did well without."""
+    """Whether a pending adjustment wishes for an exit that the trade did well without.
+
+    An earlier wish at another price that never came on the book has changed nothing about that.
+    """
     if trade.protected_at is None:
         return False  # what it was opened with never stood
-    return bool(wishing(trade, leg)) and all(realises(order, leg) for order in trade.orders_of(leg.role))
+    others = (order for order in trade.orders_of(leg.role) if not realises(order, leg))
+    return bool(wishing(trade, leg)) and all(order.acknowledged_at is None for order in others)
 
 
 def _came_with_more(trade: Trade, leg: Leg) -> bool:

@@ -40,7 +40,8 @@ _FIELD = {
 class Exposure:
     """What the account holds or has on its way at one moment.
 
-    ``notional_by_asset`` counts trades of ours that are not ended and positions of others, in quote units.
+    ``notional_by_asset`` counts trades of ours that are not ended and positions of others, in quote units; what a
+    person has added to a position of ours does not count, for the limits bind what we open.
     ``last_activity`` is the later of the last entry and the last exit of the asset in question. ``trade`` is our trade
     on it, when it holds something and is not on its way out; ``is_closable`` says that there is something to close.
     ``realised_today`` is the day's result, None when the exchange has not told it.

@@ -124,6 +124,22 @@ def test_a_stop_that_was_never_there_and_is_refused_is_given_up_without_closing(
     assert result(story) is AssetStatus.FAILED
 
 
+def test_a_second_wish_for_a_first_stop_is_given_up_without_closing_as_well() -> None:
+    """The first one, at another price, had never been on the book."""
+    story = Story(trade=submitted(sl_price=None, tp_price=None)).fill_entry()
+    leg = Story().trade.leg(SL)
+    assert leg is not None
+    for number, price in enumerate(("94000", "93000")):
+        wished = replace(leg, trigger_price=Decimal(price))
+        story.adjust(K.EXITS, legs=(wished,), decision_id=f"d-{number}")
+        for _ in range(story.policy.maximum_attempts):
+            story.refuse(story.stop, Refusal.FILTER, -4014)
+            if told(story, number).ended_at is None:
+                story.wake()
+        story.wait(0)
+        assert (story.trade.legs, story.trade.close_reason, story.trade.status) == ((), None, TradeStatus.OPEN)
+
+
 def test_a_target_that_never_stood_is_not_done_without_because_a_later_wish_for_it_failed() -> None:
     """Its decision asked for it: told protected, it would be lied to (the simulation's seed 4393)."""
     story = Story().fill_entry()
