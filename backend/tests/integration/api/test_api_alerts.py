@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 
+import pytest
 from structlog.testing import capture_logs
 
 from app.services.execution.commands import Alert, Severity
@@ -16,6 +17,7 @@ from support.patience import PATIENCE_S
 pytestmark = loads_apprise
 
 
+@pytest.mark.long
 async def test_while_a_channel_hangs_decisions_are_executed_and_others_are_told() -> None:
     """The hanging channel has the alert in hand for the whole test."""
     with web_hook(hangs=True) as hanging, web_hook(500) as refusing, web_hook() as whole, capture_logs() as logs:

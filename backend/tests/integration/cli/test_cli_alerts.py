@@ -30,6 +30,7 @@ def test_each_channel_s_outcome_is_shown_without_its_address(tmp_path: Path) -> 
     assert SECRET not in shown.stdout + shown.stderr + as_json.stdout + as_json.stderr
 
 
+@pytest.mark.long
 def test_when_all_take_it_the_command_is_done(tmp_path: Path) -> None:
     with web_hook() as hook:
         ended = tes(tmp_path, "alert", "test", TES_ALERT_URLS=hook.url)

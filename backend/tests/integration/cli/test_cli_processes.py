@@ -359,6 +359,7 @@ def test_db_upgrade_creates_the_database(tmp_path: Path) -> None:
     assert json.loads(tes(tmp_path, "db", "upgrade", "--json").stdout) == {"version": HEAD}
 
 
+@pytest.mark.long
 def test_db_commands_work_on_a_server_and_show_no_password(postgres: PostgresServer, tmp_path: Path) -> None:
     url = postgres.new_database().replace("postgres@", "postgres:hidden@")
     for _ in range(2):

@@ -123,6 +123,7 @@ def completed(folder: Path, asked: dict[str, str]) -> subprocess.CompletedProces
     return subprocess.run([TES], cwd=folder, env=asked, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("words", "offered"), [("tes do", ["doctor"]), ("tes db ", ["upgrade", "backup"]), ("tes close B", ["BTCUSDT"])]
 )
@@ -132,6 +133,7 @@ def test_tab_completes_commands_and_open_assets(trading: Path, words: str, offer
     assert ended.stdout.split() == offered
 
 
+@pytest.mark.long
 def test_tab_offers_nothing_where_no_service_answers(tmp_path: Path) -> None:
     asked = environment(_TES_COMPLETE="complete_bash", COMP_WORDS="tes close B", COMP_CWORD="2", TES_PORT="1")
     ended = completed(tmp_path, asked)

@@ -113,6 +113,7 @@ def parse(words: list[str]) -> None:
             parameter.process_value(context, given[parameter.name])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("place", "text"), sorted(set(named_commands())))
 def test_every_command_that_a_text_names_is_taken_by_the_command_line(place: str, text: str) -> None:
     parse(shlex.split(text))

@@ -87,6 +87,7 @@ def told() -> dict[str, set[str]]:
     }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("place", "expression"), list(expressions()))
 def test_every_expression_parses_and_names_what_is_told(place: str, expression: str, told: dict[str, set[str]]) -> None:
     found = selectors(expression)

@@ -96,6 +96,7 @@ def test_there_must_be_a_database(path: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "copy.db.partial").exists()
 
 
+@pytest.mark.long
 async def test_a_backup_of_postgresql_is_a_script_that_restores_it(
     postgres: PostgresServer, tmp_path: Path, make_event: MakeEvent
 ) -> None:

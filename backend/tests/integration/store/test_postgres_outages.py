@@ -58,6 +58,7 @@ def backend_pid(database: PostgresDatabase) -> int:
     return session._libpq.backend_pid
 
 
+@pytest.mark.long
 async def test_a_server_that_restarts_is_found_again_and_no_record_is_lost(
     server: PostgresServer, database: PostgresDatabase, make_event: MakeEvent
 ) -> None:

@@ -42,6 +42,7 @@ class Desk:
         return self.symbol.candles(interval, self.now_ms, start=start, end=end, limit=limit)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("interval", INTERVALS)
 def test_candles_of_every_interval_follow_each_other_without_a_gap(interval):
     desk = Desk()

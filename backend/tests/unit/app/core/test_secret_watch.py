@@ -294,6 +294,7 @@ def run(request: pytest.FixtureRequest, pytester: pytest.Pytester, monkeypatch: 
     return run
 
 
+@pytest.mark.long
 def test_a_run_with_a_leak_fails_and_names_the_place(run: Run) -> None:
     result = run(LEAKING)
     assert result.parseoutcomes() == {"passed": len(PLACES) + 1}

@@ -90,6 +90,7 @@ def test_what_is_not_ours_is_foreign(text: str) -> None:
     assert parse_client_order_id(text) is None
 
 
+@pytest.mark.long
 @given(st.text(max_size=40))
 def test_no_text_is_taken_for_ours_unless_it_spells_the_same_again(text: str) -> None:
     key = parse_client_order_id(text)

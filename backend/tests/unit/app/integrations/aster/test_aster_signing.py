@@ -62,6 +62,7 @@ def _random_message(source: random.Random) -> str:
     return "".join(source.choice(alphabet) for _ in range(length))
 
 
+@pytest.mark.long
 def test_v3_signatures_equal_those_of_eth_account_on_random_messages() -> None:
     seed = random.SystemRandom().getrandbits(32)
     source = random.Random(seed)

@@ -61,6 +61,7 @@ def test_after_the_storm_each_leg_rests_once_or_nothing_of_ours_is_left(seed: in
     check(world)
 
 
+@pytest.mark.long
 @settings(max_examples=at_most(40), deadline=None, suppress_health_check=list(HealthCheck))
 @given(seed=st.integers(0, 2**32 - 1))
 def test_we_never_take_the_last_stop_away_ourselves(seed: int) -> None:
