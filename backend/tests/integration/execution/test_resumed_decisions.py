@@ -103,8 +103,9 @@ async def test_what_was_refused_is_not_bought_after_a_restart(stage: Arena) -> N
         assert (told.status, code_of(told)) == (AssetStatus.REJECTED, "position_exists")
         await service.close_position(BTC)
     async with stage.application() as application:
-        await application.service("default").reconcile()
-        assert await stage.levers.position(BTC) == 0
+        later = (await decide(application.service("default"), buy(), decision_id="later")).results[0]
+        assert later.status is AssetStatus.PROTECTED, "nothing was bought before it"
+        assert await stage.levers.position(BTC) == later.filled_quantity
         assert (await shown(application, "first"))[BTC] == told
 
 
