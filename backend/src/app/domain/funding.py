@@ -13,10 +13,18 @@ LOOKS = 3
 """How often it is looked for once a trade is over, since the exchange books it seconds after the hour."""
 
 
+def span_of(fills: Sequence[FillReport]) -> tuple[datetime, datetime]:
+    """When the first and the last of at least one execution were."""
+    times = [fill.time for fill in fills]
+    return min(times), max(times)
+
+
 def may_have_funding(fills: Sequence[FillReport]) -> bool:
     """Whether a full hour lies between the first execution and the last."""
-    times = [fill.time for fill in fills]
-    return bool(times) and _hour(min(times)) != _hour(max(times))
+    if not fills:
+        return False
+    first, last = span_of(fills)
+    return _hour(first) != _hour(last)
 
 
 def funding_of(fills: Sequence[FillReport], rows: Iterable[IncomeReport]) -> Decimal:
@@ -24,7 +32,7 @@ def funding_of(fills: Sequence[FillReport], rows: Iterable[IncomeReport]) -> Dec
 
     A row belongs to the full hour before it.
     """
-    first, last = min(fill.time for fill in fills), max(fill.time for fill in fills)
+    first, last = span_of(fills)
     return sum((row.amount for row in rows if first < _hour(row.time) <= last), start=ZERO)
 
 

@@ -39,9 +39,9 @@ def _joined(*parts: str | None) -> str:
     return " ".join(part for part in parts if part)
 
 
-def _after(word: str, value: object, suffix: str = "") -> str | None:
+def _after(word: str, value: object) -> str | None:
     """``word`` and the number behind it; None where there is none."""
-    return None if value in (None, "", "0") else f"{word} {_number(value)}{suffix}"
+    return None if value in (None, "", "0") else f"{word} {_number(value)}"
 
 
 def _order(data: Data) -> str:
@@ -55,7 +55,7 @@ def _order(data: Data) -> str:
         _number(data["quantity"]) if data.get("quantity") else "the whole position",
         _after("at", price),
         _after("filled at", data.get("average_price")),
-        str(data.get("status", "")).lower().replace("_", " "),
+        _spoken(data.get("status", "")).lower(),
         None if unknown_s is None else f"after {unknown_s:g} s of doubt",
         f"({reason})" if reason else None,
     )

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 from aster_sim.core import errors
 from aster_sim.core.account import Account
-from aster_sim.core.filters import check_order
 from aster_sim.core.intake import parse_order
 from aster_sim.core.orders import LIMIT, Order, OrderRequest
 from aster_sim.core.strategies import Strategy, SubOrder
@@ -40,13 +39,7 @@ def update_sub_order(venue: Venue, account: Account, strategy: Strategy, row: Ma
     params = {**sub.params, **{name: value for name, value in row.items() if name in _CHANGEABLE}}
     request = parse_order(params)
     if sub.waits:
-        market = venue.market(request.symbol)
-        check_order(
-            market.instrument,
-            request,
-            market.prices.mark,
-            exempts_hedge_closes=venue.state.rules.exempt_hedge_closes,
-        )
+        venue.check_filters(venue.market(request.symbol), request)
     else:
         _change_order(venue, account, account.orders.get(sub.order_id), request)
     sub.params = params
@@ -63,11 +56,5 @@ def _change_order(venue: Venue, account: Account, order: Order | None, request: 
         return
     if not order.waiting:
         raise errors.AMEND_UNSUPPORTED.error()
-    market = venue.market(request.symbol)
-    check_order(
-        market.instrument,
-        request,
-        market.prices.mark,
-        exempts_hedge_closes=venue.state.rules.exempt_hedge_closes,
-    )
+    venue.check_filters(venue.market(request.symbol), request)
     venue.retarget(order, request)

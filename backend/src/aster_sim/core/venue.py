@@ -132,8 +132,7 @@ class Venue:
         market = self._tradable(request.symbol, request)
         if request.peg_price_type:
             request = pegged(market, request)
-        exempts = self.state.rules.exempt_hedge_closes
-        check_order(market.instrument, request, market.prices.mark, exempts_hedge_closes=exempts)
+        self.check_filters(market, request)
         self._check_unique_and_counted(account, market, request)
         self._check_mode(account, request)
         order = self._draft(account, market, request, retail=retail)
@@ -297,6 +296,11 @@ class Venue:
         return taken
 
     # -- checks ---------------------------------------------------------------------------------
+
+    def check_filters(self, market: Market, request: OrderRequest) -> None:
+        """Raise the code of the first filter of the symbol that refuses a new order, if one does."""
+        exempts = self.state.rules.exempt_hedge_closes
+        check_order(market.instrument, request, market.prices.mark, exempts_hedge_closes=exempts)
 
     def _tradable(self, symbol: str, request: OrderRequest) -> Market:
         market = self.market(symbol)

@@ -118,23 +118,16 @@ class Doings:
 
     def history(self, lag_s: float, lasts: float) -> None:
         """Executions are shown late among the user's trades."""
-        weather = self._stage.wire.weather
-        weather.history_lag_s = lag_s
-
-        def catch_up() -> None:
-            weather.history_lag_s = 0.0
-
-        self._later(lasts, catch_up)
+        self._lag("history_lag_s", lag_s, lasts)
 
     def slow_leverage(self, seconds: float, lasts: float) -> None:
         """To set a leverage takes the exchange so long."""
+        self._lag("leverage_lag_s", seconds, lasts)
+
+    def _lag(self, name: str, seconds: float, lasts: float) -> None:
         weather = self._stage.wire.weather
-        weather.leverage_lag_s = seconds
-
-        def catch_up() -> None:
-            weather.leverage_lag_s = 0.0
-
-        self._later(lasts, catch_up)
+        setattr(weather, name, seconds)
+        self._later(lasts, functools.partial(setattr, weather, name, 0.0))
 
     def late_lists(self, lasts: float) -> None:
         """Orders and executions are in no query and no list, and no frame tells of an order; positions are shown."""

@@ -5,8 +5,6 @@ They have dice of their own, so that worlds without them are drawn as if there w
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from proof.happenings import Happening
 from proof.scenes import Scenes
 
@@ -25,12 +23,7 @@ class ForeignOrders(Scenes):
         dice = self._dice
         self.rules = tuple(name for name in RULES if dice.random() < 0.2)
         self.settings["TES_PROTECTION_FOREIGN_ORDERS"] = dice.choice(("plain", "plain", "plain", "cancel", "alert"))
-        found: list[Happening] = []
-        for _ in range(dice.choice((1, 1, 2)) if dice.random() < _CHANCE else 0):
-            scene: Callable[[float, dict[str, str]], list[Happening]] = getattr(self, f"_{dice.choice(SCENES)}")
-            at = dice.uniform(2.0, max(3.0, self._storm_s - 14.0))
-            found += scene(at, {"account": dice.choice(self._accounts), "asset": dice.choice(self._assets)})
-        return found
+        return self._some(dice.choice((1, 1, 2)) if dice.random() < _CHANCE else 0, SCENES, self._storm_s - 14.0)
 
     def _cover(self, at: float, where: dict[str, str], **details: object) -> Happening:
         """A person's limit for all that is held."""

@@ -5,8 +5,6 @@ They have dice of their own, so that all other worlds are drawn as if there were
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from proof.fates import DONE_AND_UNTOLD
 from proof.happenings import Happening
 from proof.scenes import Scenes
@@ -22,12 +20,7 @@ class LateLists(Scenes):
     def draw(self) -> list[Happening]:
         """One or two scenes in some worlds, and nothing elsewhere."""
         dice = self._dice
-        found: list[Happening] = []
-        for _ in range(dice.choice((1, 1, 2)) if dice.random() < _CHANCE else 0):
-            scene: Callable[[float, dict[str, str]], list[Happening]] = getattr(self, f"_{dice.choice(_SCENES)}")
-            at = dice.uniform(2.0, max(3.0, self._storm_s * 0.4))
-            found += scene(at, {"account": dice.choice(self._accounts), "asset": dice.choice(self._assets)})
-        return found
+        return self._some(dice.choice((1, 1, 2)) if dice.random() < _CHANCE else 0, _SCENES, self._storm_s * 0.4)
 
     def _late(self, at: float) -> Happening:
         """Orders and executions are in no list, and no frame tells of an order."""

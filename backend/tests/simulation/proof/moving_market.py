@@ -6,7 +6,6 @@ They have dice of their own, so that all other worlds are drawn as if there were
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 
 from proof.happenings import Happening
 from proof.scenes import Scenes
@@ -27,12 +26,7 @@ class MovingMarket(Scenes):
     def draw(self) -> list[Happening]:
         """One or two scenes in some worlds, and nothing elsewhere."""
         dice = self._dice
-        found: list[Happening] = []
-        for _ in range(dice.choice((1, 1, 2)) if dice.random() < _CHANCE else 0):
-            scene: Callable[[float, dict[str, str]], list[Happening]] = getattr(self, f"_{dice.choice(_SCENES)}")
-            at = dice.uniform(2.0, max(3.0, self._storm_s - 14.0))
-            found += scene(at, {"account": dice.choice(self._accounts), "asset": dice.choice(self._assets)})
-        return found
+        return self._some(dice.choice((1, 1, 2)) if dice.random() < _CHANCE else 0, _SCENES, self._storm_s - 14.0)
 
     def _jump(self, at: float, where: dict[str, str], bps: int) -> Happening:
         return Happening(at, "price", {"asset": where["asset"], "bps": bps, "glides": False})

@@ -5,8 +5,6 @@ They have dice of their own, so that worlds without a second process are drawn a
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from proof.happenings import Happening
 from proof.scenes import Scenes
 
@@ -22,12 +20,7 @@ class Races(Scenes):
         """Some races where a second process stands by, and nothing elsewhere."""
         dice = self._dice
         self.stands_by = dice.random() < _CHANCE
-        found: list[Happening] = []
-        for _ in range(dice.choice((1, 1, 2, 3)) if self.stands_by else 0):
-            race: Callable[[float, dict[str, str]], list[Happening]] = getattr(self, f"_{dice.choice(RACES)}")
-            at = dice.uniform(2.0, max(3.0, self._storm_s - 14.0))
-            found += race(at, {"account": dice.choice(self._accounts), "asset": dice.choice(self._assets)})
-        return found
+        return self._some(dice.choice((1, 1, 2, 3)) if self.stands_by else 0, RACES, self._storm_s - 14.0)
 
     def _later(self, at: float, where: dict[str, str]) -> Happening:
         """What comes to whoever serves then."""

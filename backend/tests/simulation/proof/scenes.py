@@ -7,7 +7,7 @@ the free draws do not reach.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from proof.fates import DONE_AND_UNTOLD, FATES
@@ -40,11 +40,15 @@ class Scenes:
 
     def draw(self) -> list[Happening]:
         """None, one or some."""
+        return self._some(self._dice.choice((0, 1, 1, 2, 2, 3, 3)), SCENES, self._storm_s - 18.0)
+
+    def _some(self, count: int, names: Sequence[str], latest: float) -> list[Happening]:
+        """``count`` scenes of those named, each on some account and asset, and begun by ``latest`` seconds."""
         dice = self._dice
         found: list[Happening] = []
-        for _ in range(dice.choice((0, 1, 1, 2, 2, 3, 3))):
-            scene: Callable[[float, dict[str, str]], list[Happening]] = getattr(self, f"_{dice.choice(SCENES)}")
-            at = dice.uniform(2.0, max(3.0, self._storm_s - 18.0))
+        for _ in range(count):
+            scene: Callable[[float, dict[str, str]], list[Happening]] = getattr(self, f"_{dice.choice(names)}")
+            at = dice.uniform(2.0, max(3.0, latest))
             found += scene(at, {"account": dice.choice(self._accounts), "asset": dice.choice(self._assets)})
         return found
 

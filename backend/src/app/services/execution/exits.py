@@ -33,7 +33,7 @@ from app.services.execution.commands import (
 )
 from app.services.execution.covering import STOPS, has_stop, has_triggered
 from app.services.execution.dust import error_of_dust, is_refused_as_dust
-from app.services.execution.fitting import on_step, rules_since, wants_rules
+from app.services.execution.fitting import READ_PATIENCE, on_step, rules_since, wants_rules
 from app.services.execution.foreign_cover import ForeignCover
 from app.services.execution.outcomes import error_of
 from app.services.execution.protection import (
@@ -57,8 +57,6 @@ _AHEAD = 2
 _WARN_AFTER = 2
 _ALARM_EVERY = 5
 _BOOK_FRESH = timedelta(seconds=1)
-_READ_PATIENCE = timedelta(seconds=3)
-"""What can't be read must not hold the close up for longer; then it is tried as before."""
 _DUST_PAUSE = timedelta(minutes=1)
 _ABOVE_MAXIMUM = -4005
 _UNFIT_SLICE = frozenset({Refusal.FILTER, Refusal.FORMAT, Refusal.CONFIG, Refusal.OTHER, Refusal.UNRECOGNISED})
@@ -174,10 +172,10 @@ def _close_again(
     if moment.now < due:
         return trade, [*commands, WakeAt(due)]
     is_known = moment.room is not None and moment.room.at >= due - _BOOK_FRESH
-    if in_slices and not is_known and moment.now < due + _READ_PATIENCE:
-        return trade, [*commands, ReadBook(), WakeAt(due + _READ_PATIENCE)]
-    if is_blocked and cover is None and moment.now < due + _READ_PATIENCE:
-        return trade, [*commands, ReadCover(), WakeAt(due + _READ_PATIENCE)]
+    if in_slices and not is_known and moment.now < due + READ_PATIENCE:
+        return trade, [*commands, ReadBook(), WakeAt(due + READ_PATIENCE)]
+    if is_blocked and cover is None and moment.now < due + READ_PATIENCE:
+        return trade, [*commands, ReadCover(), WakeAt(due + READ_PATIENCE)]
     if cover is not None and cover.is_whole:
         trade, more = _close_against_foreign(trade, cover, moment, policy)
     else:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from decimal import Decimal
 
-from app.domain.funding import funding_of, may_have_funding
+from app.domain.funding import funding_of, may_have_funding, span_of
 from app.domain.money import ZERO
 from app.domain.reports import FillReport
 from app.integrations.aster.client import AsterClient
@@ -25,5 +25,5 @@ async def booked_funding(client: AsterClient, asset: str, fills: Sequence[FillRe
     """
     if not may_have_funding(fills):
         return ZERO
-    first, last = min(fill.time for fill in fills), max(fill.time for fill in fills)
+    first, last = span_of(fills)
     return funding_of(fills, await client.income(asset, _KIND, first, last + _BOOKED_WITHIN))
