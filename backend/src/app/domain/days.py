@@ -20,7 +20,7 @@ class DayResult:
 
     @property
     def unvalued_losses(self) -> list[str]:
-        """Assets in which something was lost, and nobody knows how much that is."""
+        """Assets in which the account lost something that the exchange gives no price for."""
         return sorted(asset for asset, amount in self.unvalued.items() if amount < 0)
 
 

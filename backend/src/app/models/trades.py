@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Column, ForeignKey, Index, Table, Text, UniqueConstraint
+from sqlalchemy import Column, ForeignKey, Index, Table, Text, UniqueConstraint, text
 
 from app.db.metadata import metadata
 from app.db.types import Flag, Json, Money, Name, UtcDateTime, Whole
@@ -53,6 +53,13 @@ trades = Table(
     Index(None, "status", "number"),
     Index(None, "asset", "number"),
     sqlite_strict=True,
+)
+
+Index(
+    "ix_trades_awaiting_funding",
+    trades.c.account_id,
+    sqlite_where=text("funding_looks > 0"),
+    postgresql_where=text("funding_looks > 0"),
 )
 
 legs = Table(

@@ -100,7 +100,7 @@ class LeaseRepository:
         Args:
             owner: who takes them.
             seen: every lease, as the caller has judged it free.
-            events: what is told of it.
+            events: what the event log says of it.
 
         Raises:
             StoreConflict: a lease is not free, or another process has taken or renewed it since it was seen.

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any, TypeAlias
 
-from sqlalchemy import Column, Select, bindparam, or_, select
+from sqlalchemy import Column, Select, bindparam, literal_column, or_, select
 
 from app.db.statements import Query
 from app.domain.orders import OrderState
@@ -53,11 +53,8 @@ ALL_OPEN = _whole(
 )
 AWAITING_FUNDING = _whole(
     select(trades)
-    .where(
-        trades.c.account_id == bindparam("account"),
-        trades.c.status == TradeStatus.CLOSED,
-        trades.c.funding_looks > 0,
-    )
+    # in the statement itself, and alone: so the index is used that holds only such trades
+    .where(trades.c.account_id == bindparam("account"), trades.c.funding_looks > literal_column("0"))
     .order_by(trades.c.number)
 )
 

@@ -101,7 +101,7 @@ class TradeRepository:
             StoreUnavailable: the database did not answer.
         """
         rows = await self._database.snapshot(*(Read(query, {"account": account_id}) for query in AWAITING_FUNDING))
-        return trade_rows.read_trades(*rows)
+        return [trade for trade in trade_rows.read_trades(*rows) if trade.status is TradeStatus.CLOSED]
 
     async def get(self, trade_id: str) -> Trade | None:
         """The trade with that id.

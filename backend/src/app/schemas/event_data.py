@@ -103,7 +103,7 @@ class TradeData(_Data):
 class TradeClosedData(TradeData):
     """A trade that is over. ``realised_pnl`` and ``funding`` are in the margin asset.
 
-    Funding that the exchange books after the close is told by the same event again, with all figures and
+    When the exchange books funding after the close, the service sends this event again, with all figures and
     ``is_correction``: of one trade the latest event counts.
     """
 

@@ -38,8 +38,8 @@ WHAT_TO_DO: Mapping[str, str] = {
     ),
     "dust_left": (
         "A position of hedge mode is worth less than the exchange's smallest order, and the exchange does not take "
-        "an order that closes it. Whoever asked for the close was told `notional_below_minimum`; a stop that rests "
-        "stays. It is tried again every minute, and closed as soon as the price makes it worth enough. To end it "
+        "an order that closes it. The result of the close says `notional_below_minimum`; a stop that rests stays. "
+        "The service tries again every minute, and closes it as soon as the price makes it worth enough. To end it "
         "now, close the position at the exchange's website: the service sees it. Until then the asset takes no new "
         "entry."
     ),

@@ -2,8 +2,8 @@
 
 Reduce-only orders are exempt from that minimum (fact sheet, section 5), and hedge mode takes no reduce-only orders.
 Whether AsterDEX exempts a closing order of hedge mode all the same is not public. Where it does not, the position can't
-be closed until the price makes it worth enough, or its owner closes it at the website: whoever waits for the close is
-told so, its stop stays, and the close is tried again at long intervals.
+be closed until the price makes it worth enough, or its owner closes it at the website: the result of the close says so,
+its stop stays, and the service tries the close again at long intervals.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def is_refused_as_dust(close: Order) -> bool:
 
 
 def is_dust(trade: Trade) -> bool:
-    """Whether the last close of the trade was refused for that, so that nobody should wait for its end."""
+    """Whether the exchange refused the last close of the trade for that, so that its end may never come."""
     close = trade.latest(OrderRole.CLOSE)
     return trade.status is TradeStatus.CLOSING and close is not None and is_refused_as_dust(close)
 

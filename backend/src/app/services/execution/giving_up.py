@@ -119,7 +119,7 @@ def _fall_back(trade: Trade, leg: Leg, why: str, now: datetime) -> Trade | None:
 
 
 def _is_new_wish(trade: Trade, leg: Leg) -> bool:
-    """Whether a pending adjustment wishes for an exit that the trade did well without.
+    """Whether a pending adjustment asks for an exit that the trade has not had so far.
 
     An earlier wish at another price that never came on the book has changed nothing about that.
     """

@@ -14,5 +14,12 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Add the column; older trades are not looked at again."""
+    """Add the column, and an index of the few trades that it concerns; older trades are not looked at again."""
     op.add_column("trades", sa.Column("funding_looks", Whole, nullable=False, server_default="0"))
+    op.create_index(
+        "ix_trades_awaiting_funding",
+        "trades",
+        ["account_id"],
+        sqlite_where=sa.text("funding_looks > 0"),
+        postgresql_where=sa.text("funding_looks > 0"),
+    )
