@@ -46,6 +46,7 @@ def _after(word: str, value: object) -> str | None:
 
 def _order(data: Data) -> str:
     price = data.get("stop_price") or data.get("price")
+    status = _spoken(data.get("status") or "").lower()
     reason = data.get("reason")
     unknown_s = data.get("unknown_seconds")
     return _joined(
@@ -54,8 +55,8 @@ def _order(data: Data) -> str:
         data.get("type"),
         _number(data["quantity"]) if data.get("quantity") else "the whole position",
         _after("at", price),
-        _after("filled at", data.get("average_price")),
-        _spoken(data.get("status", "")).lower(),
+        status,
+        _after("at" if status.endswith("filled") else "executed at", data.get("average_price")),
         None if unknown_s is None else f"after {unknown_s:g} s of doubt",
         f"({reason})" if reason else None,
     )

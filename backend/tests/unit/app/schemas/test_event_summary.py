@@ -48,7 +48,7 @@ SAID: dict[EventType, tuple[dict[str, Any], str]] = {
     ),
     EventType.ORDER_FILLED: (
         ORDER | {"role": "entry", "type": "MARKET", "stop_price": None, "average_price": "96000.5", "status": "FILLED"},
-        "entry SELL MARKET 0.01 filled at 96000.5 filled",
+        "entry SELL MARKET 0.01 filled at 96000.5",
     ),
     EventType.ORDER_REJECTED: (
         ORDER | {"status": "REJECTED", "reason": "no", "quantity": None},
