@@ -27,12 +27,18 @@ COMMANDS = (
 HEAVY = ("aiohttp", "alembic", "apsw", "fastapi", "pydantic", "sqlalchemy", "uvicorn")
 
 
+def takes_decisions(process: subprocess.Popen[str], folder: Path, **environ: str) -> None:
+    """Wait until a service that was just started has had its first look at the exchange."""
+    line_with(process, "API token")
+    assert tes(folder, "ready", "--wait", str(PATIENCE_S), **environ).returncode == 0
+
+
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The folder of a running paper service."""
     folder = tmp_path_factory.mktemp("service")
     with background(folder, "serve", "--paper", "--port", "0", TES_RISK_COOLDOWN_SECONDS="0") as process:
-        line_with(process, "API token")
+        takes_decisions(process, folder)
         yield folder
     assert process.returncode == 0
     assert not (folder / "data" / "tes.db.service.json").exists()
@@ -77,7 +83,7 @@ def test_a_restart_finds_positions_and_protection_again(tmp_path: Path) -> None:
     with background(tmp_path, "run", "--paper", "--submit", str(EXAMPLE), "--port", "0") as process:
         line_with(process, "API token")
     with background(tmp_path, "serve", "--port", "0") as process:
-        line_with(process, "API token")
+        takes_decisions(process, tmp_path)
         assert "no differences" in tes(tmp_path, "reconcile").stdout
         positions = json.loads(tes(tmp_path, "positions", "--json").stdout)["items"]
         assert {(item["asset"], item["side"]) for item in positions} == {("BTCUSDT", "long"), ("ETHUSDT", "short")}
@@ -384,7 +390,7 @@ def test_run_leaves_its_note_and_its_venue_in_the_data_folder_when_the_database_
         trades = json.loads(tes(tmp_path, "trades", "--json", TES_DATABASE_URL=url).stdout)["items"]
         assert {trade["status"] for trade in trades} == {"open"}
     with background(tmp_path, "serve", "--port", "0", TES_DATABASE_URL=url) as process:
-        line_with(process, "API token")
+        takes_decisions(process, tmp_path, TES_DATABASE_URL=url)
         assert "no differences" in tes(tmp_path, "reconcile", TES_DATABASE_URL=url).stdout
 
 
