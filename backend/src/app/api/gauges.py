@@ -85,6 +85,8 @@ _OF_POSITIONS: tuple[tuple[str, str, Callable[[PositionView], Decimal]], ...] = 
     ("tes_position_notional", "Value of the open position, in USD.", lambda row: row.quantity * row.mark_price),
     ("tes_position_unrealised_pnl", "Its profit at the mark price, in USD.", lambda row: row.unrealised_pnl),
 )
+OF_MONEY = frozenset({"tes_wallet_balance", "tes_available_balance", *(name for name, _, _ in _OF_POSITIONS)})
+"""The gauges that only a token shows."""
 
 
 class Gauges(Collector):

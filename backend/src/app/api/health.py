@@ -10,7 +10,7 @@ from fastapi.responses import Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel, Field
 
-from app.api.access import BEARER_SCHEME, application_of, require_token_from_afar
+from app.api.access import BEARER_SCHEME, application_of, bearer_token, require_token_from_afar
 from app.api.problems import Problem, may_refuse, problem_answer
 from app.domain.errors import ErrorCode
 
@@ -58,7 +58,7 @@ async def readyz(request: Request) -> ReadinessDocument:
 @router.get(
     "/metrics",
     response_class=Response,
-    dependencies=[Depends(BEARER_SCHEME), Depends(require_token_from_afar)],
+    dependencies=[Depends(BEARER_SCHEME)],
     openapi_extra={"security": [{}, {"token": []}]},
     responses={
         200: {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "Prometheus text"},
@@ -66,5 +66,12 @@ async def readyz(request: Request) -> ReadinessDocument:
     },
 )
 async def metrics(request: Request) -> Response:
-    """Counters and gauges for Prometheus. No token is needed from this machine."""
-    return Response(request.app.state.metrics.render(), media_type=CONTENT_TYPE_LATEST)
+    """Counters and gauges for Prometheus. From this machine only those of money (balances, positions) need a token.
+
+    With `TES_METRICS_PUBLIC` none needs one, from anywhere.
+    """
+    is_public = application_of(request).settings.metrics_public
+    if not is_public:
+        await require_token_from_afar(request)
+    text = request.app.state.metrics.render(with_money=is_public or bearer_token(request) is not None)
+    return Response(text, media_type=CONTENT_TYPE_LATEST)

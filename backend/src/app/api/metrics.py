@@ -9,10 +9,12 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, ProcessCollector, disable_created_metrics, generate_latest
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.alert_metrics import AlertCollector
-from app.api.gauges import Gauges
+from app.api.gauges import OF_MONEY, Gauges
 from app.api.stopwatch import Stopwatch
 from app.domain.events import Event, EventType
 from app.domain.trades import CloseReason
@@ -63,9 +65,9 @@ class Metrics:
         """Count an answered HTTP request."""
         self._requests.labels(method, str(status)).inc()
 
-    def render(self) -> bytes:
-        """Everything as Prometheus text, the gauges as they are now."""
-        return generate_latest(self.registry)
+    def render(self, *, with_money: bool) -> bytes:
+        """Everything as Prometheus text, the gauges as they are now; those of money only where they are asked for."""
+        return generate_latest(self.registry if with_money else _Moneyless(self.registry))
 
     async def follow(self) -> None:
         """Count events from now on, until the dispatcher closes."""
@@ -88,6 +90,17 @@ class Metrics:
                 self._alerts.labels(str(data["code"]), str(data["severity"]), account_id).inc()
             case EventType.TRADE_CLOSED if not data.get("is_correction"):
                 self._closed.labels(str(data["close_reason"]), account_id).inc()
+
+
+class _Moneyless(Collector):
+    """A registry without the gauges that tell of money."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+
+    def collect(self) -> Iterable[Metric]:
+        """Every other one."""
+        return (family for family in self._registry.collect() if family.name not in OF_MONEY)
 
 
 class RequestCounter:

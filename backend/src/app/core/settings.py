@@ -332,6 +332,7 @@ class Settings(AccountKeys):
     webhook_secret: Annotated[SecretStr, _shape(r"[\x21-\x7e]{16,512}")] | None = Field(
         None, description="16 or more printable characters without spaces"
     )
+    metrics_public: bool = Field(default=False, description="true or false")
     url: Annotated[str, Field(pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$")] | None = Field(
         None, description="an address like http://127.0.0.1:8000"
     )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import pytest_asyncio
+from prometheus_client.parser import text_string_to_metric_families
 
 from app.api.access import WRONG_TOKEN_DELAY_S
 from app.core.configuration import load_settings
@@ -105,3 +108,53 @@ def test_a_secret_that_others_can_read_is_a_warning_and_with_real_money_a_refusa
         load_settings({"TES_API_TOKEN_FILE": str(secret), **live})
     secret.chmod(0o600)
     assert load_settings({"TES_API_TOKEN_FILE": str(secret), **live}).warnings == ()
+
+
+# --- what needs none, and for whom ------------------------------------------------------------------------------------
+
+
+MONEY = {"tes_wallet_balance", "tes_available_balance", "tes_position_notional", "tes_position_unrealised_pnl"}
+
+
+def families(body: bytes) -> set[str]:
+    """The names of the metrics in Prometheus text."""
+    return {family.name for family in text_string_to_metric_families(body.decode())}
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_what_is_read_without_a_token_shows_no_money(face: Face) -> None:
+    """A proxy that hides can't be told from a program on this machine: strangers must see no balance through it."""
+    await face.post("/v1/decisions", decision("SOLUSDT"))
+    whole = families((await face.get("/metrics")).body)
+    assert whole >= MONEY
+    assert families((await face.ask("GET", "/metrics", headers={})).body) == whole - MONEY
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize("path", ["/metrics", "/docs", "/openapi.json", "/asyncapi.json"])
+async def test_what_came_through_a_proxy_or_shows_a_wrong_token_needs_the_right_one(face: Face, path: str) -> None:
+    """Whatever a proxy adds gives it away, and so does HTTP/1.0, which is all that nginx does unless told otherwise."""
+    for name, value in (
+        ("X-Forwarded-For", "192.0.2.1"),
+        ("X-Forwarded-Proto", "https"),
+        ("X-Real-IP", "192.0.2.1"),
+        ("Forwarded", "for=192.0.2.1"),
+        ("Via", "1.1 proxy"),
+        ("Host", "tes.example.org"),
+        ("Authorization", "Bearer wrong"),
+    ):
+        assert (await face.ask("GET", path, headers={name: value})).status == 401, name
+    assert (await face.ask("GET", path, headers={"X-Forwarded-For": "192.0.2.1", **bearer(READER)})).status == 200
+    target = urlsplit(face.url)
+    reader, writer = await asyncio.open_connection(target.hostname, target.port)
+    writer.write(f"GET {path} HTTP/1.0\r\nHost: {target.netloc}\r\nConnection: close\r\n\r\n".encode())
+    assert b" 401 " in (await asyncio.wait_for(reader.read(), PATIENCE_S)).partition(b"\r\n")[0]
+    writer.close()
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_public_metrics_need_no_token_from_anywhere() -> None:
+    async with paper_face(TES_METRICS_PUBLIC="true") as face:
+        answer = await face.ask("GET", "/metrics", headers={"X-Forwarded-For": "192.0.2.1"})
+        assert (answer.status, "tes_wallet_balance" in families(answer.body)) == (200, True)
+        assert (await face.ask("GET", "/docs", headers={"X-Forwarded-For": "192.0.2.1"})).status == 401

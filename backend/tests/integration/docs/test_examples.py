@@ -331,6 +331,20 @@ def test_prometheus_is_told_of_our_rules_and_our_port() -> None:
     assert f'job="{job["job_name"]}"' in (ROOT / "deploy" / rules).read_text(encoding="utf-8")
     (target,) = job["static_configs"][0]["targets"]
     assert target == f"{Settings().host}:{Settings().port}"
+    assert "credentials_file" in job["authorization"]
+
+
+def test_a_proxy_is_told_to_say_for_whom_it_asks() -> None:
+    """What tells a stranger behind a proxy from a program on this machine, and what the event stream needs."""
+    settings = block("docs/operations.md", "location / {")
+    assert f"proxy_pass http://{Settings().host}:{Settings().port};" in settings
+    for header in (
+        "Host $host",
+        "X-Forwarded-For $remote_addr",
+        "Upgrade $http_upgrade",
+        "Connection $http_connection",
+    ):
+        assert f"proxy_set_header {header};" in settings
 
 
 @pytest.mark.long
