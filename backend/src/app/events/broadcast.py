@@ -139,7 +139,8 @@ class Broadcast:
         is_behind = False
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._news.wait(), _LOOK_AGAIN_S if is_behind else None)
+                async with asyncio.timeout(_LOOK_AGAIN_S if is_behind else None):
+                    await self._news.wait()
             await self._clock.sleep(min(_LONGEST_DELAY_S, len(self._seats) * _DELAY_PER_READER_S))
             self._news.clear()
             is_behind = await self._hand_out()

@@ -11,6 +11,7 @@ from arena import BTC, Arena, buy, decide, settled, stored, until, until_true
 
 from app.domain.orders import OrderState
 from app.schemas.result import AssetStatus
+from support.patience import PATIENCE_S
 
 ENTRY = {"method": "POST", "path": "/order", "params": {"type": "MARKET"}}
 STOP = {"method": "POST", "path": "/order", "params": {"type": "STOP_MARKET"}}
@@ -254,3 +255,16 @@ async def test_entry_that_never_arrived_fails_after_the_fence_and_is_never_sent_
         assert await stage.levers.orders(symbol=BTC) == []
         trade = await stored(application, result.results[0].trade_id)
         assert (trade.closed_at or trade.created_at) - trade.created_at > timedelta(seconds=5)
+
+
+@pytest.mark.parametrize("turns", range(5))
+async def test_a_service_that_has_just_asked_for_a_reconciliation_can_be_stopped(stage: Arena, turns: int) -> None:
+    """Python 3.11's ``wait_for`` forgets a cancellation that comes with its result: such a stop never ended."""
+    async with stage.application() as application:
+        service = application.service("default")
+        await until(lambda: service._reconciler._wanted._waiters)  # type: ignore[attr-defined]
+        service._reconciler.request()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        async with asyncio.timeout(PATIENCE_S):
+            await service.stop()

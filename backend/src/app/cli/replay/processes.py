@@ -65,7 +65,8 @@ async def venue(wish: VenueWish, directory: Path) -> AsyncIterator[dict[str, Any
         line = b""
         if process.stdout is not None:
             with contextlib.suppress(TimeoutError):
-                line = await asyncio.wait_for(process.stdout.readline(), _START_TIMEOUT_S)
+                async with asyncio.timeout(_START_TIMEOUT_S):
+                    line = await process.stdout.readline()
         if not line.strip():
             raise _did_not_start("sim", directory)
         yield json.loads(line)
@@ -156,7 +157,8 @@ async def _stop(process: asyncio.subprocess.Process) -> None:
     if process.returncode is None:
         process.terminate()
     try:
-        await asyncio.wait_for(process.wait(), _STOP_TIMEOUT_S)
+        async with asyncio.timeout(_STOP_TIMEOUT_S):
+            await process.wait()
     except TimeoutError:
         process.kill()
         await process.wait()

@@ -93,7 +93,8 @@ class DailyResult:
                 log.warning("daily_result.not_read", error=str(error))
             await self._clock.sleep(_SHORTEST_INTERVAL_S)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wanted.wait(), _INTERVAL_S - _SHORTEST_INTERVAL_S)
+                async with asyncio.timeout(_INTERVAL_S - _SHORTEST_INTERVAL_S):
+                    await self._wanted.wait()
 
     async def until_known(self) -> None:
         """Wait for the first read."""

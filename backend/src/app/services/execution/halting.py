@@ -110,7 +110,8 @@ class KillSwitch:
     async def _settle(self, landing: Landing | None) -> None:
         if landing is not None:
             with contextlib.suppress(TimeoutError, StoreUnavailable):
-                await asyncio.wait_for(asyncio.shield(landing), _RECORD_PATIENCE_S)
+                async with asyncio.timeout(_RECORD_PATIENCE_S):
+                    await asyncio.shield(landing)
 
 
 class EmergencyWatch:

@@ -115,7 +115,8 @@ class Submission:
         running = self._admission.running
         if running is not None and not running.ended.is_set():
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(running.ended.wait(), timeout_s)
+                async with asyncio.timeout(timeout_s):
+                    await running.ended.wait()
         return self.result
 
 

@@ -97,7 +97,8 @@ class Margin:
         """Read the account soon after each change, and now and then; never returns."""
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wanted.wait(), _IDLE_S)
+                async with asyncio.timeout(_IDLE_S):
+                    await self._wanted.wait()
             await self._clock.sleep(_SETTLING_S)
             self._wanted.clear()
             try:

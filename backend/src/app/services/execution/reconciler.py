@@ -207,7 +207,8 @@ class Reconciler:
         """Run whenever it is asked for, and at the latest after the configured interval, or when there is room."""
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wanted.wait(), self._policy.reconcile.interval_s)
+                async with asyncio.timeout(self._policy.reconcile.interval_s):
+                    await self._wanted.wait()
             if not self._wanted.is_set():
                 await self._until_there_is_room()
             await self._try()
@@ -220,7 +221,8 @@ class Reconciler:
             if wait_s == 0:
                 return
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wanted.wait(), wait_s)
+                async with asyncio.timeout(wait_s):
+                    await self._wanted.wait()
 
     async def _try(self) -> bool:
         self._wanted.clear()

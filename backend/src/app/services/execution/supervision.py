@@ -13,6 +13,7 @@ from app.domain.ports import Clock
 log = structlog.get_logger(__name__)
 
 _RESTART_PAUSE_S = 1.0
+_CANCELED_AGAIN_S = 1.0
 _TURNS_TO_LEAVE = 3
 """Turns of the loop until the request of a new task is at the socket: the HTTP client writes in one of its own."""
 
@@ -69,10 +70,11 @@ class Supervisor:
             self._on_failure(error)
 
     async def stop(self) -> None:
-        """Cancel everything and wait until it has ended."""
-        for task in tuple(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        """Cancel everything and wait until it has ended; what has lost its cancellation, or came since, once more."""
+        while tasks := tuple(self._tasks):
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks, timeout=_CANCELED_AGAIN_S)
         while self._calls:
             self._make_one_call()
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 from typing import Any
 
 from app.services.execution.supervision import Supervisor
+from support.patience import PATIENCE_S
 
 
 async def test_work_stopped_before_its_first_step_leaves_nothing_behind() -> None:
@@ -68,3 +70,19 @@ async def test_a_call_that_is_still_due_is_made_at_the_stop_and_only_once() -> N
     for _ in range(10):
         await asyncio.sleep(0)
     assert made == [True]
+
+
+async def test_a_stop_ends_what_forgot_its_cancellation_and_what_was_begun_meanwhile() -> None:
+    clock: Any = None
+    supervisor = Supervisor(clock, lambda _: None)
+
+    async def forgetful() -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(3600)
+        supervisor.start(asyncio.sleep(3600))
+        await asyncio.sleep(3600)
+
+    supervisor.start(forgetful())
+    await asyncio.sleep(0)
+    async with asyncio.timeout(PATIENCE_S):
+        await supervisor.stop()
