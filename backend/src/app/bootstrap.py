@@ -13,12 +13,12 @@ from pathlib import Path
 import structlog
 
 from app.core.clock import SystemClock
+from app.core.database_url import SqliteLocation, parse_database_url
 from app.core.randomness import SystemRandomness
 from app.core.settings import AccountSettings, AuthScheme, Settings, VenueAddress, VenueKind
 from app.db.executors import ThreadExecutor
 from app.db.opening import make_database
 from app.db.port import Database
-from app.db.urls import SqliteLocation, parse_database_url
 from app.domain.errors import ConfigurationError, DecisionRefused, ErrorCode, TesError
 from app.domain.events import Event
 from app.domain.ids import IdSource

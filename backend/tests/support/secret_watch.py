@@ -90,10 +90,17 @@ class Watch:
         if name in _SINGLE:
             self.give(name, value)
         elif name == "database_url":
-            self.give(name, unquote(urlsplit(value).password or ""))
+            self._give_database(name, value)
         elif name == "alert_urls":
             for address in value.split(","):
                 self.give_address(name, address.strip())
+
+    def _give_database(self, kind: str, url: str) -> None:
+        """Look for the passwords in a database's URL, also in one that is refused."""
+        rest = url.partition("://")[2]
+        for password in (rest.rpartition("@")[0].partition(":")[2], *re.findall(r"password=([^&]*)", rest)):
+            self.give(kind, password)
+            self.give(kind, unquote(password))
 
     def give_environment(self, environment: Mapping[str, str], folder: Path) -> None:
         """Look for the secrets that a command finds in its environment and in its ``folder``."""

@@ -157,7 +157,7 @@ async def _lease(settings: Settings, database: Database) -> Finding:
 
 
 def _disk(settings: Settings) -> Iterator[Finding]:
-    from app.db.urls import SqliteLocation, parse_database_url
+    from app.core.database_url import SqliteLocation, parse_database_url
 
     location = parse_database_url(settings.database_url)
     if not isinstance(location, SqliteLocation) or location.path is None:

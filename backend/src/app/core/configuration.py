@@ -17,8 +17,9 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from app.core.consistency import require_consistency
+from app.core.database_url import PostgresLocation, parse_database_url
 from app.core.secret_files import exposure, read_secret
-from app.core.settings import CREDENTIALS, AccountKeys, Settings, VenueKind, without_password
+from app.core.settings import CREDENTIALS, AccountKeys, Settings, VenueKind
 from app.domain.errors import ConfigurationError
 
 PREFIX = "TES_"
@@ -76,6 +77,7 @@ def load_settings(
             given.values[name], given.labels[name] = value, f"--{name.replace('_', '-')}"
     accounts = {account_id: _checked(AccountKeys, _inherit(given, table)) for account_id, table in tables.items()}
     settings = _checked(Settings, given).model_copy(update={"accounts": accounts})
+    parse_database_url(settings.database_url, given.labels.get("database_url", "TES_DATABASE_URL"))
     exposed = (*given.exposed, *(text for table in tables.values() for text in table.exposed))
     if is_service:
         require_consistency(settings)
@@ -126,15 +128,16 @@ def _from_toml(config: Path | None) -> tuple[_Given, dict[str, _Given]]:
         _flatten(accounts[account_id], AccountKeys, table, path, f"accounts.{account_id}.", "")
     for given in (flat, *accounts.values()):
         for name, label in given.labels.items():
-            if _holds_secret(name, given.values[name]) and not label.split()[0].endswith(_FILE):
+            if _holds_secret(name, given.values[name], label) and not label.split()[0].endswith(_FILE):
                 given.exposed += exposure(path.stat(), path, label)
     return flat, accounts
 
 
-def _holds_secret(name: str, value: Any) -> bool:
+def _holds_secret(name: str, value: Any, label: str) -> bool:
     """Whether a file with this key in it must be read by nobody else: alert addresses and a database's may, too."""
     if name == "database_url":
-        return without_password(str(value)) != str(value)
+        location = parse_database_url(str(value), label)
+        return isinstance(location, PostgresLocation) and location.holds_secret
     return name in SECRETS or name == "alert_urls"
 
 

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, SecretStr
 
+from app.core.database_url import SqliteLocation, parse_database_url
 from app.core.tokens import TokenRecord, read_records
 from app.domain.money import decimal_from_text, plain
 from app.domain.policy import (
@@ -429,13 +430,11 @@ def _masked(name: str, value: Any) -> Any:
     if isinstance(value, Decimal):
         return plain(value)
     if name == "database_url":
-        return without_password(value)
+        location = parse_database_url(value)
+        if isinstance(location, SqliteLocation):
+            return value
+        return f"postgresql://{MASK}@{location.shown}" if location.holds_secret else f"postgresql://{location.shown}"
     return value.value if isinstance(value, StrEnum) else value
-
-
-def without_password(database_url: str) -> str:
-    """A database's address with its user and password replaced."""
-    return re.sub(r"(?<=://)[^/]*:[^/]*(?=@)|(?<=[?&]password=)[^&]*", MASK, database_url)
 
 
 def key_label(account_id: str, name: str) -> str:

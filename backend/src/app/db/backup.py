@@ -7,8 +7,8 @@ from pathlib import Path
 
 import apsw
 
+from app.core.database_url import SqliteLocation, parse_database_url
 from app.db.sqlite_files import explain, open_connection, prepare_file
-from app.db.urls import SqliteLocation, parse_database_url
 from app.domain.errors import ConfigurationError, StoreUnavailable
 
 _BUSY_TIMEOUT_MS = 5000

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import apsw
 
+from app.core.database_url import SqliteLocation, parse_database_url
 from app.db.migrations import HEAD
 from app.db.sqlite_files import explain, open_connection, prepare_file
-from app.db.urls import SqliteLocation, parse_database_url
 from app.domain.errors import ConfigurationError, StoreUnavailable
 
 if TYPE_CHECKING:

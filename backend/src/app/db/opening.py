@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from app.core.database_url import SqliteLocation, parse_database_url
 from app.db.executors import Executor
 from app.db.port import Database
 from app.db.sqlite import SqliteDatabase
-from app.db.urls import SqliteLocation, parse_database_url
 
 
 def make_database(url: str, executor: Executor) -> Database:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import psycopg
 
+from app.core.database_url import PostgresLocation, parse_database_url
 from app.db.commit_queue import CAPACITY, Job, Operation, Outcome
 from app.db.executors import Executor
 from app.db.grouped import GroupedDatabase
@@ -13,7 +14,6 @@ from app.db.migrate import migrate_postgres
 from app.db.postgres_server import connect, explain
 from app.db.postgres_writer import PostgresWriter
 from app.db.statements import POSTGRESQL, CompiledQuery, SqlValue
-from app.db.urls import PostgresLocation, parse_database_url
 from app.domain.errors import ConfigurationError, InvariantBroken, StoreUnavailable
 
 _MISUNDERSTOOD = (psycopg.ProgrammingError, psycopg.DataError, psycopg.NotSupportedError)

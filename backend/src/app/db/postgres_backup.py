@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, BinaryIO
 import psycopg
 from psycopg import sql
 
+from app.core.database_url import PostgresLocation
 from app.db.migrate import postgres_version, script
 from app.db.postgres_server import connect, explain
-from app.db.urls import PostgresLocation
 from app.domain.errors import ConfigurationError, StoreUnavailable
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import psycopg
 from psycopg import conninfo
 
-from app.db.urls import PostgresLocation
+from app.core.database_url import PostgresLocation
 from app.domain.errors import ConfigurationError, StoreUnavailable
 
 CONNECT_TIMEOUT_S = 5

@@ -9,6 +9,7 @@ from pathlib import Path
 import apsw
 
 from app.core.clock import SystemClock
+from app.core.database_url import SqliteLocation, parse_database_url
 from app.db.commit_queue import CAPACITY, Job, Operation, Outcome
 from app.db.executors import Executor
 from app.db.grouped import GroupedDatabase, GroupNotCommitted
@@ -16,7 +17,6 @@ from app.db.migrate import migrate_sqlite
 from app.db.sqlite_files import explain, open_connection, prepare_file, teach_time
 from app.db.sqlite_writer import SqliteWriter
 from app.db.statements import SQLITE, CompiledQuery, SqlValue
-from app.db.urls import SqliteLocation, parse_database_url
 from app.domain.errors import ConfigurationError, InvariantBroken, StoreUnavailable
 from app.domain.ports import Clock
 

@@ -11,9 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from app.core.database_url import parse_database_url
 from app.core.settings import DEFAULT_ACCOUNT, VENUES, AccountSettings, AuthScheme, Settings, VenueKind
 from app.db.port import Database
-from app.db.urls import SqliteLocation, parse_database_url
 from app.domain.errors import ConfigurationError
 from app.repositories.decisions import DecisionRepository
 from app.repositories.events import EventRepository
@@ -139,8 +139,7 @@ class VenueBinding:
         found = await self.foreign(database)
         if not found:
             return
-        location = parse_database_url(self._url)
-        shown = location.path if isinstance(location, SqliteLocation) else location.shown
+        shown = parse_database_url(self._url).shown
         ways = dict.fromkeys(one.ways_out for one in found)
         raise ConfigurationError(
             f"database {shown}: {'; '.join(map(str, found))}. Nothing was changed: {', '.join(ways)}"

@@ -210,7 +210,7 @@ def test_secrets_show_nowhere() -> None:
         **{**TESTNET, "TES_VENUE": "paper"},
         TES_API_TOKEN="hidden-token",
         TES_ALERT_URLS="tgram://hidden-bot/1, mailto://u:hidden@x.org",
-        TES_DATABASE_URL="postgresql://tes:hidden-password@db/tes",
+        TES_DATABASE_URL="postgresql://tes:hidden-password@db/tes?sslpassword=hidden-phrase",
     )
     shown = f"{settings!r} {settings.masked()} {settings.account_settings()!r}"
     assert "hidden" not in shown
