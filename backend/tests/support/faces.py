@@ -13,9 +13,11 @@ from typing import Any
 import aiohttp
 
 from app.api.server import make_server
-from app.bootstrap import Application, running
+from app.bootstrap import Application, Outside, running
 from app.core.configuration import load_settings
 from app.core.settings import Settings
+from app.db.executors import LocalBrowser, ThreadExecutor
+from app.db.opening import make_database
 from app.events.broadcast import Broadcast
 from support.leases import trusted_leases
 from support.patience import PATIENCE_S
@@ -107,7 +109,9 @@ async def paper_face(
 
 @asynccontextmanager
 async def _ready(settings: Settings, is_ephemeral: bool, send_buffer: int | None) -> AsyncIterator[Face]:
-    async with running(settings, is_ephemeral=is_ephemeral) as application:
+    # lists are read in this process: one of its own for each face would take the tests more time than all they ask
+    outside = Outside(database=lambda url: make_database(url, ThreadExecutor(LocalBrowser)))
+    async with running(settings, is_ephemeral=is_ephemeral, outside=outside) as application:
         async with asyncio.timeout(PATIENCE_S):
             while not all(service.readiness().is_ready for service in application.services.values()):
                 await asyncio.sleep(0.01)

@@ -15,6 +15,7 @@ from app.api.description import DESCRIPTION, TAGS, TITLE
 from app.api.edge import Edge
 from app.api.metrics import Metrics, RequestCounter
 from app.api.problems import install_problem_handlers
+from app.api.shown import event_frame
 from app.api.webhook_refusals import WebhookRefusals
 from app.core.version import program_version
 from app.dashboard.page import router as status_page
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 def create_app(application: Application) -> FastAPI:
     """The HTTP and WebSocket face of a running application. Starting and stopping that is the caller's."""
-    broadcast = Broadcast(application.dispatcher, application.events, application.clock, stream.event_frame)
+    broadcast = Broadcast(application.dispatcher, application.events, application.clock, event_frame)
     metrics = Metrics(application, lambda: broadcast.readers)
 
     @asynccontextmanager

@@ -13,6 +13,7 @@ from app.api.access import application_of, needs
 from app.api.bodies import read_body
 from app.api.examples import DECISION, RESULT
 from app.api.problems import may_refuse, not_found
+from app.api.shown import decisions_shown, list_shown
 from app.core.tokens import Scope
 from app.domain.formats import DecisionFormat
 from app.domain.policy import AllocationBasis
@@ -20,12 +21,11 @@ from app.repositories.pages import CURSOR_PATTERN
 from app.schemas.decision import TradingDecision, parse_decision
 from app.schemas.explanation import Explanation
 from app.schemas.json_text import invalid
-from app.schemas.records import DecisionDocument, ListDocument, decision_document, pending_result
+from app.schemas.records import DecisionDocument, ListDocument
 from app.schemas.result import ExecutionResult, ResultStatus
 
 if TYPE_CHECKING:
     from app.bootstrap import Application
-    from app.repositories.decisions import StoredDecision
 
 router = APIRouter(prefix="/v1/decisions", tags=["decisions"])
 
@@ -156,38 +156,32 @@ async def answer(application: Application, decision: TradingDecision, wait: floa
 
 @router.get(
     "",
+    response_model=ListDocument[DecisionDocument],
     dependencies=needs(Scope.READ),
     responses=may_refuse({503: "not_ready: the database can't be read now"}),
 )
-async def list_decisions(request: Request, limit: Limit = 50, cursor: Cursor = None) -> ListDocument[DecisionDocument]:
+async def list_decisions(request: Request, limit: Limit = 50, cursor: Cursor = None) -> Response:
     """Stored decisions with their results, newest first."""
     application = application_of(request)
-    page = await application.decisions.page(limit, cursor)
-    items = tuple(_document(application, stored) for stored in page.items)
-    return ListDocument(items=items, next_cursor=page.next_cursor)
+    page = await application.decisions.page(decisions_shown(is_paper=application.is_paper), limit, cursor)
+    return json_answer(list_shown(page.items, page.next_cursor))
 
 
 @router.get(
     "/{decision_id}",
+    response_model=DecisionDocument,
     dependencies=needs(Scope.READ),
     responses=may_refuse({404: "not_found: no decision has this id"}),
 )
-async def get_decision(request: Request, decision_id: DecisionId) -> DecisionDocument:
+async def get_decision(request: Request, decision_id: DecisionId) -> Response:
     """One stored decision with its result so far."""
     application = application_of(request)
-    stored = await application.decisions.find(decision_id)
-    if stored is None:
+    shown = await application.decisions.shown(decision_id, decisions_shown(is_paper=application.is_paper))
+    if shown is None:
         raise not_found(f"decision {decision_id}")
-    return _document(application, stored)
+    return json_answer(shown)
 
 
-def _document(application: Application, stored: StoredDecision) -> DecisionDocument:
-    result = stored.result or pending_result(
-        stored.body,
-        stored.asset_results,
-        decision_id=stored.decision_id,
-        account_id=stored.account_id,
-        is_paper=application.is_paper,
-        received_at=stored.received_at,
-    )
-    return decision_document(result, stored.body)
+def json_answer(body: bytes) -> Response:
+    """An answer that is put into bytes already."""
+    return Response(body, media_type="application/json")

@@ -8,7 +8,6 @@ from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
-from websockets.frames import Frame, Opcode
 
 from app.api.edge import SECURITY_HEADERS
 from app.api.problems import Problem
@@ -147,8 +146,3 @@ class FramesProtocol(WebSocketsSansIOProtocol):
         """Close, and cut off what does not even take the goodbye."""
         super().keepalive_timeout()
         self.loop.call_later(EXPEL_TIMEOUT_S, self.transport.abort)
-
-
-def text_frame(payload: bytes) -> bytes:
-    """A text message as one frame of a server."""
-    return Frame(Opcode.TEXT, payload).serialize(mask=False)

@@ -6,14 +6,17 @@ from enum import StrEnum
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Path, Query, Request
+from fastapi.responses import Response
 
 from app.api.access import application_of, needs
-from app.api.decisions import Cursor, Limit
+from app.api.decisions import Cursor, Limit, json_answer
 from app.api.problems import may_refuse, not_found
+from app.api.shown import event_shown, list_shown, order_shown, trade_shown
 from app.core.tokens import Scope
 from app.domain.orders import OrderState
 from app.domain.trades import TradeStatus
-from app.schemas.events import EventDocument, event_document
+from app.schemas.events import EventDocument
+from app.schemas.fields import iso
 from app.schemas.json_text import invalid
 from app.schemas.records import (
     AccountDocument,
@@ -22,8 +25,6 @@ from app.schemas.records import (
     PositionDocument,
     ProjectionDocument,
     TradeDocument,
-    order_document,
-    trade_document,
 )
 
 router = APIRouter(prefix="/v1", dependencies=needs(Scope.READ))
@@ -49,37 +50,36 @@ TradeStatuses = Annotated[str | None, _some_of(TradeStatus)]
 OrderStatuses = Annotated[str | None, _some_of(OrderState)]
 
 
-@router.get("/trades", tags=["records"], responses=_LIST)
+@router.get("/trades", tags=["records"], response_model=ListDocument[TradeDocument], responses=_LIST)
 async def list_trades(
     request: Request, status: TradeStatuses = None, asset: Asset = None, limit: Limit = 50, cursor: Cursor = None
-) -> ListDocument[TradeDocument]:
+) -> Response:
     """Trades with their orders and fills, newest first."""
-    page = await application_of(request).trades.page(read_statuses(TradeStatus, status), asset, limit, cursor)
-    return ListDocument(items=tuple(map(trade_document, page.items)), next_cursor=page.next_cursor)
+    statuses = read_statuses(TradeStatus, status)
+    page = await application_of(request).trades.page(trade_shown, statuses, asset, limit, cursor)
+    return json_answer(list_shown(page.items, page.next_cursor))
 
 
-@router.get("/trades/{trade_id}", tags=["records"], responses=may_refuse(_ITEM))
-async def get_trade(request: Request, trade_id: TradeId) -> TradeDocument:
+@router.get("/trades/{trade_id}", tags=["records"], response_model=TradeDocument, responses=may_refuse(_ITEM))
+async def get_trade(request: Request, trade_id: TradeId) -> Response:
     """One trade with its orders and fills."""
-    trade = await application_of(request).trades.get(trade_id)
-    if trade is None:
+    shown = await application_of(request).trades.shown(trade_id, trade_shown)
+    if shown is None:
         raise not_found(f"trade {trade_id}")
-    return trade_document(trade)
+    return json_answer(shown)
 
 
-@router.get("/orders", tags=["records"], responses=_LIST)
+@router.get("/orders", tags=["records"], response_model=ProjectionDocument[OrderDocument], responses=_LIST)
 async def list_orders(
     request: Request, status: OrderStatuses = None, asset: Asset = None, limit: Limit = 50, cursor: Cursor = None
-) -> ProjectionDocument[OrderDocument]:
+) -> Response:
     """Our orders, the latest recorded first."""
     application = application_of(request)
-    page = await application.trades.orders_page(read_statuses(OrderState, status), asset, limit, cursor)
+    statuses = read_statuses(OrderState, status)
+    page = await application.trades.orders_page(order_shown, statuses, asset, limit, cursor)
     known = [service.positions().as_of for service in application.services.values()]
-    return ProjectionDocument(
-        items=tuple(map(order_document, page.items)),
-        next_cursor=page.next_cursor,
-        as_of=min((moment for moment in known if moment is not None), default=None),
-    )
+    as_of = min((moment for moment in known if moment is not None), default=None)
+    return json_answer(list_shown(page.items, page.next_cursor, as_of=None if as_of is None else iso(as_of)))
 
 
 @router.get("/positions", tags=["records"], responses=_LIST)
@@ -117,18 +117,15 @@ async def list_accounts(request: Request) -> ListDocument[AccountDocument]:
     return ListDocument(items=tuple(AccountDocument.model_validate(view) for view in views))
 
 
-@router.get("/events", tags=["events"], responses=_LIST)
+@router.get("/events", tags=["events"], response_model=ListDocument[EventDocument], responses=_LIST)
 async def list_events(
     request: Request,
     after: Annotated[int, Query(ge=0, le=_LARGEST_SEQ, description="only events behind this seq")] = 0,
     limit: Limit = 100,
-) -> ListDocument[EventDocument]:
+) -> Response:
     """The event log, oldest first. Pass `next_cursor`, the seq of the last item, as `after` to read on."""
-    events = await application_of(request).events.after(after, limit + 1)
-    shown = events[:limit]
-    cursor = str(shown[-1].seq) if len(events) > limit else None
-    items = tuple(EventDocument.model_validate(event_document(event)) for event in shown)
-    return ListDocument(items=items, next_cursor=cursor)
+    page = await application_of(request).events.shown_after(after, limit, None, event_shown)
+    return json_answer(list_shown(page.items, None if page.is_last else str(page.last_seq)))
 
 
 def read_statuses(kind: type[StatusT], text: str | None) -> frozenset[StatusT] | None:

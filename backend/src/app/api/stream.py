@@ -12,19 +12,17 @@ from collections.abc import Coroutine
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import msgspec
 import structlog
 from fastapi import APIRouter, WebSocket
 from starlette.websockets import WebSocketDisconnect, WebSocketState
 
 from app.api.access import application_of, bearer_token, identify
 from app.api.problems import Problem, unauthorized
-from app.api.protocol import FRAMES, FramesProtocol, text_frame
+from app.api.protocol import FRAMES, FramesProtocol
 from app.domain.errors import StoreUnavailable
-from app.domain.events import EventType, RecordedEvent
+from app.domain.events import EventType
 from app.events.broadcast import Broadcast
 from app.events.dispatcher import SlowSubscriber
-from app.schemas.events import event_document
 
 if TYPE_CHECKING:
     from app.bootstrap import Application
@@ -95,11 +93,6 @@ async def _send_events(websocket: WebSocket, after: int, types: frozenset[EventT
         connection.expel(CloseCode.TOO_SLOW, f"too slow: reconnect with after={slow.last_seq}")
     except StoreUnavailable:
         connection.expel(CloseCode.TRY_AGAIN_LATER, "the event log can't be read now: reconnect later")
-
-
-def event_frame(recorded: RecordedEvent) -> bytes:
-    """An event as it goes over the wire, to whomever."""
-    return text_frame(msgspec.json.encode(event_document(recorded)))
 
 
 async def _until_gone(websocket: WebSocket) -> None:

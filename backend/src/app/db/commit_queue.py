@@ -141,6 +141,18 @@ class CommitQueue:
             group.append(self._arrived.popleft())
         return group
 
+    def take_own(self, operations: tuple[Operation, ...]) -> list[Job]:
+        """A group of the writer's own making, when nothing has arrived; whether it lands nobody waits for."""
+        if self._loop is None or self._is_closing or self._fence is not None:
+            return []
+        landing: Landing = self._loop.create_future()
+        landing.add_done_callback(_look_at_error)
+        self._loop.call_soon_threadsafe(self._count)  # before its end is told: the loop keeps the order
+        return [Job(operations, (), must_land=False, landing=landing)]
+
+    def _count(self) -> None:
+        self._pending += 1
+
     @property
     def needs_probe(self) -> bool:
         """Whether the last round failed: without a job, only a probe finds out that the trouble is over."""

@@ -5,7 +5,7 @@ A sequence would leave a gap at each rollback; the counter row is updated in the
 
 from __future__ import annotations
 
-from sqlalchemy import Column, Table, Text, bindparam, insert, select, update
+from sqlalchemy import Column, Index, Table, Text, bindparam, insert, select, update
 
 from app.db.metadata import metadata
 from app.db.statements import Query, Row, Statement
@@ -36,6 +36,7 @@ events = Table(
     Column("trade_id", Text),
     Column("asset", Text),
     Column("data", Json, nullable=False),
+    Index(None, "type", "seq"),
     sqlite_strict=True,
 )
 

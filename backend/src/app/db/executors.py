@@ -2,6 +2,10 @@
 
 This is the only module of the store that knows threads. A *round* commits what is waiting and returns how long to wait
 for the next one: None until there is work, else seconds (0 for at once).
+
+Reads have two lanes. What trading waits for has a thread of its own. What lists and streams show is read, decoded and
+put into bytes in a process of its own: however much they ask for, they wait for each other only, and never hold the
+interpreter that sends orders.
 """
 
 from __future__ import annotations
@@ -13,10 +17,14 @@ from concurrent.futures import ThreadPoolExecutor
 from queue import Empty, SimpleQueue
 from typing import Protocol, TypeAlias, TypeVar
 
+from app.db.port import OpenReader, Reader, Work
+from app.db.reader_process import ReaderProcess
 from app.domain.ports import Clock
 
 LINGER_S = 0.002
 """For how long work that nobody waits for may wait for company."""
+IDLE_S = 1.25
+"""After so long without a round the writer keeps alive what has to be; half of what a lease lasts."""
 
 T = TypeVar("T")
 
@@ -26,8 +34,8 @@ Round: TypeAlias = Callable[[], float | None]
 class Executor(Protocol):
     """Runs the writer's rounds one at a time, and reads beside them."""
 
-    def start(self, run_round: Round) -> None:
-        """Be ready to run rounds; called on the event loop."""
+    def start(self, run_round: Round, idle_round: Round) -> None:
+        """Be ready to run rounds; called on the event loop. ``idle_round`` is for when there was none for a while."""
         ...
 
     def wake(self) -> None:
@@ -42,25 +50,76 @@ class Executor(Protocol):
         """Run something that blocks, beside the writer's rounds."""
         ...
 
+    async def browse(self, open_reader: OpenReader, work: Work[T]) -> T:
+        """Run ``work`` with a reader that only such work uses; it keeps nothing else waiting.
+
+        Raises:
+            StoreUnavailable: no reader could be had; whatever ``work`` raises.
+        """
+        ...
+
     async def stop(self) -> None:
         """Run rounds until one has nothing to wait for, then end. May be called without ``start``."""
         ...
 
 
-class ThreadExecutor:
-    """One thread for the writer, one for reads: nothing ever blocks the event loop."""
+class Browser(Protocol):
+    """Runs work of those who only look, one piece at a time. It blocks."""
 
-    def __init__(self) -> None:
+    def run(self, work: Work[T]) -> T:
+        """What ``work`` makes of a reader.
+
+        Raises:
+            StoreUnavailable: no reader could be had; whatever ``work`` raises.
+        """
+        ...
+
+    def close(self) -> None:
+        """End; may be called twice."""
+        ...
+
+
+class LocalBrowser:
+    """Runs work in this process: for a simulation, and where nothing is traded that it could hold up."""
+
+    def __init__(self, open_reader: OpenReader) -> None:
+        self._open_reader = open_reader
+        self._reader: Reader | None = None
+
+    def run(self, work: Work[T]) -> T:
+        """Open a reader for the first work, and run it."""
+        if self._reader is None:
+            self._reader = self._open_reader()
+        return work(self._reader)
+
+    def close(self) -> None:
+        """Close the reader."""
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
+
+
+class ThreadExecutor:
+    """One thread for the writer, one for trading's reads, one for the process which reads for lists.
+
+    Nothing ever blocks the event loop.
+    """
+
+    def __init__(self, browser: Callable[[OpenReader], Browser] = ReaderProcess) -> None:
         self._signals: SimpleQueue[None] = SimpleQueue()
         self._stopping = threading.Event()
         self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store-reader")
+        self._make_browser = browser
+        self._browsing = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store-browser")
+        self._browser: Browser | None = None
         self._writer: threading.Thread | None = None
         self._timer: asyncio.TimerHandle | None = None
 
-    def start(self, run_round: Round) -> None:
+    def start(self, run_round: Round, idle_round: Round) -> None:
         """Start the writer thread."""
         # a daemon: a process that dies without closing the store must not hang on it, and recovers as from a crash
-        self._writer = threading.Thread(target=self._run, args=(run_round,), name="store-writer", daemon=True)
+        rounds = run_round, idle_round
+        self._writer = threading.Thread(target=self._run, args=rounds, name="store-writer", daemon=True)
         self._writer.start()
 
     def wake(self) -> None:
@@ -79,8 +138,18 @@ class ThreadExecutor:
         """Run ``function`` in the reader thread."""
         return await asyncio.get_running_loop().run_in_executor(self._reader, function)
 
+    async def browse(self, open_reader: OpenReader, work: Work[T]) -> T:
+        """Run ``work`` in the readers' process, which is started when it is first needed."""
+        if self._browser is None:
+            self._browser = self._make_browser(open_reader)
+        return await asyncio.get_running_loop().run_in_executor(self._browsing, self._browser.run, work)
+
     async def stop(self) -> None:
-        """Let the writer finish, then end both threads."""
+        """Let the writer finish, then end all threads, and the readers' process."""
+        browser, self._browser = self._browser, None
+        if browser is not None:
+            await asyncio.get_running_loop().run_in_executor(self._browsing, browser.close)
+        self._browsing.shutdown()
         if self._writer is not None:
             self._stopping.set()
             self.wake()
@@ -88,18 +157,26 @@ class ThreadExecutor:
             self._writer = None
         self._reader.shutdown()
 
-    def _run(self, run_round: Round) -> None:
+    def _run(self, run_round: Round, idle_round: Round) -> None:
         delay_s = run_round()
         while not self._stopping.is_set():
-            if delay_s is None:
-                self._signals.get()
-            else:
+            if delay_s is not None:
                 self._stopping.wait(delay_s)
+            elif not self._is_signalled_in_time():
+                delay_s = idle_round()
+                continue
             self._forget_signals()
             delay_s = run_round()
         pause = threading.Event()
         while (delay_s := run_round()) is not None:
             pause.wait(delay_s)
+
+    def _is_signalled_in_time(self) -> bool:
+        try:
+            self._signals.get(timeout=IDLE_S)
+        except Empty:
+            return False
+        return True
 
     def _forget_signals(self) -> None:
         """Whatever was signalled so far is seen by the round that follows."""
@@ -116,10 +193,11 @@ class InlineExecutor:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._run_round: Round | None = None
+        self._browser: Browser | None = None
         self._is_scheduled = False
         self._waiting: asyncio.Task[None] | None = None
 
-    def start(self, run_round: Round) -> None:
+    def start(self, run_round: Round, idle_round: Round) -> None:  # noqa: ARG002 — the loop itself runs the rounds
         """Remember the round."""
         self._run_round = run_round
 
@@ -137,8 +215,17 @@ class InlineExecutor:
         """Run ``function`` now."""
         return function()
 
+    async def browse(self, open_reader: OpenReader, work: Work[T]) -> T:
+        """Run ``work`` now."""
+        if self._browser is None:
+            self._browser = LocalBrowser(open_reader)
+        return self._browser.run(work)
+
     async def stop(self) -> None:
         """Run the remaining rounds."""
+        if self._browser is not None:
+            self._browser.close()
+            self._browser = None
         run_round, self._run_round = self._run_round, None
         if self._waiting is not None:
             self._waiting.cancel()

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
 
 from sqlalchemy import Dialect
 
@@ -16,10 +18,12 @@ from app.db.commit_queue import CommitQueue, EventRow, Guard, Job, Operation, Ou
 from app.db.event_log import INSERT_EVENT, event_parameters
 from app.db.executors import Executor
 from app.db.meter import CommitMeter
-from app.db.port import Health, Landing, OnCommitted, OnLost, Read, Unit
-from app.db.statements import CompiledQuery, Query, Row, SqlValue
+from app.db.port import Health, Landing, OnCommitted, OnLost, OpenReader, Read, Reader, Unit, Work
+from app.db.statements import Query, Row
 from app.domain.errors import StoreUnavailable
 from app.domain.events import Event, RecordedEvent
+
+T = TypeVar("T")
 
 
 class GroupNotCommitted(Exception):
@@ -39,11 +43,17 @@ class GuardFailed(Exception):
     """The guard found other rows than it must; nothing of the group was written."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Heartbeat:
+    operations: tuple[Operation, ...]
+    is_alive: Callable[[], bool]
+
+
 class GroupedDatabase(ABC):
     """:class:`app.db.port.Database`, but for what differs between databases.
 
     Methods whose names begin with an underscore and that are abstract block; they run in the executor: ``_commit`` and
-    ``_probe`` one at a time, ``_read`` beside them.
+    ``_probe`` one at a time.
     """
 
     def __init__(self, dialect: Dialect, executor: Executor, capacity: int) -> None:
@@ -53,6 +63,8 @@ class GroupedDatabase(ABC):
         self._insert_event = INSERT_EVENT.compiled(dialect)
         self._takes_reads = False
         self._guard: Guard | None = None
+        self._heartbeat: _Heartbeat | None = None
+        self._reader: Reader | None = None
         self.meter = CommitMeter()
 
     async def start(self) -> None:
@@ -64,13 +76,16 @@ class GroupedDatabase(ABC):
             raise
         self._takes_reads = True
         self._queue.open(asyncio.get_running_loop())
-        self._executor.start(self._round)
+        self._executor.start(self._round, self._idle_round)
 
     async def close(self) -> None:
         """Write what is queued, then close everything."""
         self._takes_reads = False
         self._queue.close()
         await self._executor.stop()
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
         self._shut()
 
     def follow(self, on_committed: OnCommitted) -> None:
@@ -79,12 +94,9 @@ class GroupedDatabase(ABC):
 
     def enqueue(self, unit: Unit) -> Landing:
         """Encode ``unit`` and queue it; see the port."""
-        operations = []
-        for write in unit.writes:
-            compiled = write.statement.compiled(self._dialect)
-            operations.append(Operation(compiled.text, compiled.bind(write.parameters), write.expect_rows))
+        operations = self._operations(unit)
         event_rows = tuple(self._event_row(event) for event in unit.events)
-        landing = self._queue.put(tuple(operations), event_rows, must_land=unit.must_land)
+        landing = self._queue.put(operations, event_rows, must_land=unit.must_land)
         if unit.may_linger:
             self._executor.wake_later()
         else:
@@ -101,12 +113,21 @@ class GroupedDatabase(ABC):
 
     async def snapshot(self, *reads: Read) -> list[list[Row]]:
         """The rows of several queries as of one moment."""
-        compiled = [read.query.compiled(self._dialect) for read in reads]
-        bound = [query.bind(read.parameters) for query, read in zip(compiled, reads, strict=True)]
-        if not self._takes_reads:
+        return await self._executor.call(partial(self._open_reader(), *reads))
+
+    async def browse(self, work: Work[T]) -> T:
+        """Run ``work`` where it keeps nobody waiting; see the port."""
+        self._open_reader()
+        return await self._executor.browse(self._browsers_reader(), work)
+
+    def _open_reader(self) -> Reader:
+        if self._reader is None or not self._takes_reads:
             raise StoreUnavailable(f"database {self._name}: not open")
-        raw = await self._executor.call(lambda: self._read(compiled, bound))
-        return [query.rows(rows) for query, rows in zip(compiled, raw, strict=True)]
+        return self._reader
+
+    def keep_alive(self, unit: Unit, is_alive: Callable[[], bool]) -> None:
+        """Commit ``unit`` while nothing else is; see the port."""
+        self._heartbeat = _Heartbeat(self._operations(unit), is_alive)
 
     def guard(self, read: Read, rows: int, reason: str, on_lost: OnLost) -> None:
         """Hold each commit to what ``read`` must find; see the port."""
@@ -123,9 +144,26 @@ class GroupedDatabase(ABC):
         """Units that are not yet durable."""
         return self._queue.waiting
 
+    def _operations(self, unit: Unit) -> tuple[Operation, ...]:
+        operations = []
+        for write in unit.writes:
+            compiled = write.statement.compiled(self._dialect)
+            operations.append(Operation(compiled.text, compiled.bind(write.parameters), write.expect_rows))
+        return tuple(operations)
+
     def _round(self) -> float | None:
-        """Commit one group. Runs in the executor; only here is the writing connection used after the start."""
-        jobs = self._queue.take()
+        """Commit one group. Runs in the executor."""
+        return self._end(self._queue.take())
+
+    def _idle_round(self) -> float | None:
+        """There was no round for a while: commit what is to be kept alive. Runs in the executor."""
+        heartbeat = self._heartbeat
+        if heartbeat is None or not heartbeat.is_alive():
+            return None
+        return self._end(self._queue.take_own(heartbeat.operations))
+
+    def _end(self, jobs: Sequence[Job]) -> float | None:
+        """Bring a group to its end. Only here is the writing connection used after the start."""
         if not (jobs or self._queue.needs_probe):
             return None
         guard = self._guard
@@ -164,7 +202,7 @@ class GroupedDatabase(ABC):
 
     @abstractmethod
     def _open(self) -> None:
-        """Connect and bring the schema up to date.
+        """Connect, bring the schema up to date, and set ``_reader``.
 
         Raises:
             StoreUnavailable: that is not possible.
@@ -189,15 +227,8 @@ class GroupedDatabase(ABC):
         """
 
     @abstractmethod
-    def _read(
-        self, queries: Sequence[CompiledQuery], bound: Sequence[tuple[SqlValue, ...]]
-    ) -> list[list[tuple[SqlValue, ...]]]:
-        """The rows of several queries, all as of one moment.
-
-        Raises:
-            StoreUnavailable: the database did not answer.
-            InvariantBroken: it does not understand a query.
-        """
+    def _browsers_reader(self) -> OpenReader:
+        """What makes a reader beside the one that ``_open`` left in ``_reader``."""
 
     @abstractmethod
     def _shut(self) -> None:

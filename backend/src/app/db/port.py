@@ -8,11 +8,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from app.db.meter import CommitMeter
 from app.db.statements import Query, Row, Statement
 from app.domain.events import Event, RecordedEvent
+
+T = TypeVar("T")
 
 OnCommitted: TypeAlias = Callable[[tuple[RecordedEvent, ...]], None]
 """Called on the event loop with the events of a commit, in the order of ``seq``, before any waiter goes on."""
@@ -56,6 +58,30 @@ class Read:
 
     query: Query
     parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Reader(Protocol):
+    """A reading connection. It blocks, and serves one caller at a time."""
+
+    def __call__(self, *reads: Read) -> list[list[Row]]:
+        """The rows of several queries, all as of one moment.
+
+        Raises:
+            StoreUnavailable: the database did not answer.
+            InvariantBroken: it does not understand a query.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give the connection back; may be called twice."""
+        ...
+
+
+OpenReader: TypeAlias = Callable[[], Reader]
+"""Makes a reader. It can be pickled, so that another process may make it."""
+
+Work: TypeAlias = Callable[[Reader], T]
+"""What is read and made of it. It and its result can be pickled: a function of a module, or a partial of one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +140,23 @@ class Database(Protocol):
 
     async def snapshot(self, *reads: Read) -> list[list[Row]]:
         """The rows of several queries, all as of one moment; otherwise like ``fetch``."""
+        ...
+
+    async def browse(self, work: Work[T]) -> T:
+        """Run ``work`` for somebody who only looks: it keeps neither the event loop nor a read of trading's waiting.
+
+        Pieces of work take turns, so a large answer is asked for in small pieces.
+
+        Raises:
+            StoreUnavailable: the database did not answer; whatever ``work`` raises.
+        """
+        ...
+
+    def keep_alive(self, unit: Unit, is_alive: Callable[[], bool]) -> None:
+        """Commit ``unit`` every now and then while nothing else is, as long as ``is_alive``, which threads may call.
+
+        So what has to be renewed is renewed while the event loop is held up by work of its own.
+        """
         ...
 
     def guard(self, read: Read, rows: int, reason: str, on_lost: OnLost) -> None:

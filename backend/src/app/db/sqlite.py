@@ -1,9 +1,10 @@
-"""The database port on SQLite, through apsw: a file, a writing connection and a reading one."""
+"""The database port on SQLite, through apsw: a file, a writing connection and reading ones."""
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import apsw
@@ -14,10 +15,12 @@ from app.db.commit_queue import CAPACITY, Job, Operation, Outcome
 from app.db.executors import Executor
 from app.db.grouped import GroupedDatabase, GroupNotCommitted
 from app.db.migrate import migrate_sqlite
+from app.db.port import OpenReader
 from app.db.sqlite_files import explain, open_connection, prepare_file, teach_time
+from app.db.sqlite_reader import SqliteReader
 from app.db.sqlite_writer import SqliteWriter
-from app.db.statements import SQLITE, CompiledQuery, SqlValue
-from app.domain.errors import ConfigurationError, InvariantBroken, StoreUnavailable
+from app.db.statements import SQLITE
+from app.domain.errors import ConfigurationError
 from app.domain.ports import Clock
 
 BUSY_TIMEOUT_MS = 1000
@@ -50,7 +53,6 @@ class SqliteDatabase(GroupedDatabase):
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         self._path = self._location.path or Path("(temporary)")
         self._writer: SqliteWriter | None = None
-        self._reader: apsw.Connection | None = None
 
     @property
     def _name(self) -> str:
@@ -65,13 +67,12 @@ class SqliteDatabase(GroupedDatabase):
         teach_time(connection, self._clock.now)
         self._writer = SqliteWriter(connection)
         migrate_sqlite(connection, self._path)
-        self._reader = open_connection(self._path, busy_timeout_ms=self._busy_timeout_ms, is_reader=True)
-        teach_time(self._reader, self._clock.now)
+        self._reader = SqliteReader(self._path, self._busy_timeout_ms, self._clock.now)
+
+    def _browsers_reader(self) -> OpenReader:
+        return partial(SqliteReader, self._path, self._busy_timeout_ms)
 
     def _shut(self) -> None:
-        if self._reader is not None:
-            self._reader.close()
-            self._reader = None
         if self._writer is not None:
             self._writer.close()
             self._writer = None
@@ -95,24 +96,3 @@ class SqliteDatabase(GroupedDatabase):
         if self._writer is None:
             raise GroupNotCommitted(f"database {self._path}: not open")
         return self._writer
-
-    def _read(
-        self, queries: Sequence[CompiledQuery], bound: Sequence[tuple[SqlValue, ...]]
-    ) -> list[list[tuple[SqlValue, ...]]]:
-        connection = self._reader
-        if connection is None:
-            raise StoreUnavailable(f"database {self._path}: not open")
-        try:
-            connection.execute("BEGIN")
-            try:
-                return [
-                    connection.execute(query.text, values).fetchall()
-                    for query, values in zip(queries, bound, strict=True)
-                ]
-            finally:
-                if connection.in_transaction:
-                    connection.execute("COMMIT")
-        except apsw.SQLError as error:
-            raise InvariantBroken(f"the database does not understand a query: {error}") from None
-        except apsw.Error as error:
-            raise StoreUnavailable(explain(self._path, error)) from None

@@ -1,9 +1,9 @@
 """One event log for hundreds of readers at once: each event is put into bytes once, and trading comes first.
 
-A reader reads the log up to the present, then takes a seat. What is new waits in one ring for all of them and is handed
-out in short turns with pauses in between, the later the more readers there are, so that the decision which caused it is
-sent before its readers hear of it. A reader whose connection is full is passed over; one whom the ring has passed is
-dropped, and comes back with its last ``seq``.
+A reader reads the log up to the present, a page at a time and one reader after another, then takes a seat. What is new
+waits in one ring for all of them and is handed out in short turns with pauses in between, the later the more readers
+there are, so that the decision which caused it is sent before its readers hear of it. A reader whose connection is full
+is passed over; one whom the ring has passed is dropped, and comes back with its last ``seq``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Protocol
 
 from app.domain.events import EventType, RecordedEvent
 from app.domain.ports import Clock
-from app.events.dispatcher import QUEUE_LIMIT, EventDispatcher, EventLog, SlowSubscriber
+from app.events.dispatcher import QUEUE_LIMIT, EventDispatcher, SlowSubscriber
 
 _PAGE = 100
 _TURN = 25
@@ -26,6 +26,35 @@ _TURN = 25
 _BREATH_S = 0.001
 _DELAY_PER_READER_S, _LONGEST_DELAY_S = 0.000_05, 0.025
 _LOOK_AGAIN_S = 0.1
+
+
+class ShownPage(Protocol):
+    """Some events of the log in bytes, oldest first."""
+
+    @property
+    def items(self) -> tuple[bytes, ...]:
+        """The events."""
+        ...
+
+    @property
+    def last_seq(self) -> int:
+        """``seq`` of the last of them; of where the search began when there is none."""
+        ...
+
+    @property
+    def is_last(self) -> bool:
+        """Whether the log had no more."""
+        ...
+
+
+class ShownLog(Protocol):
+    """Where committed events are read and put into bytes, away from the event loop."""
+
+    async def shown_after(
+        self, seq: int, limit: int, types: frozenset[EventType] | None, show: Callable[[RecordedEvent], bytes]
+    ) -> ShownPage:
+        """At most ``limit`` events behind ``seq``, seeing everything that was committed."""
+        ...
 
 
 class Sink(Protocol):
@@ -69,7 +98,7 @@ class Broadcast:
     def __init__(
         self,
         dispatcher: EventDispatcher,
-        log: EventLog,
+        log: ShownLog,
         clock: Clock,
         encode: Callable[[RecordedEvent], bytes],
         *,
@@ -84,6 +113,7 @@ class Broadcast:
         self._last_seq = 0
         self._news = asyncio.Event()
         self._is_closed = False
+        self._replaying = asyncio.Lock()
 
     @property
     def readers(self) -> int:
@@ -113,10 +143,11 @@ class Broadcast:
         """
         position = after_seq
         while position < self._last_seq - len(self._ring):
-            seen = self._last_seq
-            page = await self._log.after(position, _PAGE, types)
-            sink.write(b"".join([self._encode(recorded) for recorded in page]))
-            position = page[-1].seq if len(page) == _PAGE else max([seen, *(one.seq for one in page)])
+            async with self._replaying:
+                seen = self._last_seq
+                page = await self._log.shown_after(position, _PAGE, types, self._encode)
+            sink.write(b"".join(page.items))
+            position = max(seen, page.last_seq) if page.is_last else page.last_seq
             await sink.drain()
         seat = _Seat(position, types, sink)
         self._seats[seat] = None

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Select, bindparam, delete, insert, select, update
 
-from app.db.port import Database, Landing, Read, Unit, Write
+from app.db.port import Database, Landing, Read, Reader, Unit, Write
 from app.db.statements import Query, Row, Statement
 from app.domain.events import Event
 from app.domain.tracing import TRACEPARENT
 from app.models.decisions import asset_results, decisions
-from app.repositories.pages import Page, make_page, page_parameters
+from app.repositories.pages import Page, Show, Slice, make_slice, read_page, slice_parameters
 from app.schemas.result import AssetResult, ExecutionResult, ResultStatus
 
 _INSERT = Statement(
@@ -187,17 +188,39 @@ class DecisionRepository:
         )
         return [_stored(row, ended) for row in rows]
 
-    async def page(self, limit: int, cursor: str | None = None) -> Page[StoredDecision]:
+    async def shown(self, decision_id: str, show: Show[StoredDecision]) -> bytes | None:
+        """The decision with that id, for somebody who only looks.
+
+        Raises:
+            StoreUnavailable: the database did not answer.
+        """
+        return await self._database.browse(partial(_show_one, show, decision_id))
+
+    async def page(self, show: Show[StoredDecision], limit: int, cursor: str | None = None) -> Page:
         """At most ``limit`` decisions, newest first.
 
         Raises:
             InvalidCursor: ``cursor`` is not one that an earlier page gave.
             StoreUnavailable: the database did not answer.
         """
-        queries = _FIRST_PAGE if cursor is None else _NEXT_PAGE
-        parameters = page_parameters(limit, cursor)
-        rows, ended = await self._database.snapshot(*(Read(query, parameters) for query in queries))
-        return make_page([_stored(row, ended) for row in rows], [row["number"] for row in rows], limit)
+
+        async def ask(wanted: int, before: int | None) -> Slice:
+            return await self._database.browse(partial(_show_some, show, wanted, before))
+
+        return await read_page(ask, limit, cursor)
+
+
+def _show_one(show: Show[StoredDecision], decision_id: str, reader: Reader) -> bytes | None:
+    of_one = {"decision": decision_id}
+    rows, ended = reader(Read(_FIND, of_one), Read(_RESULTS_OF_ONE, of_one))
+    return show(_stored(rows[0], ended)) if rows else None
+
+
+def _show_some(show: Show[StoredDecision], wanted: int, before: int | None, reader: Reader) -> Slice:
+    queries = _FIRST_PAGE if before is None else _NEXT_PAGE
+    parameters = slice_parameters(wanted, before)
+    rows, ended = reader(*(Read(query, parameters) for query in queries))
+    return make_slice(((row["number"], _stored(row, ended)) for row in rows), show, wanted)
 
 
 def _stored(row: Row, ended: Iterable[Row]) -> StoredDecision:

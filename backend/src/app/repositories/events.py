@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import lru_cache, partial
 
-from sqlalchemy import bindparam, or_, select
+from sqlalchemy import bindparam, select, union_all
 
 from app.db.event_log import EVENT_COUNTER, counters, events, recorded_event
-from app.db.port import Database
+from app.db.port import Database, Read, Reader
 from app.db.statements import Query
 from app.domain.events import EventType, RecordedEvent
+from app.repositories.pages import PAGE_BYTES, Show
 
 _IS_PAPER = Query(
     select(events.c.is_paper).where(events.c.decision_id == bindparam("decision")).order_by(events.c.seq).limit(1)
 )
 _LAST_SEQ = Query(select(counters.c.value).where(counters.c.name == EVENT_COUNTER))
+
+
+@dataclass(frozen=True, slots=True)
+class EventPage:
+    """Some events as they are shown, oldest first.
+
+    ``last_seq`` is that of the last of them, and of where the search began when there is none; ``is_last`` when the log
+    had no more.
+    """
+
+    items: tuple[bytes, ...]
+    last_seq: int
+    is_last: bool
 
 
 class EventRepository:
@@ -31,6 +46,16 @@ class EventRepository:
         """
         rows = await self._database.fetch(_after(types or None), {"after": seq, "limit": limit})
         return [recorded_event(row) for row in rows]
+
+    async def shown_after(
+        self, seq: int, limit: int, types: frozenset[EventType] | None, show: Show[RecordedEvent]
+    ) -> EventPage:
+        """As :meth:`after`, for somebody who only looks; less when it is large.
+
+        Raises:
+            StoreUnavailable: the database did not answer.
+        """
+        return await self._database.browse(partial(_show_after, seq, limit, types or None, show))
 
     async def last_seq(self) -> int:
         """The newest event's ``seq``; 0 when there is none."""
@@ -49,9 +74,31 @@ class EventRepository:
         return bool(rows[0]["is_paper"]) if rows else None
 
 
+def _show_after(
+    seq: int, limit: int, types: frozenset[EventType] | None, show: Show[RecordedEvent], reader: Reader
+) -> EventPage:
+    (rows,) = reader(Read(_after(types), {"after": seq, "limit": limit}))
+    items: list[bytes] = []
+    size = 0
+    for row in rows:
+        recorded = recorded_event(row)
+        items.append(show(recorded))
+        size += len(items[-1])
+        seq = recorded.seq
+        if size > PAGE_BYTES:
+            return EventPage(tuple(items), seq, is_last=False)
+    return EventPage(tuple(items), seq, is_last=len(rows) < limit)
+
+
 @lru_cache(maxsize=64)
 def _after(types: frozenset[EventType] | None) -> Query:
-    clause = select(events).where(events.c.seq > bindparam("after"))
-    if types is not None:
-        clause = clause.where(or_(*(events.c.type == name for name in sorted(types))))
-    return Query(clause.order_by(events.c.seq).limit(bindparam("limit")))
+    """The next events. Each type is sought by itself, in the index: a rare one among a million costs nothing then."""
+    behind = select(events).where(events.c.seq > bindparam("after"))
+    if types is None:
+        return Query(behind.order_by(events.c.seq).limit(bindparam("limit")))
+    of_each = [
+        select(behind.where(events.c.type == name).order_by(events.c.seq).limit(bindparam("limit")).subquery())
+        for name in sorted(types)
+    ]
+    found = (union_all(*of_each) if len(of_each) > 1 else of_each[0]).subquery()
+    return Query(select(found).order_by(found.c.seq).limit(bindparam("limit")))

@@ -128,6 +128,10 @@ class LeaseRepository:
         reason = f"another process has taken over {', '.join(epochs)}: this one writes and sends nothing more"
         self._database.guard(Read(query), len(epochs), reason, on_lost)
 
+    def keep_alive(self, epochs: Mapping[str, int], is_alive: Callable[[], bool]) -> None:
+        """Renew every lease also while the event loop is held up, as long as ``is_alive``, which threads may call."""
+        self._database.keep_alive(Unit(_writes(_RENEW, epochs)), is_alive)
+
     async def renew(self, epochs: Mapping[str, int]) -> None:
         """Begin the time of every lease anew.
 

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import TypeAlias, TypeVar
 
 from app.domain.errors import TesError
 
 T = TypeVar("T")
 
+PAGE_BYTES = 1024 * 1024
+"""A page ends early once it has so much, with a cursor, but has one item at least."""
+_SLICE = 20
+"""Items that are read and shown at once: somebody else's turn comes after them."""
 _LARGEST_NUMBER = 2**63 - 1
 _DIGITS = "(?:[MN][DTjz]|O[DT])[AEIMQUYcgk]"
 CURSOR_PATTERN = f"^(?:{_DIGITS}[w-z0-5]){{0,5}}(?:{_DIGITS}[w-z0-5]|{_DIGITS}|[MN][AQgw]|O[AQ])$"
@@ -22,12 +26,24 @@ class InvalidCursor(TesError):
     """A cursor that no page of ours has given out."""
 
 
-@dataclass(frozen=True, slots=True)
-class Page(Generic[T]):
-    """Some items, and the cursor of those that come after them; None when there are none."""
+Show: TypeAlias = Callable[[T], bytes]
+"""Puts an item into bytes. It can be pickled: items are shown where they are read, in another process."""
 
-    items: tuple[T, ...]
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some items as they are shown, and the cursor of those that come after them; None when there are none."""
+
+    items: tuple[bytes, ...]
     next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """Some items with their numbers, newest first; ``is_last`` when no more follow."""
+
+    items: tuple[tuple[int, bytes], ...]
+    is_last: bool
 
 
 def encode_cursor(number: int) -> str:
@@ -50,15 +66,41 @@ def decode_cursor(cursor: str) -> int:
     return int(text)
 
 
-def page_parameters(limit: int, cursor: str | None) -> dict[str, object]:
-    """Parameters of a page query: one row more than asked for tells whether another page follows."""
-    parameters: dict[str, object] = {"limit": limit + 1}
-    if cursor is not None:
-        parameters["before"] = decode_cursor(cursor)
-    return parameters
+async def read_page(ask: Callable[[int, int | None], Awaitable[Slice]], limit: int, cursor: str | None) -> Page:
+    """A page of at most ``limit`` items, slice by slice.
+
+    ``ask`` gets how many items are wanted at most, and the number that they must be below, if any.
+
+    Raises:
+        InvalidCursor: ``cursor`` is not one that an earlier page gave.
+    """
+    before = None if cursor is None else decode_cursor(cursor)
+    items: list[bytes] = []
+    size = 0
+    while True:
+        part = await ask(min(_SLICE, limit + 1 - len(items)), before)
+        for number, shown in part.items:
+            if len(items) == limit or (items and size + len(shown) > PAGE_BYTES):
+                return Page(tuple(items), None if before is None else encode_cursor(before))
+            items.append(shown)
+            size += len(shown)
+            before = number
+        if part.is_last:
+            return Page(tuple(items), None)
 
 
-def make_page(items: Sequence[T], numbers: Sequence[int], limit: int) -> Page[T]:
-    """The page of the first ``limit`` items."""
-    more = len(items) > limit
-    return Page(tuple(items[:limit]), encode_cursor(numbers[limit - 1]) if more else None)
+def slice_parameters(wanted: int, before: int | None) -> dict[str, object]:
+    """Parameters of a query for one slice."""
+    return {"limit": wanted} if before is None else {"limit": wanted, "before": before}
+
+
+def make_slice(items: Iterable[tuple[int, T]], show: Show[T], wanted: int) -> Slice:
+    """The items as they are shown, up to a page's bytes: what is beyond is asked for again, if at all."""
+    shown: list[tuple[int, bytes]] = []
+    size = 0
+    for number, item in items:
+        shown.append((number, show(item)))
+        size += len(shown[-1][1])
+        if size > PAGE_BYTES:
+            return Slice(tuple(shown), is_last=False)
+    return Slice(tuple(shown), is_last=len(shown) < wanted)

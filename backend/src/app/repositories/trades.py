@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
+from functools import partial
+from typing import Any
 
 from sqlalchemy import bindparam, func, select, update
 
-from app.db.port import Database, Landing, Read, Unit, Write
+from app.db.port import Database, Landing, Read, Reader, Unit, Write
 from app.db.statements import Query, Statement
 from app.domain.events import Event
 from app.domain.orders import Order, OrderState
@@ -15,7 +17,7 @@ from app.domain.trades import CloseReason, Trade, TradeStatus
 from app.models.decisions import decisions
 from app.models.trades import trades
 from app.repositories import trade_rows
-from app.repositories.pages import Page, make_page, page_parameters
+from app.repositories.pages import Page, Show, Slice, make_slice, read_page, slice_parameters
 from app.repositories.trade_queries import (
     ALL_OPEN,
     AWAITING_FUNDING,
@@ -123,13 +125,33 @@ class TradeRepository:
         rows = await self._database.snapshot(*(Read(query, parameters) for query in OF_DECISION))
         return trade_rows.read_trades(*rows)
 
+    async def latest(self, statuses: frozenset[TradeStatus], limit: int) -> list[Trade]:
+        """The newest ``limit`` trades in one of ``statuses``, newest first.
+
+        Raises:
+            StoreUnavailable: the database did not answer.
+        """
+        queries = trades_page_queries(statuses, by_asset=False, by_cursor=False)
+        return trade_rows.read_trades(
+            *await self._database.snapshot(*(Read(query, {"limit": limit}) for query in queries))
+        )
+
+    async def shown(self, trade_id: str, show: Show[Trade]) -> bytes | None:
+        """The trade with that id, for somebody who only looks.
+
+        Raises:
+            StoreUnavailable: the database did not answer.
+        """
+        return await self._database.browse(partial(_show_one, show, trade_id))
+
     async def page(
         self,
+        show: Show[Trade],
         status: TradeStatus | Collection[TradeStatus] | None = None,
         asset: str | None = None,
         limit: int = 50,
         cursor: str | None = None,
-    ) -> Page[Trade]:
+    ) -> Page:
         """At most ``limit`` trades, newest first; with ``status`` only those in it, or in one of several.
 
         Raises:
@@ -137,24 +159,27 @@ class TradeRepository:
             StoreUnavailable: the database did not answer.
         """
         statuses = frozenset([status]) if isinstance(status, TradeStatus) else frozenset(status or ())
-        queries = trades_page_queries(statuses, by_asset=asset is not None, by_cursor=cursor is not None)
-        parameters = page_parameters(limit, cursor) | ({} if asset is None else {"asset": asset})
-        rows = await self._database.snapshot(*(Read(query, parameters) for query in queries))
-        return make_page(trade_rows.read_trades(*rows), [row["number"] for row in rows[0]], limit)
+
+        async def ask(wanted: int, before: int | None) -> Slice:
+            return await self._database.browse(partial(_show_trades, show, statuses, asset, wanted, before))
+
+        return await read_page(ask, limit, cursor)
 
     async def orders_page(
         self,
+        show: Show[Order],
         status: OrderState | Collection[OrderState] | None = None,
         asset: str | None = None,
         limit: int = 50,
         cursor: str | None = None,
-    ) -> Page[Order]:
+    ) -> Page:
         """At most ``limit`` orders, the latest recorded first; otherwise like ``page``."""
         states = frozenset([status]) if isinstance(status, OrderState) else frozenset(status or ())
-        query = orders_page_query(states, by_asset=asset is not None, by_cursor=cursor is not None)
-        parameters = page_parameters(limit, cursor) | ({} if asset is None else {"asset": asset})
-        rows = await self._database.fetch(query, parameters)
-        return make_page([trade_rows.read_order(row) for row in rows], [row["number"] for row in rows], limit)
+
+        async def ask(wanted: int, before: int | None) -> Slice:
+            return await self._database.browse(partial(_show_orders, show, states, asset, wanted, before))
+
+        return await read_page(ask, limit, cursor)
 
     async def last_activity(self, account_id: str) -> dict[str, datetime]:
         """Per asset the later of the last executed entry and the last exit, for the cooldown (contract, section 3).
@@ -178,3 +203,40 @@ class TradeRepository:
         """
         rows = await self._database.fetch(_EMERGENCIES, {"account": account_id, "since": since})
         return [(row["closed_at"], row["id"]) for row in rows]
+
+
+def _show_one(show: Show[Trade], trade_id: str, reader: Reader) -> bytes | None:
+    found = trade_rows.read_trades(*reader(*(Read(query, {"id": trade_id}) for query in ONE_TRADE)))
+    return show(found[0]) if found else None
+
+
+def _show_trades(
+    show: Show[Trade],
+    statuses: frozenset[TradeStatus],
+    asset: str | None,
+    wanted: int,
+    before: int | None,
+    reader: Reader,
+) -> Slice:
+    queries = trades_page_queries(statuses, by_asset=asset is not None, by_cursor=before is not None)
+    parameters = _parameters(asset, wanted, before)
+    rows = reader(*(Read(query, parameters) for query in queries))
+    numbers = [row["number"] for row in rows[0]]
+    return make_slice(zip(numbers, trade_rows.read_trades(*rows), strict=True), show, wanted)
+
+
+def _show_orders(
+    show: Show[Order],
+    states: frozenset[OrderState],
+    asset: str | None,
+    wanted: int,
+    before: int | None,
+    reader: Reader,
+) -> Slice:
+    query = orders_page_query(states, by_asset=asset is not None, by_cursor=before is not None)
+    (rows,) = reader(Read(query, _parameters(asset, wanted, before)))
+    return make_slice(((row["number"], trade_rows.read_order(row)) for row in rows), show, wanted)
+
+
+def _parameters(asset: str | None, wanted: int, before: int | None) -> dict[str, Any]:
+    return slice_parameters(wanted, before) | ({} if asset is None else {"asset": asset})

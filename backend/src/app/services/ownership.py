@@ -1,11 +1,13 @@
 """One process trades an account (scenario C4): it takes a lease, keeps it, and stops when it can't know that it has it.
 
 A process that finds the lease taken stands by: it answers, is not ready, sends nothing, and takes over when the lease
-runs out or is given back. Three things keep two processes apart:
+runs out or is given back. Four things keep two processes apart:
 
 - every commit looks at the lease's epoch in its own transaction, so that who lost the lease writes nothing;
 - every request to the exchange asks :meth:`Ownership.may_send` right before it leaves, and that ends some time before
   the lease does, so that who could not renew it, or was frozen, sends nothing;
+- an event loop that is held up sends nothing, and the writer's thread renews the lease until it goes on: a live owner
+  does not lose its accounts to work of its own;
 - an outage of the database, which keeps everybody from renewing and from taking over, ends neither exits (C2) nor the
   lease: who stands by gives the owner time to renew it when the database is back. The owner can't know by its failed
   commits when that is, so it reads meanwhile whether the lease is still its own, and who takes over a lease that ran
@@ -45,6 +47,9 @@ SETTLE_S = 0.3
 _FRESH_S = 0.25
 """How long in an outage what the owner has read of its lease is believed; shorter than :data:`SETTLE_S`."""
 _RETRY_S = 0.25
+HELD_UP_S = 10.0
+"""So long the event loop may be held up by work of its own before another process should take over. Until then the
+database's writer renews the lease in its place; a process that died or was frozen renews nothing."""
 
 
 class Ownership:
@@ -110,6 +115,10 @@ class Ownership:
         is_awake = not self._was_frozen and now - self._ticked < LEASE_S - MARGIN_S
         return is_awake and self._health().is_everyones and now - self._looked < _FRESH_S
 
+    def _is_alive(self) -> bool:
+        """Whether the event loop was at work lately, and may renew the lease again; asked by the writer's thread."""
+        return self._epochs is not None and self._clock.monotonic() - self._ticked < HELD_UP_S
+
     def _unconfirmed_s(self) -> float:
         """Seconds since the lease was last known to be ours, by the clock that says more: one may stand still."""
         monotonic, moment = self._confirmed
@@ -136,6 +145,7 @@ class Ownership:
             self._holder = "another process was faster and takes the account"
             return False
         self._leases.guard(epochs, self._lose)
+        self._leases.keep_alive(epochs, self._is_alive)
         self._confirmed, self._ticked = asked, asked[0]
         self._epochs = epochs
         log.info("ownership.taken", accounts=sorted(epochs), epochs=dict(epochs))

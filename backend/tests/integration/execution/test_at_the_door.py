@@ -120,8 +120,9 @@ async def test_what_could_not_be_read_stays_refused_over_a_restart(stage: Arena)
     async with stage.application() as application:
         again = await send(application.service("default"), document)
         assert again == first
-        page = await application.decisions.page(1)
-        assert page.items[0].body["decisions"][0]["unreadable"]["said"]["order_adjustment"] == EXITS
+        found = await application.decisions.find(first.decision_id)
+        assert found is not None
+        assert found.body["decisions"][0]["unreadable"]["said"]["order_adjustment"] == EXITS
         assert await sent_orders(stage) == []
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import pickle
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
@@ -119,12 +120,12 @@ async def test_pages_are_newest_first_and_stay_put_while_the_list_grows(database
     repository = DecisionRepository(database)
     for number in range(5):
         await accept(repository, f"d-{number}")
-    first = await repository.page(2)
+    first = await repository.page(pickle.dumps, 2)
     await accept(repository, "d-5")
-    second = await repository.page(2, first.next_cursor)
-    third = await repository.page(2, second.next_cursor)
-    pages = [[stored.decision_id for stored in page.items] for page in (first, second, third)]
+    second = await repository.page(pickle.dumps, 2, first.next_cursor)
+    third = await repository.page(pickle.dumps, 2, second.next_cursor)
+    pages = [[pickle.loads(shown).decision_id for shown in page.items] for page in (first, second, third)]
     assert pages == [["d-4", "d-3"], ["d-2", "d-1"], ["d-0"]]
     assert third.next_cursor is None
     with pytest.raises(InvalidCursor):
-        await repository.page(2, "nonsense")
+        await repository.page(pickle.dumps, 2, "nonsense")

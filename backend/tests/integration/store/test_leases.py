@@ -8,17 +8,19 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from time import monotonic, sleep
+from typing import Any
 
 import pytest
 
 from app.db.executors import ThreadExecutor
 from app.db.opening import make_database
-from app.db.port import Database, Unit
+from app.db.port import Database, Read, Unit
 from app.db.sqlite import SqliteDatabase
 from app.domain.errors import OwnershipLost, StoreConflict
 from app.domain.events import Event
 from app.repositories.events import EventRepository
-from app.repositories.leases import LEASE_S, LeaseRepository, Owner
+from app.repositories.leases import _LOOK, LEASE_S, LeaseRepository, Owner
 from support.patience import PATIENCE_S
 
 MakeEvent = Callable[..., Event]
@@ -44,6 +46,36 @@ async def until_free(leases: LeaseRepository) -> None:
     async with asyncio.timeout(PATIENCE_S):
         while not all(lease.is_free for lease in (await leases.look()).values()):
             await asyncio.sleep(0.02)
+
+
+def ran_out_while_the_loop_is_held_up(database: Any) -> bool:
+    """Whether a lease ran out before its end was moved twice; looks on a connection of its own, and blocks the loop."""
+    reader = database._browsers_reader()()
+    looked = monotonic()
+    ends: set[datetime] = set()
+    while len(ends) < 3:
+        ((row,),) = reader(Read(_LOOK, {"account": "a"}))
+        if row["is_free"]:
+            break
+        ends.add(row["expires_at"])
+        assert monotonic() - looked < PATIENCE_S
+        sleep(0.02)
+    reader.close()
+    return len(ends) < 3
+
+
+async def test_a_lease_is_renewed_while_the_event_loop_is_held_up(databases: tuple[Database, Database]) -> None:
+    """A live owner does not lose its account to work of its own; one that is not alive does."""
+    first, second = (LeaseRepository(database, ["a"]) for database in databases)
+    epochs = await first.take(FIRST, {}, ())
+    first.guard(epochs, print)
+    first.keep_alive(epochs, lambda: True)
+    assert not ran_out_while_the_loop_is_held_up(databases[1])
+    await databases[0].commit(unit())
+    assert databases[0].waiting == 0
+    first.keep_alive(epochs, lambda: False)
+    assert ran_out_while_the_loop_is_held_up(databases[1])
+    assert await second.take(SECOND, await second.look(), ()) == {"a": 2}
 
 
 async def test_a_lease_is_taken_once_and_given_back(databases: tuple[Database, Database]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import pickle
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -253,8 +254,13 @@ class Stage:
     async def _read(self, run: Run, process: Process) -> None:
         application = process.application
         assert application is not None
-        page = await application.decisions.page(1000)
-        run.decisions = list(page.items)
+        run.decisions = []
+        cursor = None
+        while True:
+            page = await application.decisions.page(pickle.dumps, 500, cursor)
+            run.decisions += map(pickle.loads, page.items)
+            if (cursor := page.next_cursor) is None:
+                break
         for account in self.world.accounts:
             found: dict[str, Trade] = {}
             for stored in run.decisions:

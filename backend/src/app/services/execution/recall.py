@@ -57,9 +57,8 @@ class Recall:
             await self.decision_of(trade)
             self.desk(trade.asset).adopt(trade)
             self.intake.hear(trade)  # a dead process may have recorded the trade, and not what it says of its decisions
-        page = await self.trades.page(_MAYBE_GIVEN_UP, limit=_MOST_GIVEN_UP)
         since = self.clock.now() - _LATEST_FILL
-        for trade in page.items:
+        for trade in await self.trades.latest(_MAYBE_GIVEN_UP, _MOST_GIVEN_UP):
             is_recent = trade.account_id == self.account_id and trade.created_at > since
             if is_recent and doubtful_entries(trade):
                 await self.decision_of(trade)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from test_dispatcher import Log
 
 from app.core.clock import SystemClock
-from app.domain.events import EventType
+from app.domain.events import EventType, RecordedEvent
 from app.events.broadcast import Broadcast
 from app.events.dispatcher import EventDispatcher, SlowSubscriber
+from app.repositories.events import EventPage
 from support.patience import PATIENCE_S
 
 
@@ -32,10 +33,29 @@ class Reader:
         await asyncio.sleep(0)
 
 
+class Pages:
+    """The log as its pages are shown; a page may end early, as a large one does."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+
+    async def shown_after(
+        self, seq: int, limit: int, types: frozenset[EventType] | None, show: Callable[[RecordedEvent], bytes]
+    ) -> EventPage:
+        found = await self._log.after(seq, limit, types)
+        page = found[: max(1, limit // 2)]
+        is_last = len(page) == len(found) < limit
+        return EventPage(tuple(map(show, page)), page[-1].seq if page else seq, is_last)
+
+
+def shown(recorded: RecordedEvent) -> bytes:
+    return b"%d " % recorded.seq
+
+
 @asynccontextmanager
 async def hall(log: Log, limit: int = 1000) -> AsyncIterator[tuple[EventDispatcher, Broadcast]]:
     dispatcher = EventDispatcher(log)
-    broadcast = Broadcast(dispatcher, log, SystemClock(), lambda one: b"%d " % one.seq, limit=limit)
+    broadcast = Broadcast(dispatcher, Pages(log), SystemClock(), shown, limit=limit)
     running = asyncio.create_task(broadcast.run(len(log.committed)))
     await asyncio.sleep(0.01)
     try:

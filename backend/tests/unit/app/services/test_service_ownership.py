@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,7 +13,7 @@ from app.db.port import Health
 from app.domain.errors import OwnershipLost, StoreConflict, StoreUnavailable
 from app.domain.events import Event, EventType
 from app.repositories.leases import LEASE_S, Lease, Owner
-from app.services.ownership import MARGIN_S, PATIENCE_S, RENEW_S, SETTLE_S, Ownership
+from app.services.ownership import HELD_UP_S, MARGIN_S, PATIENCE_S, RENEW_S, SETTLE_S, Ownership
 
 START = datetime(2026, 11, 22, tzinfo=UTC)
 US, THEM = Owner("us", "here", 1), Owner("them", "there", 2)
@@ -97,6 +97,9 @@ class Leases:
 
     def guard(self, epochs: Mapping[str, int], on_lost: Any) -> None:
         self.guarded = True
+
+    def keep_alive(self, epochs: Mapping[str, int], is_alive: Callable[[], bool]) -> None:
+        self.is_alive = is_alive
 
     async def renew(self, epochs: Mapping[str, int]) -> None:
         await self._answer()
@@ -357,3 +360,17 @@ async def test_after_an_outage_the_owner_has_time_to_renew_before_it_is_taken_ov
     assert not waiting.done()
     await world.clock.run(LEASE_S)
     assert waiting.done()
+
+
+async def test_a_loop_that_was_at_work_lately_keeps_its_lease_and_one_that_hangs_does_not(world: World) -> None:
+    """The writer's thread renews in the loop's place for a bounded time, and never after the lease was given back."""
+    await world.keep()
+    world.clock.freeze(HELD_UP_S - 0.1)
+    assert world.leases.is_alive()
+    assert not world.ownership.may_send()
+    world.clock.freeze(0.2)
+    assert not world.leases.is_alive()
+    await world.clock.run(RENEW_S)
+    assert world.leases.is_alive()
+    await world.ownership.release()
+    assert not world.leases.is_alive()
