@@ -211,7 +211,7 @@ async def test_a_server_that_does_not_answer_is_given_up(
     ("url", "said"),
     [
         ("postgresql://tes:hunter2@127.0.0.1:1/tes", "127.0.0.1:1/tes: check that the server runs"),
-        ("postgresql://tes:hunter2@127.0.0.1:x/tes", "invalid integer value"),
+        ("postgresql://tes:hunter2@127.0.0.1:x/tes", "no PostgreSQL URL"),
         ("postgresql://tes:hunter2@127.0.0.1/tes?colour=red", "no PostgreSQL URL"),
     ],
 )
