@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import TypeVar
 
 from app.db.commit_queue import Job, Operation, Outcome
-from app.db.executors import Round
+from app.db.executors import LocalBrowser, Round
 from app.db.grouped import GroupNotCommitted
 from app.db.migrate import upgrade
+from app.db.port import OpenReader, Read, Reader, Work
 from app.db.sqlite import SqliteDatabase
-from app.db.statements import CompiledQuery, SqlValue
+from app.db.statements import Row
 from app.domain.errors import StoreUnavailable
 from app.domain.ports import Clock
 from proof.loop import VirtualLoop
@@ -85,7 +86,7 @@ class DiskDatabase(SqliteDatabase):
     def drop(self) -> None:
         """Let go of the file without a last word: what is committed stays, everything else is lost."""
         if self._reader is not None:
-            self._reader.close(True)
+            self._reader.close()
         if self._writer is not None:
             self._writer._connection.close(True)
         self._reader = self._writer = None
@@ -103,12 +104,8 @@ class DiskDatabase(SqliteDatabase):
         self._disk.may_fail()
         super()._probe(guard)
 
-    def _read(
-        self, queries: Sequence[CompiledQuery], bound: Sequence[tuple[SqlValue, ...]]
-    ) -> list[list[tuple[SqlValue, ...]]]:
-        if not self._is_reached():
-            raise StoreUnavailable(_NO_WAY)
-        return super()._read(queries, bound)
+    def _open_reader(self) -> Reader:
+        return _DistantReader(super()._open_reader(), self._is_reached)
 
     def _reach(self) -> None:
         """Raise what a server raises that this process alone can't reach."""
@@ -117,17 +114,34 @@ class DiskDatabase(SqliteDatabase):
             raise GroupNotCommitted(_NO_WAY)
 
 
+class _DistantReader:
+    """Reads as long as there is a way to the database."""
+
+    def __init__(self, reader: Reader, is_reached: Callable[[], bool]) -> None:
+        self._reader = reader
+        self._is_reached = is_reached
+
+    def __call__(self, *reads: Read) -> list[list[Row]]:
+        if not self._is_reached():
+            raise StoreUnavailable(_NO_WAY)
+        return self._reader(*reads)
+
+    def close(self) -> None:
+        self._reader.close()
+
+
 class VirtualExecutor:
     """:class:`app.db.executors.Executor` whose work takes virtual time, beside which the loop goes on."""
 
     def __init__(self, disk: Disk) -> None:
         self._disk = disk
         self._run_round: Round | None = None
+        self._browser: LocalBrowser | None = None
         self._is_scheduled = False
         self._waiting: asyncio.TimerHandle | None = None
 
-    def start(self, run_round: Round) -> None:
-        """Remember the round."""
+    def start(self, run_round: Round, idle_round: Round) -> None:
+        """Remember the round; no loop of a world is held up by its own work."""
         self._run_round = run_round
 
     def wake(self) -> None:
@@ -145,8 +159,18 @@ class VirtualExecutor:
         await asyncio.sleep(_READ_S)
         return function()
 
+    async def browse(self, open_reader: OpenReader, work: Work[_T]) -> _T:
+        """Read for somebody who only looks, which takes a moment."""
+        if self._browser is None:
+            self._browser = LocalBrowser(open_reader)
+        await asyncio.sleep(_READ_S)
+        return self._browser.run(work)
+
     async def stop(self) -> None:
         """Run the remaining rounds."""
+        if self._browser is not None:
+            self._browser.close()
+            self._browser = None
         run_round, self._run_round = self._run_round, None
         if self._waiting is not None:
             self._waiting.cancel()
