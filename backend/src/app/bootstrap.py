@@ -5,21 +5,19 @@ from __future__ import annotations
 import asyncio
 import os
 import platform
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import structlog
 
 from app.core.clock import SystemClock
-from app.core.database_url import SqliteLocation, parse_database_url
 from app.core.randomness import SystemRandomness
-from app.core.settings import AccountSettings, AuthScheme, Settings, VenueAddress, VenueKind
+from app.core.settings import AccountSettings, Settings, VenueAddress, VenueKind
 from app.db.executors import ThreadExecutor
 from app.db.opening import make_database
 from app.db.port import Database
-from app.domain.errors import ConfigurationError, DecisionRefused, ErrorCode, TesError
+from app.domain.errors import DecisionRefused, ErrorCode, TesError
 from app.domain.events import Event
 from app.domain.ids import IdSource
 from app.domain.ports import Clock, Randomness
@@ -30,7 +28,6 @@ from app.events.alerts.delivery import Delivery
 from app.events.chronicle import Chronicle
 from app.events.dispatcher import EventDispatcher
 from app.integrations.aster.aiohttp_transport import AiohttpStreamConnector, AiohttpTransport
-from app.integrations.aster.auth import Credentials, V1Credentials, V3Credentials
 from app.integrations.aster.budget import RequestBudget
 from app.integrations.aster.client import AsterClient
 from app.integrations.aster.market_stream import Followed, MarketStream, PriceListener
@@ -50,10 +47,10 @@ from app.services.execution.routing import StreamBuilder, Streams
 from app.services.execution.service import ExecutionService
 from app.services.outage import OutageWatch
 from app.services.ownership import Ownership
+from app.venues import open_doors
 
 log = structlog.get_logger(__name__)
 
-_PAPER_STATE = "paper-venue.journal"
 _TOKEN_BITS = 192
 
 
@@ -108,14 +105,6 @@ class Application:
             reasons = (self.ownership.obstacle or "starting",)
             return dict.fromkeys(self.accounts, Readiness(is_ready=False, reasons=reasons))
         return {account_id: service.readiness() for account_id, service in self.services.items()}
-
-
-@dataclass(frozen=True, slots=True)
-class _Door:
-    """Where an account's exchange is, and who we are there."""
-
-    address: VenueAddress
-    credentials: Credentials
 
 
 def _threaded_database(url: str) -> Database:
@@ -270,7 +259,7 @@ class _TradingFloor:
         if await self._ownership.try_to_take():
             await self._take_up()
         else:
-            self._tasks.append(asyncio.create_task(self._stand_by()))
+            self._start(self._stand_by())
 
     async def drain(self, grace_s: float) -> None:
         """Let what is in flight come to rest before anything is stopped, on all accounts at once (scenario C8)."""
@@ -290,22 +279,41 @@ class _TradingFloor:
             ConfigurationError: a setting can't work, or the database is another venue's by now.
             StoreUnavailable: the record can't be read.
         """
-        self._tasks.append(asyncio.create_task(self._keep()))
+        self._start(self._keep())
         if self._core.binding is not None:
             await self._core.binding.bind(self._core.database)
         await self._open()
         watch = OutageWatch(self._core.clock, lambda: self._core.database.health, self._tell, self._record)
-        self._tasks.append(asyncio.create_task(watch.run()))
+        self._start(watch.run())
+
+    def _start(self, work: Coroutine[None, None, None]) -> None:
+        self._tasks.append(asyncio.create_task(self._supervised(work)))
+
+    async def _supervised(self, work: Coroutine[None, None, None]) -> None:
+        """Without this work nothing is traded: when it fails, the accounts are given to the next process."""
+        try:
+            await work
+        except TesError as error:
+            await self._give_up(str(error))
+        except Exception as error:  # supervises: unseen, it would leave an owner that trades nothing
+            log.exception("trading.failed_unexpectedly")
+            await self._give_up(f"{type(error).__name__}: {error}; the log has the traceback")
+
+    async def _give_up(self, reason: str) -> None:
+        """Trade no more, tell why, and give the leases back; whoever runs this process ends it then."""
+        said = f"trading {'has stopped' if self.services else 'could not begin'}: {reason}"
+        log.critical("trading.given_up", error=said)
+        self.services.clear()
+        try:
+            await self._stack.aclose()
+        finally:
+            await self._ownership.release()
+            self._ownership.give_up(said)
+            self._tell(Alert(Severity.CRITICAL, "trading_given_up", f"{said}; this process ends, start it again"))
 
     async def _stand_by(self) -> None:
         await self._ownership.stand_by()
-        try:
-            await self._take_up()
-        except TesError as error:
-            log.critical("trading.not_begun", error=str(error))
-            self._ownership.give_up(str(error))
-            await self._stack.aclose()
-            await self._ownership.release()
+        await self._take_up()
 
     async def _keep(self) -> None:
         await self._ownership.keep()
@@ -327,7 +335,7 @@ class _TradingFloor:
     async def _open(self) -> None:
         """Start the services, in paper mode on their venue."""
         core, stack = self._core, self._stack
-        doors = await _doors(core.settings, core.accounts, stack, is_ephemeral=core.is_ephemeral)
+        doors = await open_doors(core.settings, core.accounts, stack, is_ephemeral=core.is_ephemeral)
         budgets: dict[str, RequestBudget] = {}
         services = {}
         for account_id, account in core.accounts.items():
@@ -357,86 +365,6 @@ class _TradingFloor:
             stack.push_async_callback(service.stop)
             await service.start()
         self.services.update(services)
-
-
-async def _doors(
-    settings: Settings, accounts: Mapping[str, AccountSettings], stack: AsyncExitStack, *, is_ephemeral: bool
-) -> dict[str, _Door]:
-    if settings.is_paper:
-        return await _paper_doors(settings, accounts, stack, is_ephemeral=is_ephemeral)
-    return {account_id: _Door(_address(account), _credentials(account)) for account_id, account in accounts.items()}
-
-
-def _address(account: AccountSettings) -> VenueAddress:
-    if account.address is None:
-        raise ConfigurationError(f"account {account.account_id} has no exchange address; set TES_VENUE")
-    return account.address
-
-
-def _credentials(account: AccountSettings) -> Credentials:
-    if account.auth is AuthScheme.V3 and account.user and account.private_key:
-        return V3Credentials(
-            user=account.user,
-            private_key=account.private_key.get_secret_value(),
-            chain_id=_address(account).chain_id,
-            signer=account.signer,
-        )
-    if account.auth is AuthScheme.V1 and account.api_key and account.api_secret:
-        return V1Credentials(
-            api_key=account.api_key.get_secret_value(), api_secret=account.api_secret.get_secret_value()
-        )
-    raise ConfigurationError(f"account {account.account_id} has no credentials for {account.auth.value}")
-
-
-def looking_client(account: AccountSettings, clock: Clock, randomness: Randomness) -> AsterClient:
-    """A client of an account's exchange to look around with, beside a service that may be trading. Close it.
-
-    Raises:
-        ConfigurationError: the account has no address or no credentials, or they can't work.
-    """
-    transport = AiohttpTransport(_address(account).rest_url)
-    return AsterClient(transport, _credentials(account), clock, randomness)
-
-
-async def _paper_doors(
-    settings: Settings, accounts: Mapping[str, AccountSettings], stack: AsyncExitStack, *, is_ephemeral: bool
-) -> dict[str, _Door]:
-    """Start the embedded venue. Its positions and orders survive a restart, as an exchange's would."""
-    from aster_sim.server import AccountSpec, VenueConfig, start_venue
-
-    state = None if is_ephemeral else _paper_state(settings.database_url)
-    try:
-        venue = await start_venue(
-            VenueConfig(
-                seed=settings.paper_seed,
-                prices=settings.paper_prices,
-                accounts=[AccountSpec(account_id, settings.paper_balance) for account_id in accounts],
-                state=state,
-            )
-        )
-    except (OSError, ValueError) as error:
-        raise ConfigurationError(f"the paper venue can't start: {error}") from error
-    stack.push_async_callback(venue.stop)
-    address = VenueAddress(venue.rest_url, venue.ws_url, venue.ws_url, venue.chain_id)
-    return {
-        keys.name: _Door(
-            address,
-            V1Credentials(api_key=keys.api_key, api_secret=keys.api_secret)
-            if accounts[keys.name].auth is AuthScheme.V1
-            else V3Credentials(
-                user=keys.user, private_key=keys.private_key, chain_id=venue.chain_id, signer=keys.signer
-            ),
-        )
-        for keys in venue.accounts
-    }
-
-
-def _paper_state(database_url: str) -> Path | None:
-    """Where the paper venue keeps its state: beside a database file, in the working directory's data folder else."""
-    location = parse_database_url(database_url)
-    if not isinstance(location, SqliteLocation):
-        return Path("data") / _PAPER_STATE
-    return None if location.path is None else location.path.with_name(_PAPER_STATE)
 
 
 def _streams(client: AsterClient, address: VenueAddress, outside: Outside, stack: AsyncExitStack) -> StreamBuilder:

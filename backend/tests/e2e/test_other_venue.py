@@ -142,15 +142,16 @@ async def test_who_stands_by_for_another_venue_does_not_take_over_what_was_opene
 
     async with (
         serving(http, venue, database_url, tmp_path, **LIVE) as (url, process),
-        service(venue, database_url, tmp_path / "other", port, **PAPER),
+        service(venue, database_url, tmp_path / "other", port, **PAPER) as spare,
     ):
         await until(lambda: reasons("standing by"), "the other to stand by")
         await buy(http, url)
         process.kill()
         await process.wait()
-        await until(lambda: reasons("1 open trade(s) (BTCUSDT) of the exchange at"), "the other to give up")
-        async with http.get(f"{other}/v1/trades") as response:
-            assert [one["status"] for one in (await response.json())["items"]] == ["open"]
+        assert await asyncio.wait_for(spare.wait(), PATIENCE_S) == 1
+        said = (tmp_path / "other" / "service.log").read_text(encoding="utf-8")
+        assert "trading could not begin: " in said
+        assert "1 open trade(s) (BTCUSDT) of the exchange at" in said
         async with serving(http, venue, database_url, tmp_path, **LIVE) as (url, _):
             assert [one["status"] for one in (await record(http, url))[0]] == ["open"]
 

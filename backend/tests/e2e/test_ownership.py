@@ -18,6 +18,7 @@ import psycopg
 import pytest
 
 from aster_sim.server import RunningVenue
+from support.foreign_rows import change_rows
 from support.serving import BTC, BUY, PATIENCE_S, TOKEN, control, free_port, get, is_ready, ledger, service, until
 
 pytestmark = pytest.mark.long
@@ -209,6 +210,25 @@ async def test_a_frozen_owner_sends_nothing_even_when_it_can_not_ask_the_databas
         await until(lambda: is_ready(http, second.url), "the second's recovery")
         assert first.wire.sent == before
         await check_the_position(http, venue, second)
+
+
+async def test_a_standby_that_can_not_begin_ends_with_a_code_and_the_reason(
+    venue: RunningVenue, http: aiohttp.ClientSession, database_url: str, tmp_path: Path
+) -> None:
+    """Something on record that nobody expects; a supervisor starts it again, and nobody holds the account meanwhile."""
+    async with owner_and_standby(venue, http, database_url, tmp_path) as (first, second):
+        change_rows(database_url, """UPDATE flags SET value = '["odd"]' WHERE key = 'venue:default'""")
+        first.process.send_signal(signal.SIGKILL)
+        await first.process.wait()
+        assert await asyncio.wait_for(second.process.wait(), PATIENCE_S) == 1
+        said = second.log.read_text(encoding="utf-8")
+        assert '"event": "trading.given_up"' in said
+        assert "tes: trading could not begin: TypeError" in said
+        assert second.wire.sent == 0
+        change_rows(database_url, "DELETE FROM flags WHERE key = 'venue:default'")
+        async with instance(venue, database_url, tmp_path, "third") as third:
+            await until(lambda: is_ready(http, third.url), "the next process to trade")
+            await check_the_position(http, venue, third)
 
 
 async def test_a_graceful_stop_hands_over_at_once(

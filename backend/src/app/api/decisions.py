@@ -13,7 +13,7 @@ from app.api.access import application_of, needs
 from app.api.bodies import read_body
 from app.api.examples import DECISION, RESULT
 from app.api.problems import may_refuse, not_found
-from app.api.shown import decisions_shown, list_shown
+from app.api.shown import decisions_shown, page_shown
 from app.core.tokens import Scope
 from app.domain.formats import DecisionFormat
 from app.domain.policy import AllocationBasis
@@ -164,7 +164,7 @@ async def list_decisions(request: Request, limit: Limit = 50, cursor: Cursor = N
     """Stored decisions with their results, newest first."""
     application = application_of(request)
     page = await application.decisions.page(decisions_shown(is_paper=application.is_paper), limit, cursor)
-    return json_answer(list_shown(page.items, page.next_cursor))
+    return json_answer(page_shown(page))
 
 
 @router.get(

@@ -25,6 +25,7 @@ from app.domain.errors import (
     StoreUnavailable,
     TesError,
     Unavailable,
+    UnreadableRecord,
 )
 from app.repositories.pages import InvalidCursor
 
@@ -150,6 +151,8 @@ def problem_of(error: TesError) -> Problem:
         return _problem(error.code, error.message, error.retry_after_s, field=error.field)
     if isinstance(error, InvalidCursor):
         return _problem(ErrorCode.VALIDATION_ERROR, str(error), field="cursor")
+    if isinstance(error, UnreadableRecord):
+        return _problem(ErrorCode.INTERNAL_ERROR, str(error))
     if isinstance(error, StoreUnavailable):
         return _problem(ErrorCode.NOT_READY, str(error))
     if isinstance(error, RateLimited):
@@ -196,7 +199,7 @@ def install_problem_handlers(app: FastAPI) -> None:
     @app.exception_handler(TesError)
     async def _on_own_error(request: Request, error: TesError) -> ProblemResponse:
         problem = problem_of(error)
-        if problem.status == HTTPStatus.INTERNAL_SERVER_ERROR:
+        if problem.status == HTTPStatus.INTERNAL_SERVER_ERROR and not isinstance(error, UnreadableRecord):
             _LOG.error("api.failed", path=request.url.path, error=repr(error), exc_info=error)
         return problem.response()
 

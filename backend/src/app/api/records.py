@@ -11,7 +11,7 @@ from fastapi.responses import Response
 from app.api.access import application_of, needs
 from app.api.decisions import Cursor, Limit, json_answer
 from app.api.problems import may_refuse, not_found
-from app.api.shown import event_shown, list_shown, order_shown, trade_shown
+from app.api.shown import event_shown, list_shown, order_shown, page_shown, trade_shown
 from app.core.tokens import Scope
 from app.domain.orders import OrderState
 from app.domain.trades import TradeStatus
@@ -57,7 +57,7 @@ async def list_trades(
     """Trades with their orders and fills, newest first."""
     statuses = read_statuses(TradeStatus, status)
     page = await application_of(request).trades.page(trade_shown, statuses, asset, limit, cursor)
-    return json_answer(list_shown(page.items, page.next_cursor))
+    return json_answer(page_shown(page))
 
 
 @router.get("/trades/{trade_id}", tags=["records"], response_model=TradeDocument, responses=may_refuse(_ITEM))
@@ -79,7 +79,7 @@ async def list_orders(
     page = await application.trades.orders_page(order_shown, statuses, asset, limit, cursor)
     known = [service.positions().as_of for service in application.services.values()]
     as_of = min((moment for moment in known if moment is not None), default=None)
-    return json_answer(list_shown(page.items, page.next_cursor, as_of=None if as_of is None else iso(as_of)))
+    return json_answer(page_shown(page, as_of=None if as_of is None else iso(as_of)))
 
 
 @router.get("/positions", tags=["records"], responses=_LIST)

@@ -14,12 +14,19 @@ from app.domain.orders import Order
 from app.domain.trades import Trade
 from app.repositories.decisions import StoredDecision
 from app.schemas.events import event_document
-from app.schemas.records import decision_document, order_document, pending_result, trade_document
+from app.schemas.records import (
+    UnreadableDocument,
+    decision_document,
+    order_document,
+    pending_result,
+    trade_document,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from app.repositories.pages import Show
+    from app.repositories.pages import Page, Show
+    from app.repositories.readable import Unreadable
 
 
 def trade_shown(trade: Trade) -> bytes:
@@ -59,7 +66,15 @@ def event_frame(recorded: RecordedEvent) -> bytes:
     return Frame(Opcode.TEXT, event_shown(recorded)).serialize(mask=False)
 
 
-def list_shown(items: Iterable[bytes], next_cursor: str | None, **more: str | None) -> bytes:
+def page_shown(page: Page, **more: str | None) -> bytes:
     """The document of a page."""
-    rest = json.dumps({"next_cursor": next_cursor, **more})
+    return list_shown(page.items, page.next_cursor, page.unreadable, **more)
+
+
+def list_shown(
+    items: Iterable[bytes], next_cursor: str | None, unreadable: Iterable[Unreadable] = (), **more: str | None
+) -> bytes:
+    """The document of a list."""
+    spoiled = [UnreadableDocument.model_validate(one).model_dump() for one in unreadable]
+    rest = json.dumps({"next_cursor": next_cursor, **more} | ({"unreadable": spoiled} if spoiled else {}))
     return b'{"items":[' + b",".join(items) + b"]," + rest[1:].encode()

@@ -195,8 +195,8 @@ def _alerts(settings: Settings) -> Iterator[Finding]:
 
 async def _exchange(account_id: str, account: AccountSettings) -> AsyncIterator[Finding]:
     """An account at its exchange, as far as reads can tell."""
-    from app.bootstrap import looking_client
     from app.core.randomness import SystemRandomness
+    from app.venues import looking_client
 
     check = f"exchange {account_id}"
     clock = SystemClock()

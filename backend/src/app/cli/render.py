@@ -49,10 +49,13 @@ def console(*, is_error: bool = False) -> Console:
 def listing(make: Callable[[Sequence[Document]], FittingTable], document: Document, nothing: str) -> RenderableType:
     """A list's table, and how to see more of it."""
     items = document["items"]
-    if not items:
-        return Text(nothing, "dim")
-    more = [Text("there are more: raise --limit", "dim")] if document.get("next_cursor") else []
-    return Group(make(items), *more)
+    notes = [
+        Text(f"{one['kind']} {one['id']} can't be read: {one['problem']}", "red")
+        for one in document.get("unreadable", ())
+    ]
+    if document.get("next_cursor"):
+        notes.append(Text("there are more: raise --limit", "dim"))
+    return Group(make(items) if items else Text(nothing, "dim"), *notes)
 
 
 def live(shown: RenderableType, trouble: str | None) -> Group:

@@ -134,7 +134,11 @@ class _Stopper:
 
 
 async def _serve(settings: Settings, listening: socket.socket, sample: bytes | None) -> None:
-    """The service from start to stop, with a sample decision in between where one is given."""
+    """The service from start to stop, with a sample decision in between where one is given.
+
+    Raises:
+        CommandFailed: it trades no more for a reason of its own: whoever supervises it starts it again.
+    """
     from app.api.server import make_server
     from app.bootstrap import running
     from app.core.collector import spare_what_stays
@@ -163,12 +167,22 @@ async def _serve_http(
         asyncio.create_task(_announce(application, Session(url, token))),
         asyncio.create_task(_greet(application, url, sample)),
     )
+    ending = asyncio.create_task(_stop_when_given_up(application, server))
     try:
         await server.serve(sockets=[listening])
     finally:
-        for task in beside:
+        for task in (*beside, ending):
             task.cancel()
-        await asyncio.gather(*beside, return_exceptions=True)
+        await asyncio.gather(*beside, ending, return_exceptions=True)
+    if not ending.cancelled():
+        raise CommandFailed(ending.result())
+
+
+async def _stop_when_given_up(application: Application, server: uvicorn.Server) -> str:
+    """Stop serving when this process trades no more for a reason of its own; returns that."""
+    reason = await application.ownership.until_given_up()
+    server.should_exit = True
+    return reason
 
 
 async def _announce(application: Application, session: Session) -> None:

@@ -10,10 +10,13 @@ from sqlalchemy import Column, Index, Table, Text, bindparam, insert, select, up
 from app.db.metadata import metadata
 from app.db.statements import Query, Row, Statement
 from app.db.types import Flag, Json, Name, UtcDateTime, Whole
+from app.domain.errors import UnreadableRecord
 from app.domain.events import Event, EventType, RecordedEvent
 
 EVENT_COUNTER = "events"
 PROBE_COUNTER = "probes"
+UNREADABLE = "record_unreadable"
+"""The code of the alert about a row that can't be read."""
 
 counters = Table(
     "counters",
@@ -39,6 +42,9 @@ events = Table(
     Index(None, "type", "seq"),
     sqlite_strict=True,
 )
+
+_EVENT_COLUMNS = tuple(column.name for column in events.columns if column.name != "seq")
+_PLAIN_COLUMNS = tuple(name for name in _EVENT_COLUMNS if name not in ("type", "data"))
 
 INSERT_EVENT = Statement(insert(events).values({column.name: bindparam(column.name) for column in events.columns}))
 READ_COUNTER = Query(select(counters.c.value).where(counters.c.name == EVENT_COUNTER))
@@ -73,6 +79,14 @@ def event_parameters(event: Event, seq: int) -> dict[str, object]:
 
 
 def recorded_event(row: Row) -> RecordedEvent:
-    """The event that a row of ``events`` holds."""
-    values = dict(row)
-    return RecordedEvent(values.pop("seq"), Event(**values))
+    """The event that a row of ``events`` holds; in place of one that can't be read, an alert that says so.
+
+    So the log stays without a gap for who reads it.
+    """
+    try:
+        return RecordedEvent(row["seq"], Event(**{name: row[name] for name in _EVENT_COLUMNS}))
+    except UnreadableRecord as error:
+        text = f"event {row['seq']} can't be read: {error}, which this program does not know"
+        data = {"severity": "warning", "code": UNREADABLE, "message": text}
+        plain = {name: row[name] for name in _PLAIN_COLUMNS}
+        return RecordedEvent(row["seq"], Event(type=EventType.ALERT_RAISED, data=data, **plain))

@@ -16,13 +16,27 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.compiler import SQLCompiler
 
 from app.db.types import Converter, StoredType
-from app.domain.errors import InvariantBroken
+from app.domain.errors import InvariantBroken, UnreadableRecord
 
 SQLITE: Dialect = sqlite.dialect(paramstyle="qmark")
 POSTGRESQL: Dialect = postgresql.dialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
 
+_UNKNOWN_VALUE = (ValueError, TypeError, ArithmeticError)
+_SHOWN_CHARACTERS = 40
+
 SqlValue: TypeAlias = Any
 Row: TypeAlias = Mapping[str, Any]
+
+
+class _SpoiledRow(dict[str, Any]):
+    """A row without the columns whose values this program does not know."""
+
+    problems: Mapping[str, str]
+
+    def __missing__(self, name: str) -> Any:
+        if name in self.problems:
+            raise UnreadableRecord(self.problems[name])
+        raise KeyError(name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +78,31 @@ class CompiledQuery(Compiled):
     columns: tuple[tuple[str, Converter | None], ...]
 
     def rows(self, raw: Iterable[Sequence[SqlValue]]) -> list[Row]:
-        """The rows by column name, converted."""
-        return [
-            {
+        """The rows by column name, converted.
+
+        A value that this program does not know spoils its own row only: to ask that row for it raises
+        ``UnreadableRecord``.
+        """
+        return [self._row(values) for values in raw]
+
+    def _row(self, values: Sequence[SqlValue]) -> Row:
+        try:
+            return {
                 name: value if decode is None or value is None else decode(value)
                 for (name, decode), value in zip(self.columns, values, strict=True)
             }
-            for values in raw
-        ]
+        except _UNKNOWN_VALUE:
+            return self._what_can_be_read(values)
+
+    def _what_can_be_read(self, values: Sequence[SqlValue]) -> Row:
+        row, problems = _SpoiledRow(), {}
+        for (name, decode), value in zip(self.columns, values, strict=True):
+            try:
+                row[name] = value if decode is None or value is None else decode(value)
+            except _UNKNOWN_VALUE:
+                problems[name] = f"column {name} holds {str(value)[:_SHOWN_CHARACTERS]!r}"
+        row.problems = problems
+        return row
 
 
 class Statement:

@@ -142,6 +142,13 @@ class StoreConflict(TesError):
     """A write found other rows than it expected, and was rolled back whole."""
 
 
+class UnreadableRecord(TesError):
+    """A row on record holds what this program does not know; the message names the row and the column.
+
+    A newer program wrote it, or somebody changed the file. It is one row's fault: the others are read as ever.
+    """
+
+
 class InvariantBroken(TesError):
     """The program contradicts itself."""
 

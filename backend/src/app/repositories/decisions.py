@@ -16,6 +16,7 @@ from app.domain.events import Event
 from app.domain.tracing import TRACEPARENT
 from app.models.decisions import asset_results, decisions
 from app.repositories.pages import Page, Show, Slice, make_slice, read_page, slice_parameters
+from app.repositories.readable import Found, Unreadable, read_each, the_only
 from app.schemas.result import AssetResult, ExecutionResult, ResultStatus
 
 _INSERT = Statement(
@@ -162,10 +163,11 @@ class DecisionRepository:
 
         Raises:
             StoreUnavailable: the database did not answer.
+            UnreadableRecord: it is on record, and can't be read.
         """
         of_one = {"decision": decision_id}
         rows, ended = await self._database.snapshot(Read(_FIND, of_one), Read(_RESULTS_OF_ONE, of_one))
-        return _stored(rows[0], ended) if rows else None
+        return the_only(_read_decisions(rows, ended))
 
     async def traceparent(self, decision_id: str) -> object:
         """The ``traceparent`` that a decision came with, as it was sent; None without one.
@@ -176,7 +178,7 @@ class DecisionRepository:
         rows = await self._database.fetch(_BODY, {"decision": decision_id})
         return rows[0]["body"].get(TRACEPARENT) if rows else None
 
-    async def unfinished(self, account_id: str) -> list[StoredDecision]:
+    async def unfinished(self, account_id: str) -> Found[StoredDecision]:
         """Decisions of an account without an end, oldest first.
 
         Raises:
@@ -186,13 +188,14 @@ class DecisionRepository:
         rows, ended = await self._database.snapshot(
             Read(_UNFINISHED, of_account), Read(_RESULTS_OF_ACCOUNT, of_account)
         )
-        return [_stored(row, ended) for row in rows]
+        return _read_decisions(rows, ended)
 
     async def shown(self, decision_id: str, show: Show[StoredDecision]) -> bytes | None:
         """The decision with that id, for somebody who only looks.
 
         Raises:
             StoreUnavailable: the database did not answer.
+            UnreadableRecord: it is on record, and can't be read.
         """
         return await self._database.browse(partial(_show_one, show, decision_id))
 
@@ -212,19 +215,28 @@ class DecisionRepository:
 
 def _show_one(show: Show[StoredDecision], decision_id: str, reader: Reader) -> bytes | None:
     of_one = {"decision": decision_id}
-    rows, ended = reader(Read(_FIND, of_one), Read(_RESULTS_OF_ONE, of_one))
-    return show(_stored(rows[0], ended)) if rows else None
+    decision = the_only(_read_decisions(*reader(Read(_FIND, of_one), Read(_RESULTS_OF_ONE, of_one))))
+    return None if decision is None else show(decision)
 
 
 def _show_some(show: Show[StoredDecision], wanted: int, before: int | None, reader: Reader) -> Slice:
     queries = _FIRST_PAGE if before is None else _NEXT_PAGE
     parameters = slice_parameters(wanted, before)
     rows, ended = reader(*(Read(query, parameters) for query in queries))
-    return make_slice(((row["number"], _stored(row, ended)) for row in rows), show, wanted)
+    numbers = [row["number"] for row in rows]
+    return make_slice(zip(numbers, _read_decisions(rows, ended).rows, strict=True), show, wanted)
+
+
+def _read_decisions(rows: Iterable[Row], ended: Iterable[Row]) -> Found[StoredDecision]:
+    return read_each(
+        rows,
+        lambda row: _stored(row, ended),
+        lambda row, problem: Unreadable(kind="decision", id=row["decision_id"], problem=problem),
+    )
 
 
 def _stored(row: Row, ended: Iterable[Row]) -> StoredDecision:
-    values = dict(row)
+    values = {column.name: row[column.name] for column in decisions.columns}
     values["asset_results"] = tuple(
         AssetResult.model_validate(one["result"]) for one in ended if one["decision_id"] == row["decision_id"]
     )

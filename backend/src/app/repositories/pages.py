@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
 
 from app.domain.errors import TesError
+from app.repositories.readable import Found, Unreadable
 
 T = TypeVar("T")
 
@@ -32,17 +33,21 @@ Show: TypeAlias = Callable[[T], bytes]
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Some items as they are shown, and the cursor of those that come after them; None when there are none."""
+    """Some items as they are shown, and the cursor of those that come after them; None when there are none.
+
+    ``unreadable`` are those of the page's rows that can't be read.
+    """
 
     items: tuple[bytes, ...]
     next_cursor: str | None
+    unreadable: tuple[Unreadable, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Slice:
     """Some items with their numbers, newest first; ``is_last`` when no more follow."""
 
-    items: tuple[tuple[int, bytes], ...]
+    items: tuple[tuple[int, bytes | Unreadable], ...]
     is_last: bool
 
 
@@ -75,18 +80,27 @@ async def read_page(ask: Callable[[int, int | None], Awaitable[Slice]], limit: i
         InvalidCursor: ``cursor`` is not one that an earlier page gave.
     """
     before = None if cursor is None else decode_cursor(cursor)
-    items: list[bytes] = []
+    told: list[bytes | Unreadable] = []
     size = 0
     while True:
-        part = await ask(min(_SLICE, limit + 1 - len(items)), before)
+        part = await ask(min(_SLICE, limit + 1 - len(told)), before)
         for number, shown in part.items:
-            if len(items) == limit or (items and size + len(shown) > PAGE_BYTES):
-                return Page(tuple(items), None if before is None else encode_cursor(before))
-            items.append(shown)
-            size += len(shown)
+            if len(told) == limit or (told and size + _size(shown) > PAGE_BYTES):
+                return _page_of(told, None if before is None else encode_cursor(before))
+            told.append(shown)
+            size += _size(shown)
             before = number
         if part.is_last:
-            return Page(tuple(items), None)
+            return _page_of(told, None)
+
+
+def _page_of(told: Iterable[bytes | Unreadable], next_cursor: str | None) -> Page:
+    found = Found(tuple(told))
+    return Page(found.items, next_cursor, found.unreadable)
+
+
+def _size(shown: bytes | Unreadable) -> int:
+    return len(str(shown)) if isinstance(shown, Unreadable) else len(shown)
 
 
 def slice_parameters(wanted: int, before: int | None) -> dict[str, object]:
@@ -94,13 +108,13 @@ def slice_parameters(wanted: int, before: int | None) -> dict[str, object]:
     return {"limit": wanted} if before is None else {"limit": wanted, "before": before}
 
 
-def make_slice(items: Iterable[tuple[int, T]], show: Show[T], wanted: int) -> Slice:
+def make_slice(items: Iterable[tuple[int, T | Unreadable]], show: Show[T], wanted: int) -> Slice:
     """The items as they are shown, up to a page's bytes: what is beyond is asked for again, if at all."""
-    shown: list[tuple[int, bytes]] = []
+    shown: list[tuple[int, bytes | Unreadable]] = []
     size = 0
     for number, item in items:
-        shown.append((number, show(item)))
-        size += len(shown[-1][1])
+        shown.append((number, item if isinstance(item, Unreadable) else show(item)))
+        size += _size(shown[-1][1])
         if size > PAGE_BYTES:
             return Slice(tuple(shown), is_last=False)
     return Slice(tuple(shown), is_last=len(shown) < wanted)

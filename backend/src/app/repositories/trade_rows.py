@@ -16,6 +16,7 @@ from app.domain.orders import Order
 from app.domain.reports import FillReport, OrderRequest, RequestStamp
 from app.domain.trades import Adjustment, Leg, Trade, TradeError
 from app.models.trades import fills, legs, orders, trades
+from app.repositories.readable import Found, Unreadable, read_each
 
 Values = dict[str, Any]
 
@@ -131,35 +132,51 @@ def read_trades(
     adjustment_rows: Sequence[Row],
     order_rows: Sequence[Row],
     fill_rows: Sequence[Row],
-) -> list[Trade]:
-    """Whole trades from their rows; parts come in the order in which they were recorded."""
+) -> Found[Trade]:
+    """Whole trades from their rows; parts come in the order in which they were recorded.
+
+    A trade is read whole or not at all: one part that can't be read makes it unreadable.
+    """
     parts = {row["id"]: _Parts() for row in trade_rows}
     for row in leg_rows:
-        parts[row["trade_id"]].legs.append(read_leg(row))
+        parts[row["trade_id"]].legs.append(row)
     for row in adjustment_rows:
-        parts[row["trade_id"]].adjustments.append(read_adjustment(row))
+        parts[row["trade_id"]].adjustments.append(row)
     for row in order_rows:
-        parts[row["trade_id"]].orders.append(read_order(row))
+        parts[row["trade_id"]].orders.append(row)
     for row in fill_rows:
-        parts[row["trade_id"]].fills.append(read_fill(row))
-    return [_read_trade(row, parts[row["id"]]) for row in trade_rows]
+        parts[row["trade_id"]].fills.append(row)
+    return read_each(trade_rows, lambda row: _read_trade(row, parts[row["id"]]), _unreadable_trade)
+
+
+def read_orders(rows: Sequence[Row]) -> Found[Order]:
+    """Orders alone, from their rows."""
+    return read_each(rows, read_order, _unreadable_order)
+
+
+def _unreadable_trade(row: Row, problem: str) -> Unreadable:
+    return Unreadable(kind="trade", id=row["id"], problem=problem, asset=row["asset"], decision_id=row["decision_id"])
+
+
+def _unreadable_order(row: Row, problem: str) -> Unreadable:
+    return Unreadable(kind="order", id=row["client_order_id"], problem=problem, asset=row["symbol"])
 
 
 @dataclass(slots=True)
 class _Parts:
-    legs: list[Leg] = field(default_factory=list)
-    adjustments: list[Adjustment] = field(default_factory=list)
-    orders: list[Order] = field(default_factory=list)
-    fills: list[FillReport] = field(default_factory=list)
+    legs: list[Row] = field(default_factory=list)
+    adjustments: list[Row] = field(default_factory=list)
+    orders: list[Row] = field(default_factory=list)
+    fills: list[Row] = field(default_factory=list)
 
 
 def _read_trade(row: Row, parts: _Parts) -> Trade:
     return Trade(
         **{name: row[name] for name in _TRADE_FIELDS},
-        legs=tuple(parts.legs),
-        adjustments=tuple(parts.adjustments),
-        orders=tuple(parts.orders),
-        fills=tuple(parts.fills),
+        legs=tuple(map(read_leg, parts.legs)),
+        adjustments=tuple(map(read_adjustment, parts.adjustments)),
+        orders=tuple(map(read_order, parts.orders)),
+        fills=tuple(map(read_fill, parts.fills)),
         error=_read_error(row["error"]),
         context=row["context"],
     )

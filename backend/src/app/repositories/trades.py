@@ -18,6 +18,7 @@ from app.models.decisions import decisions
 from app.models.trades import trades
 from app.repositories import trade_rows
 from app.repositories.pages import Page, Show, Slice, make_slice, read_page, slice_parameters
+from app.repositories.readable import Found, the_only
 from app.repositories.trade_queries import (
     ALL_OPEN,
     AWAITING_FUNDING,
@@ -87,7 +88,7 @@ class TradeRepository:
         """Done when everything that was recorded before is durable, so that whoever asks reads it."""
         return self._database.enqueue(Unit(()))
 
-    async def open_trades(self, account_id: str) -> list[Trade]:
+    async def open_trades(self, account_id: str) -> Found[Trade]:
         """Every trade of the account that has not ended, oldest first.
 
         Raises:
@@ -103,19 +104,20 @@ class TradeRepository:
             StoreUnavailable: the database did not answer.
         """
         rows = await self._database.snapshot(*(Read(query, {"account": account_id}) for query in AWAITING_FUNDING))
-        return [trade for trade in trade_rows.read_trades(*rows) if trade.status is TradeStatus.CLOSED]
+        found = trade_rows.read_trades(*rows)
+        return [trade for trade in found.items if trade.status is TradeStatus.CLOSED]
 
     async def get(self, trade_id: str) -> Trade | None:
         """The trade with that id.
 
         Raises:
             StoreUnavailable: the database did not answer.
+            UnreadableRecord: it is on record, and can't be read.
         """
         rows = await self._database.snapshot(*(Read(query, {"id": trade_id}) for query in ONE_TRADE))
-        found = trade_rows.read_trades(*rows)
-        return found[0] if found else None
+        return the_only(trade_rows.read_trades(*rows))
 
-    async def of_decision(self, account_id: str, decision_id: str) -> list[Trade]:
+    async def of_decision(self, account_id: str, decision_id: str) -> Found[Trade]:
         """Every trade that a decision led to or changed.
 
         Raises:
@@ -125,7 +127,7 @@ class TradeRepository:
         rows = await self._database.snapshot(*(Read(query, parameters) for query in OF_DECISION))
         return trade_rows.read_trades(*rows)
 
-    async def latest(self, statuses: frozenset[TradeStatus], limit: int) -> list[Trade]:
+    async def latest(self, statuses: frozenset[TradeStatus], limit: int) -> Found[Trade]:
         """The newest ``limit`` trades in one of ``statuses``, newest first.
 
         Raises:
@@ -141,6 +143,7 @@ class TradeRepository:
 
         Raises:
             StoreUnavailable: the database did not answer.
+            UnreadableRecord: it is on record, and can't be read.
         """
         return await self._database.browse(partial(_show_one, show, trade_id))
 
@@ -206,8 +209,8 @@ class TradeRepository:
 
 
 def _show_one(show: Show[Trade], trade_id: str, reader: Reader) -> bytes | None:
-    found = trade_rows.read_trades(*reader(*(Read(query, {"id": trade_id}) for query in ONE_TRADE)))
-    return show(found[0]) if found else None
+    trade = the_only(trade_rows.read_trades(*reader(*(Read(query, {"id": trade_id}) for query in ONE_TRADE))))
+    return None if trade is None else show(trade)
 
 
 def _show_trades(
@@ -222,7 +225,7 @@ def _show_trades(
     parameters = _parameters(asset, wanted, before)
     rows = reader(*(Read(query, parameters) for query in queries))
     numbers = [row["number"] for row in rows[0]]
-    return make_slice(zip(numbers, trade_rows.read_trades(*rows), strict=True), show, wanted)
+    return make_slice(zip(numbers, trade_rows.read_trades(*rows).rows, strict=True), show, wanted)
 
 
 def _show_orders(
@@ -235,7 +238,8 @@ def _show_orders(
 ) -> Slice:
     query = orders_page_query(states, by_asset=asset is not None, by_cursor=before is not None)
     (rows,) = reader(Read(query, _parameters(asset, wanted, before)))
-    return make_slice(((row["number"], trade_rows.read_order(row)) for row in rows), show, wanted)
+    numbers = [row["number"] for row in rows]
+    return make_slice(zip(numbers, trade_rows.read_orders(rows).rows, strict=True), show, wanted)
 
 
 def _parameters(asset: str | None, wanted: int, before: int | None) -> dict[str, Any]:

@@ -28,11 +28,25 @@ class _Document(BaseModel):
     model_config = ConfigDict(frozen=True, from_attributes=True)
 
 
+class UnreadableDocument(_Document):
+    """A row on record that this version can't read: another version wrote it, or somebody changed the database."""
+
+    kind: str = Field(description="trade, order or decision")
+    id: str
+    asset: str | None
+    problem: str = Field(description="which value it is that this version does not know")
+
+
 class ListDocument(_Document, Generic[ItemT]):
     """A page of a list. Pass ``next_cursor`` as ``cursor`` to get the page behind it; null: there is none."""
 
     items: tuple[ItemT, ...]
     next_cursor: str | None = None
+    unreadable: tuple[UnreadableDocument, ...] = Field(
+        default=(),
+        description="rows of this page that can't be read, where there are any",
+        exclude_if=lambda value: not value,
+    )
 
 
 class ProjectionDocument(ListDocument[ItemT], Generic[ItemT]):

@@ -165,15 +165,18 @@ class VenueBinding:
         if kept is not None and kept.is_same(present):
             return None
         trades = await TradeRepository(database).open_trades(account_id)
-        held = {trade.decision_id for trade in trades}
-        waiting = [one.decision_id for one in await DecisionRepository(database).unfinished(account_id)]
+        open_trades = [(one.asset, one.decision_id) for one in trades.items]
+        open_trades += [(one.asset or "", one.decision_id or "") for one in trades.unreadable]
+        held = {decision_id for _, decision_id in open_trades}
+        decisions = await DecisionRepository(database).unfinished(account_id)
+        waiting = [one.decision_id for one in decisions.items] + [one.id for one in decisions.unreadable]
         waiting = [one for one in waiting if one not in held]
         origin = kept
         if origin is None and await self._is_of_other_money(database, [*held, *waiting]):
             origin = Venue(_UNNAMED if self._is_paper else VenueKind.PAPER.value)
-        if origin is None or not (trades or waiting):
+        if origin is None or not (open_trades or waiting):
             return None
-        assets = tuple(trade.asset for trade in trades)
+        assets = tuple(asset for asset, _ in open_trades)
         return Foreign(account_id=account_id, origin=origin, present=present, assets=assets, decisions=len(waiting))
 
     async def _is_of_other_money(self, database: Database, decision_ids: list[str]) -> bool:

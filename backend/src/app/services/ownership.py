@@ -78,6 +78,7 @@ class Ownership:
         self._ticked = 0.0
         self._was_frozen = False
         self._lost: str | None = None
+        self._given_up = asyncio.Event()
         self._gave_up: str | None = None
         self._holder: str | None = None
         self._troubled_at: float | None = None
@@ -93,7 +94,7 @@ class Ownership:
         if self._lost is not None:
             return f"{self._lost}; start it again to stand by"
         if self._gave_up is not None:
-            return f"trading could not begin: {self._gave_up}"
+            return self._gave_up
         if self._epochs is None:
             return self._holder or "the lease on the account is being taken"
         if not self.may_send():
@@ -252,7 +253,14 @@ class Ownership:
 
     def give_up(self, reason: str) -> None:
         """Stop trading for good for a reason of our own; :meth:`release` lets the next one begin."""
-        self._gave_up = reason
+        if self._gave_up is None:
+            self._gave_up = reason
+            self._given_up.set()
+
+    async def until_given_up(self) -> str:
+        """Wait until trading has stopped for a reason of our own; returns it. The process should end then."""
+        await self._given_up.wait()
+        return self._gave_up or ""
 
     async def release(self) -> None:
         """Give the leases back, so that the next process can begin at once."""

@@ -88,7 +88,7 @@ async def test_a_cold_burst_is_signed_in_the_order_of_leaving(tmp_path: Path) ->
             assert [row for row in (await stage.levers.ledger())["requests"] if row["code"] == -4225] == []
             sent = await stage.levers.requests("POST", "/order", type="MARKET")
             assert len({row["params"]["newClientOrderId"] for row in sent}) == len(sent)
-            stamps = {trade.entry.stamp.value for trade in await application.trades.open_trades("default")}
+            stamps = {trade.entry.stamp.value for trade in (await application.trades.open_trades("default")).items}
             assert stamps == {int(row["params"]["nonce"]) for row in sent}, "what left is what is on record"
 
 

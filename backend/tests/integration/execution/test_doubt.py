@@ -224,7 +224,7 @@ async def test_the_fence_of_a_lost_entry_outlives_the_process(stage: Arena) -> N
         await until(lambda: service.vital_signs().unknown_orders_s)
         deciding.cancel()
     async with stage.application(**window) as application:
-        (trade,) = await application.trades.of_decision("default", "lost")
+        (trade,) = (await application.trades.of_decision("default", "lost")).items
         ended = await settled(application, trade.id, "failed")
         assert ended.error is not None
         assert ended.error.code == "outcome_unknown"
@@ -245,6 +245,6 @@ async def test_an_entry_in_flight_when_the_process_died_is_in_doubt(stage: Arena
         deciding.cancel()
     await stage.levers.heal()
     async with stage.application(**window) as application:
-        (trade,) = await application.trades.of_decision("default", "in-flight")
+        (trade,) = (await application.trades.of_decision("default", "in-flight")).items
         assert (await settled(application, trade.id, "failed")).entry.transmissions == 1
         assert await stage.levers.fills() == []

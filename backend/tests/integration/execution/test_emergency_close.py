@@ -75,7 +75,7 @@ async def test_a_close_that_fails_is_tried_over_a_restart_and_holds_entries_off(
             return await levers.position(BTC) == 0
 
         await until_true(is_flat)
-        submission = await application.trades.of_decision("default", "bare")
+        submission = (await application.trades.of_decision("default", "bare")).items
         trade = await settled(application, submission[0].id)
         assert trade.close_reason == "emergency"
         assert (await decide(service, sell(ETH))).success

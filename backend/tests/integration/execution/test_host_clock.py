@@ -103,6 +103,6 @@ async def test_a_deadline_recorded_by_a_clock_an_hour_ahead_is_kept(stage: Arena
         await until_true(lambda: stage.levers.requests("POST", "/order", type="STOP_MARKET"))
         deciding.cancel()
     async with stage.application(**settings) as application:
-        (trade,) = await application.trades.latest(frozenset(), 1)
+        (trade,) = (await application.trades.latest(frozenset(), 1)).items
         assert (await settled(application, trade.id)).close_reason == "emergency"
         assert await stage.levers.position(BTC) == 0

@@ -301,7 +301,7 @@ async def test_a_stop_without_grace_is_as_safe(stage: Arena) -> None:
         await application.service("default").submit(_decision())
         await until_true(lambda: stage.levers.fills())
     async with stage.application() as application:
-        (trade,) = await application.trades.open_trades("default")
+        (trade,) = (await application.trades.open_trades("default")).items
         await settled(application, trade.id, "open")
         assert len(await stage.levers.open_orders(BTC)) == 2
 

@@ -105,7 +105,7 @@ async def test_a_restart_keeps_the_stop_of_what_the_position_shows(stage: Arena)
         await stage.levers.fault(LOST, **ENTRY)
         deciding = asyncio.create_task(decide(application.service("default"), buy(), decision_id="shown"))
         await until_true(lambda: is_stopped(stage))
-        (trade,) = await application.trades.of_decision("default", "shown")
+        (trade,) = (await application.trades.of_decision("default", "shown")).items
         await until_true(lambda: is_on_record(application, trade.id))
         deciding.cancel()
     async with stage.application() as application:

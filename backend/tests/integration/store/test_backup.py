@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import pickle
 import stat
 import subprocess
 from collections.abc import Callable
@@ -126,7 +127,8 @@ async def test_a_backup_of_postgresql_is_a_script_that_restores_it(
     assert log == original[: len(log)]
     (recorded,) = await DecisionRepository(copy).accept("second", "default", "hash", {}, START, [make_event()])
     assert recorded.seq == len(log) + 1
-    assert [found.decision_id for found in (await DecisionRepository(copy).page(10)).items] == ["second", "first"]
+    page = await DecisionRepository(copy).page(pickle.dumps, 10)
+    assert [pickle.loads(one).decision_id for one in page.items] == ["second", "first"]
     await copy.close()
 
 

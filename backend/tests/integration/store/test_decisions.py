@@ -112,7 +112,7 @@ async def test_unfinished_are_those_without_an_end_oldest_first(database: Databa
         await accept(repository, decision_id)
     await accept(repository, "d-4", "second")
     await repository.complete("default", "d-2", ResultStatus.EXECUTED, result("d-2").model_dump(mode="json"), NOW, ())
-    assert [stored.decision_id for stored in await repository.unfinished("default")] == ["d-1", "d-3"]
+    assert [stored.decision_id for stored in (await repository.unfinished("default")).items] == ["d-1", "d-3"]
 
 
 async def test_pages_are_newest_first_and_stay_put_while_the_list_grows(database: Database) -> None:

@@ -279,7 +279,7 @@ async def test_open_trades_are_those_of_the_account_that_have_not_ended(database
     for number, status in enumerate(TradeStatus):
         await repository.record_progress(None, trade(f"{number:020}", status=status), ())
     await repository.record_progress(None, trade("z" * 20, account_id="second"), ())
-    found = await repository.open_trades("default")
+    found = list((await repository.open_trades("default")).items)
     assert [item.status for item in found] == ["pending", "entering", "protecting", "open", "closing"]
     assert found[3] == trade("3".zfill(20), status=TradeStatus.OPEN)
 
@@ -369,5 +369,5 @@ async def test_records_of_many_trades_land_in_the_order_they_were_given(database
         repository.record_progress(intent, entering := replace(intent, status=TradeStatus.ENTERING), ())
         landings.append(repository.record_progress(entering, replace(entering, status=TradeStatus.FAILED), ()))
     await asyncio.gather(*landings)
-    assert len(await repository.latest(frozenset({TradeStatus.FAILED}), 100)) == 50
+    assert len((await repository.latest(frozenset({TradeStatus.FAILED}), 100)).items) == 50
     assert database.health.is_healthy

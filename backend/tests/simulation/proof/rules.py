@@ -33,7 +33,11 @@ _ROUGH_FOR_GOOD = ("host_clock", "key_dies")
 _CLEAR_FATES = frozenset(fate.name for family in ("refused", "stuck") for fate in FATES[family])
 """What leaves no doubt once something was executed: the stream tells of a stuck order as of any other."""
 _EXPECTED_IN_THE_LOG = ("desk.not_recorded", "trading.alert")
-_EXPECTED_OF_TWO = ("store.ownership_lost", "ownership.lost", "trading.not_begun error=no way to the database")
+_EXPECTED_OF_TWO = (
+    "store.ownership_lost",
+    "ownership.lost",
+    "trading.given_up error=trading could not begin: no way to the database",
+)
 _FIREWALL_S = 10.0
 _KNOWING_S = 2.0
 _KNOWING_IN_ROUGH_WEATHER_S = 25.0

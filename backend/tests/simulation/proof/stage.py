@@ -264,7 +264,7 @@ class Stage:
         for account in self.world.accounts:
             found: dict[str, Trade] = {}
             for stored in run.decisions:
-                for trade in await application.trades.of_decision(account, stored.decision_id):
+                for trade in (await application.trades.of_decision(account, stored.decision_id)).items:
                     found[trade.id] = trade
             run.trades[account] = list(found.values())
         run.events = await application.events.after(0, 100_000)

@@ -120,6 +120,19 @@ WHAT_TO_DO: Mapping[str, str] = {
         "A process that traded an account stopped renewing its lease, and this one trades now. Find out why that "
         "one ended."
     ),
+    "trading_given_up": (
+        "A process that owned the accounts could not begin to trade, or could not go on; the message says why. It "
+        "has given the accounts back and ended with an exit code, so that a supervisor starts it again, or a second "
+        "process takes over. Positions keep what rests on the book. If it comes back again and again, mend what the "
+        "message names."
+    ),
+    "record_unreadable": (
+        "A row of the database holds a value that this version does not know: a newer version wrote it, or somebody "
+        "changed the file. The message names the row. An ended trade or an event is only left out. The service can't "
+        "look after an open trade whose row it can't read: its orders stay on the book and the position counts as "
+        "not ours. See that it has its stop, close it at the exchange's website if you must, and run the version that "
+        "wrote the row."
+    ),
     "ownership_lost": (
         "Another process has taken over while this one was frozen or cut off; this one has stopped trading. Find "
         "out why, then start it again to stand by."

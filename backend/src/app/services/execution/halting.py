@@ -17,6 +17,7 @@ from app.domain.errors import ErrorCode, StoreUnavailable
 from app.domain.events import Event, EventType
 from app.domain.ports import Clock
 from app.repositories.flags import FlagRepository
+from app.repositories.readable import MALFORMED
 from app.schemas.fields import iso
 from app.services.execution.commands import Alert, Severity
 from app.services.execution.narration import Narrator
@@ -49,6 +50,10 @@ class Halt:
         }
 
 
+def _read(kept: Mapping[str, Any]) -> Halt:
+    return Halt(**{**kept, "since": datetime.fromisoformat(kept["since"])})
+
+
 class KillSwitch:
     """One account's switch."""
 
@@ -60,13 +65,18 @@ class KillSwitch:
         self.current: Halt | None = None
 
     async def load(self) -> None:
-        """Take over what the record says.
+        """Take over what the record says. A halt that is there and can't be read is a halt.
 
         Raises:
-            StoreUnavailable: the record can't be read.
+            StoreUnavailable: the database did not answer.
         """
-        kept = await self._flags.get(self._flag)
-        self.current = Halt(**{**kept, "since": datetime.fromisoformat(kept["since"])}) if kept else None
+        try:
+            kept = await self._flags.get(self._flag)
+            self.current = None if kept is None else _read(kept)
+        except MALFORMED as error:
+            log.warning("halt.unreadable", flag=self._flag, error=str(error))
+            reason = "a halt is on record that this program can't read"
+            self.current = Halt(reason=reason, since=self._clock.now(), is_automatic=True, flatten=False)
 
     @property
     def refusal(self) -> RiskRefused | None:

@@ -13,7 +13,7 @@ from datetime import timedelta
 
 import structlog
 
-from app.domain.errors import ExchangeError, RateLimited, StoreUnavailable, Unavailable
+from app.domain.errors import ExchangeError, RateLimited, StoreUnavailable, Unavailable, UnreadableRecord
 from app.domain.events import EventType
 from app.domain.ids import OrderRole, parse_client_order_id
 from app.domain.policy import AccountPolicy
@@ -375,7 +375,11 @@ class Reconciler:
         key = parse_client_order_id(difference.client_order_id or "")
         if key is None:
             return "left alone"
-        trade = await self._trades.get(key.trade_id)
+        try:
+            trade = await self._trades.get(key.trade_id)
+        except UnreadableRecord as error:
+            log.warning("reconcile.orphan_kept", asset=difference.asset, client_order_id=str(key), error=str(error))
+            return "kept: its trade can't be read"
         is_of_a_trade = key.role is not OrderRole.EXTERNAL_STOP
         is_given_up = trade is not None and trade.status is TradeStatus.FAILED
         if is_given_up:

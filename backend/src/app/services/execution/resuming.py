@@ -15,6 +15,7 @@ from app.repositories.decisions import DecisionRepository, StoredDecision
 from app.repositories.trades import TradeRepository
 from app.schemas.decision import AssetDecision
 from app.services.execution import facts, results
+from app.services.execution.commands import Alert, Severity
 from app.services.execution.desk import Desk
 from app.services.execution.intake import Intake, RunningDecision
 from app.services.execution.planning import EntryWish
@@ -38,6 +39,7 @@ class Resumption:
     desk: Callable[[str], Desk]
     on_change: Callable[[Trade], None]
     on_trouble: Callable[[str], None]
+    tell: Callable[[Alert, str | None], None]
 
     async def take_up(self) -> list[tuple[RunningDecision, list[AssetDecision]]]:
         """Let trades and adjustments report by themselves; returns what is still to be carried out, and judged anew.
@@ -105,9 +107,23 @@ class Resumption:
         """Decisions without an end with the trades that they led to; a record that can't be read is read again."""
         while True:
             try:
-                unfinished = await self.decisions.unfinished(self.account_id)
-                return [(one, await self.trades.of_decision(self.account_id, one.decision_id)) for one in unfinished]
+                return await self._read_readable()
             except StoreUnavailable as error:
                 self.on_trouble(f"the record can't be read: {error}")
                 log.warning("service.record_not_read", account_id=self.account_id, error=str(error))
             await self.clock.sleep(_PAUSE_S)
+
+    async def _read_readable(self) -> list[tuple[StoredDecision, list[Trade]]]:
+        """Without those of which anything can't be read: what it has led to is not known, so it is not begun again."""
+        unfinished = await self.decisions.unfinished(self.account_id)
+        unreadable = list(unfinished.unreadable)
+        readable = []
+        for one in unfinished.items:
+            of_decision = await self.trades.of_decision(self.account_id, one.decision_id)
+            unreadable += of_decision.unreadable
+            if not of_decision.unreadable:
+                readable.append((one, list(of_decision.items)))
+        for spoiled in unreadable:
+            text = f"{spoiled}: the unfinished decision that it belongs to is not resumed; look at what it led to"
+            self.tell(Alert(Severity.CRITICAL, "record_unreadable", text), spoiled.asset)
+        return readable

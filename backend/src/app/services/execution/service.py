@@ -182,6 +182,7 @@ class ExecutionService:
             intake=self._intake,
             clock=clock,
             desk=self._desk,
+            tell=self._tell_alert,
         )
         recording = Recording(trades=trades, background=self._background, store_health=store_health)
         self._desks: dict[str, Desk] = {}
@@ -239,6 +240,7 @@ class ExecutionService:
             desk=self._desk,
             on_change=self._on_change,
             on_trouble=self._start_up.waits_for,
+            tell=self._tell_alert,
         )
         self._explainer = Explainer(
             policy=policy,
@@ -397,8 +399,7 @@ class ExecutionService:
             StoreUnavailable: the record can't be read.
         """
         await self._kill_switch.load()
-        since = self._clock.now() - EMERGENCY_WINDOW
-        self._emergencies.load(await self._trades.emergencies(self.account_id, since))
+        self._emergencies.load(await self._trades.emergencies(self.account_id, self._clock.now() - EMERGENCY_WINDOW))
         await self._troubles.load()
         await self._market.terms.load()
         activity = await self._trades.last_activity(self.account_id)

@@ -8,10 +8,11 @@ one that can't be paid. The brackets of all symbols cost as much as those of one
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 import structlog
 
@@ -22,6 +23,7 @@ from app.domain.reports import LeverageBracket
 from app.integrations.aster.client import AsterClient
 from app.integrations.aster.priorities import Priority
 from app.repositories.flags import FlagRepository
+from app.repositories.readable import MALFORMED
 from app.schemas.fields import iso
 
 log = structlog.get_logger(__name__)
@@ -65,12 +67,17 @@ class Terms:
         self._reading = asyncio.Lock()
 
     async def load(self) -> None:
-        """Take over the fees that an earlier process read.
+        """Take over the fees that an earlier process read; what can't be read of them is asked for again.
 
         Raises:
-            StoreUnavailable: the record can't be read.
+            StoreUnavailable: the database did not answer.
         """
-        kept = await self._flags.get(self._flag) or {}
+        try:
+            self._take_over(await self._flags.get(self._flag) or {})
+        except MALFORMED as error:
+            log.warning("terms.unreadable", flag=self._flag, error=str(error))
+
+    def _take_over(self, kept: Mapping[str, Any]) -> None:
         for asset, (taker, read_at) in kept.items():
             self._fees[asset] = _Fee(Decimal(taker), datetime.fromisoformat(read_at))
 

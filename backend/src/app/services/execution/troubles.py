@@ -5,9 +5,10 @@ A silence that the exchange has asked for outlives the process: who goes on talk
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 import structlog
 
@@ -16,6 +17,7 @@ from app.domain.ports import Clock
 from app.domain.troubles import AccessRefused, ClockAstray, SilenceAsked, Trouble
 from app.integrations.aster.client import AsterClient
 from app.repositories.flags import FlagRepository
+from app.repositories.readable import MALFORMED
 from app.schemas.fields import iso
 from app.services.execution.commands import Alert, Severity
 from app.services.execution.halting import KillSwitch, refused_access
@@ -48,15 +50,20 @@ class TroubleDesk:
         """Keep the silence that an earlier process was told to, and listen from now on.
 
         Raises:
-            StoreUnavailable: the record can't be read.
+            StoreUnavailable: the database did not answer.
         """
-        kept = await self.flags.get(self._flag)
+        try:
+            self._keep_silent(await self.flags.get(self._flag))
+        except MALFORMED as error:  # the exchange tells it again at the first request
+            log.warning("troubles.unreadable", flag=self._flag, error=str(error))
+        self.client.tell_troubles(self.take)
+
+    def _keep_silent(self, kept: Mapping[str, Any] | None) -> None:
         if kept is not None:
             left_s = (datetime.fromisoformat(kept["until"]) - self.clock.now()).total_seconds()
             # a clock that was set back since makes it no longer than it was asked to be
             asked_s: float = kept.get("seconds", _LONGEST_SILENCE_S)
             self.client.keep_silent(max(min(left_s, asked_s, _LONGEST_SILENCE_S), 0))
-        self.client.tell_troubles(self.take)
 
     def take(self, trouble: Trouble) -> None:
         """Tell of a trouble, and do what it calls for. Never waits."""

@@ -196,7 +196,7 @@ async def test_an_unfinished_decision_is_taken_up_again_and_recognised(bench: Be
     assert admission.running is not None
     await admission.running.landing
     reborn = bench.restarted()
-    (unfinished,) = await bench.decisions.unfinished("default")
+    (unfinished,) = (await bench.decisions.unfinished("default")).items
     running = reborn.resume(unfinished)
     again = await reborn.admit(decision())
     assert again.is_replay
@@ -281,7 +281,7 @@ async def test_what_was_begun_for_a_refused_record_does_not_answer_for_the_decis
     await admission.running.landing
     bench.intake.forget(admission.running)  # as when its record was refused
     bench.time += timedelta(seconds=1)
-    (stored,) = await bench.decisions.unfinished("default")
+    (stored,) = (await bench.decisions.unfinished("default")).items
     again = bench.intake.resume(replace(stored, received_at=bench.time))
     bench.intake.report("d-1", START, outcome(AssetStatus.REJECTED))
     assert bench.intake.result_of(again).status is ResultStatus.PENDING
