@@ -12,6 +12,7 @@ from fastapi.security import HTTPBearer
 from starlette.requests import HTTPConnection
 
 from app.api.problems import Problem, unauthorized
+from app.api.protocol import ADMIT
 from app.core.settings import is_loopback
 from app.core.tokens import Scope, TokenBook, TokenRecord, record_of
 
@@ -49,7 +50,7 @@ def bearer_token(connection: HTTPConnection) -> str | None:
 
 
 async def identify(connection: HTTPConnection, token: str) -> TokenRecord:
-    """Whose token this is. A wrong one is slowed, and never locks anybody out.
+    """Whose token this is; its connection is no stranger's any more. A wrong one is slowed, and locks nobody out.
 
     Raises:
         Problem: 401.
@@ -59,6 +60,9 @@ async def identify(connection: HTTPConnection, token: str) -> TokenRecord:
     if record is None:
         await application_of(connection).clock.sleep(WRONG_TOKEN_DELAY_S)
         raise unauthorized()
+    admit = connection.scope.get("extensions", {}).get(ADMIT)
+    if admit is not None:  # a caller in this process has no connection
+        admit()
     return record
 
 

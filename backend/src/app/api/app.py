@@ -62,7 +62,7 @@ def create_app(application: Application) -> FastAPI:
     for room in (decisions, webhooks, control, records, health, stream, description, event_description):
         app.include_router(room.router)
     app.include_router(status_page)
-    app.add_middleware(Edge, clock=application.clock)
+    app.add_middleware(Edge)
     app.add_middleware(RequestCounter, metrics=metrics)
     install_problem_handlers(app)
     return app

@@ -20,7 +20,8 @@ async def read_body(request: Request) -> bytes:
     sending takes its own answer back.
 
     Raises:
-        Problem: 413, or 408 when it does not arrive.
+        Problem: 413.
+        ClientDisconnect: it did not arrive.
     """
     body = bytearray()
     size = 0

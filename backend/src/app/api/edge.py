@@ -1,20 +1,14 @@
-"""What every HTTP answer passes: security headers, and bounds on how long a request may take to arrive or be read."""
+"""What every HTTP answer passes: security headers, and a bound on how long an answer to a GET may take."""
 
 from __future__ import annotations
 
 import asyncio
 from http import HTTPStatus
-from typing import TYPE_CHECKING
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.problems import Problem
 
-if TYPE_CHECKING:
-    from app.domain.ports import Clock
-
-BODY_TIMEOUT_S = 20.0
-"""For a whole body to arrive, after its head."""
 READ_TIMEOUT_S = 30.0
 """For an answer to a GET. What acts on the exchange is never cut off: it goes on, and so does whoever waits for it."""
 _READING = ("GET", "HEAD", "OPTIONS")
@@ -34,9 +28,8 @@ SECURITY_HEADERS: tuple[tuple[bytes, bytes], ...] = (
 class Edge:
     """ASGI middleware around everything but streams."""
 
-    def __init__(self, app: ASGIApp, clock: Clock) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._clock = clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request through, within its bounds."""
@@ -56,7 +49,7 @@ class Edge:
             await send(message)
 
         if scope["method"] not in _READING:
-            await self._app(scope, _Hurried(receive, self._clock), securing)
+            await self._app(scope, receive, securing)
             return
         try:
             async with asyncio.timeout(READ_TIMEOUT_S):
@@ -70,37 +63,3 @@ class Edge:
                     headers={"Retry-After": "5"},
                 )
                 await problem.response()(scope, receive, securing)
-
-
-class _Hurried:
-    """A ``receive`` that gives up on a body that does not arrive."""
-
-    def __init__(self, receive: Receive, clock: Clock) -> None:
-        self._receive = receive
-        self._clock = clock
-        self._deadline: float | None = None
-        self._is_whole = False
-
-    async def __call__(self) -> Message:
-        """The next message.
-
-        Raises:
-            Problem: 408.
-        """
-        if self._is_whole:
-            return await self._receive()  # waiting for the client to leave may take as long as it likes
-        now = self._clock.monotonic()
-        if self._deadline is None:
-            self._deadline = now + BODY_TIMEOUT_S
-        try:
-            async with asyncio.timeout(self._deadline - now):
-                message = await self._receive()
-        except TimeoutError:
-            raise Problem(
-                HTTPStatus.REQUEST_TIMEOUT,
-                "request_timeout",
-                f"the body did not arrive within {BODY_TIMEOUT_S:.0f} s: send it at once",
-                headers={"Connection": "close"},
-            ) from None
-        self._is_whole = not message.get("more_body", False)
-        return message

@@ -13,6 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.routing import Match
 
 from app.domain.errors import (
@@ -216,6 +217,11 @@ def install_problem_handlers(app: FastAPI) -> None:
         if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
             headers["Allow"] = ", ".join(sorted(_allowed(app, request)))
         return Problem(error.status_code, code, detail, headers=headers).response()
+
+    @app.exception_handler(ClientDisconnect)
+    async def _on_lost_client(_request: Request, _error: ClientDisconnect) -> ProblemResponse:
+        detail = "the connection ended before the body did"  # for the count of answers: no client hears it any more
+        return Problem(HTTPStatus.REQUEST_TIMEOUT, "request_timeout", detail).response()
 
     @app.exception_handler(Exception)
     async def _on_bug(_request: Request, _error: Exception) -> ProblemResponse:

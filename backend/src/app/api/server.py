@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
 
 import uvicorn
 
 from app.api.app import create_app
-from app.api.protocol import BoundedHttpProtocol, FramesProtocol
+from app.api.protocol import BoundedHttpProtocol, FramesProtocol, Strangers
 from app.api.stream import HEARTBEAT_S
 
 if TYPE_CHECKING:
@@ -31,14 +32,15 @@ class Server(uvicorn.Server):
 
 def make_server(application: Application) -> Server:
     """A server of the application; its ``serve`` takes sockets that listen already."""
+    strangers = Strangers()
     config = uvicorn.Config(
         create_app(application),
         log_config=None,
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        http=BoundedHttpProtocol,
-        ws=FramesProtocol,
+        http=cast(Any, partial(BoundedHttpProtocol, strangers=strangers)),
+        ws=cast(Any, partial(FramesProtocol, strangers=strangers)),
         ws_max_size=_LARGEST_MESSAGE_BYTES,
         ws_per_message_deflate=False,  # hundreds of readers would each cost a compression of the same event
         ws_ping_interval=HEARTBEAT_S,
