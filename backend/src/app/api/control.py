@@ -196,6 +196,7 @@ def _states(services: Iterable[ExecutionService]) -> tuple[AccountState, ...]:
 async def status(request: Request) -> StatusDocument:
     """Mode, readiness, halts and the event log's head."""
     application = application_of(request)
+    head = await application.events.head()
     accounts = tuple(
         _state(name, readiness, service.halted if (service := application.services.get(name)) else None)
         for name, readiness in application.readiness().items()
@@ -206,6 +207,7 @@ async def status(request: Request) -> StatusDocument:
         is_paper=application.is_paper,
         is_ready=all(account.is_ready for account in accounts),
         is_halted=any(account.halt for account in accounts),
-        last_seq=await application.events.last_seq(),
+        last_seq=head.last_seq,
+        generation=head.generation,
         accounts=accounts,
     )

@@ -23,6 +23,10 @@ it tells of; `seq` starts at 1, is gapless and rises by one. `GET /v1/events?aft
 
 **Order** — first what lies behind `after`, then what happens, without a gap or a repetition.
 
+**Restored copies** — numbers come again in a log that was restored from a copy, and its generation is another. A reader
+whose `after` lies beyond the log, or who says the `generation` of his and it is another, is closed with
+{CloseCode.AFTER_UNKNOWN.value}, and starts over. `GET /v1/status` tells the generation.
+
 **Heartbeat** — the service pings every {HEARTBEAT_S} s; a reader that answers none for as long is dropped. What a
 reader sends after its token is ignored.
 
@@ -37,6 +41,7 @@ _CLOSES = {
     CloseCode.TRY_AGAIN_LATER: "the event log can't be read now: connect again later",
     CloseCode.UNAUTHORIZED: "no token came in time, or a wrong one",
     CloseCode.TOO_SLOW: "too many events were waiting: connect again with `after`",
+    CloseCode.AFTER_UNKNOWN: "the log ends before `after`, or is of another `generation`: a copy was restored",
     CloseCode.BAD_REQUEST: "`after` or `types` is wrong",
 }
 _EXAMPLE: dict[str, Any] = {
@@ -113,8 +118,8 @@ _CHANNEL: dict[str, Any] = {
     "title": "Event log",
     "description": "Close codes beside those of the protocol:\n\n"
     + "\n".join(f"- `{code.value}` {text}" for code, text in _CLOSES.items())
-    + "\n\nWith an `Authorization` header, what is wrong is answered in place of the upgrade: 401 or 422, with a "
-    "problem document.",
+    + "\n\nWith an `Authorization` header, what is wrong is answered in place of the upgrade: 401, 409 or 422, "
+    "with a problem document, and the answer to the upgrade tells the log's generation in `Log-Generation`.",
     "bindings": {
         "ws": {
             "method": "GET",
@@ -126,6 +131,7 @@ _CHANNEL: dict[str, Any] = {
                         "minimum": 0,
                         "description": "only events behind this seq, 0 for all of them; from now on when absent",
                     },
+                    "generation": {"type": "string", "description": "of the log that `after` is from, if it is known"},
                     "types": {"type": "string", "description": "only these types, comma separated; all when absent"},
                 },
             },

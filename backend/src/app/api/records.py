@@ -10,12 +10,13 @@ from fastapi.responses import Response
 
 from app.api.access import application_of, needs
 from app.api.decisions import Cursor, Limit, json_answer
+from app.api.log_head import Generation, require_known
 from app.api.problems import may_refuse, not_found
 from app.api.shown import event_shown, list_shown, order_shown, page_shown, trade_shown
 from app.core.tokens import Scope
 from app.domain.orders import OrderState
 from app.domain.trades import TradeStatus
-from app.schemas.events import EventDocument
+from app.schemas.events import EventListDocument
 from app.schemas.fields import iso
 from app.schemas.json_text import invalid
 from app.schemas.records import (
@@ -30,6 +31,12 @@ from app.schemas.records import (
 router = APIRouter(prefix="/v1", dependencies=needs(Scope.READ))
 _LARGEST_SEQ = 2**63 - 1
 _LIST = may_refuse({503: "not_ready: the database can't be read now"})
+_EVENTS = may_refuse(
+    {
+        409: "after_unknown: the log is another one, or ends before `after`; `generation` and `last_seq` are its own",
+        503: "not_ready: the database can't be read now",
+    }
+)
 _ITEM = {404: "not_found: no trade has this id", 503: "not_ready: the database can't be read now"}
 TradeId = Annotated[str, Path(max_length=64, description="its id", examples=["1m89j1vp88r0vax282cb"])]
 Asset = Annotated[str | None, Query(max_length=40, description="only this asset", examples=["BTCUSDT"])]
@@ -117,15 +124,21 @@ async def list_accounts(request: Request) -> ListDocument[AccountDocument]:
     return ListDocument(items=tuple(AccountDocument.model_validate(view) for view in views))
 
 
-@router.get("/events", tags=["events"], response_model=ListDocument[EventDocument], responses=_LIST)
+@router.get("/events", tags=["events"], response_model=EventListDocument, responses=_EVENTS)
 async def list_events(
     request: Request,
     after: Annotated[int, Query(ge=0, le=_LARGEST_SEQ, description="only events behind this seq")] = 0,
     limit: Limit = 100,
+    generation: Generation = None,
 ) -> Response:
-    """The event log, oldest first. Pass `next_cursor`, the seq of the last item, as `after` to read on."""
+    """The event log, oldest first. Pass `next_cursor`, the seq of the last item, as `after` to read on.
+
+    `generation` says which log it is: a restored copy begins another.
+    """
     page = await application_of(request).events.shown_after(after, limit, None, event_shown)
-    return json_answer(list_shown(page.items, None if page.is_last else str(page.last_seq)))
+    require_known(after, generation, page.head)
+    cursor = None if page.is_last else str(page.last_seq)
+    return json_answer(list_shown(page.items, cursor, generation=page.head.generation))
 
 
 def read_statuses(kind: type[StatusT], text: str | None) -> frozenset[StatusT] | None:

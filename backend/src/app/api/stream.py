@@ -17,6 +17,7 @@ from fastapi import APIRouter, WebSocket
 from starlette.websockets import WebSocketDisconnect, WebSocketState
 
 from app.api.access import application_of, bearer_token, identify
+from app.api.log_head import GENERATION_HEADER, require_known
 from app.api.problems import Problem, unauthorized
 from app.api.protocol import FRAMES, FramesProtocol
 from app.domain.errors import StoreUnavailable
@@ -26,6 +27,7 @@ from app.events.dispatcher import SlowSubscriber
 
 if TYPE_CHECKING:
     from app.bootstrap import Application
+    from app.repositories.events import LogHead
 
 _LOG = structlog.get_logger(__name__)
 FIRST_MESSAGE_TIMEOUT_S = 10
@@ -44,6 +46,7 @@ class CloseCode(IntEnum):
     TRY_AGAIN_LATER = 1013
     UNAUTHORIZED = 4401
     TOO_SLOW = 4408
+    AFTER_UNKNOWN = 4409
     BAD_REQUEST = 4422
 
 
@@ -63,15 +66,17 @@ async def stream(websocket: WebSocket) -> None:
     try:
         await _authorize(websocket, application)
         after, types = _parameters(websocket)
+        head = await application.events.head()
+        if after is None:
+            after = head.last_seq
+        _require_known(websocket, after, head)
     except _Refused as refused:
         await _refuse(websocket, refused)
         return
     except WebSocketDisconnect:
         return
     if websocket.application_state is WebSocketState.CONNECTING:
-        await websocket.accept()
-    if after is None:
-        after = await application.events.last_seq()
+        await websocket.accept(headers=[(GENERATION_HEADER.lower().encode(), head.generation.encode())])
     gone = asyncio.create_task(_until_gone(websocket))
     sender = asyncio.create_task(_send_events(websocket, after, types))
     try:
@@ -162,6 +167,13 @@ def _parameters(websocket: WebSocket) -> tuple[int | None, frozenset[EventType] 
     if unknown:
         raise _bad(f"types: there is no event {unknown[0][:40]!r}")
     return (None if after is None else int(after[:20])), frozenset(known[name] for name in names) or None
+
+
+def _require_known(websocket: WebSocket, after: int, head: LogHead) -> None:
+    try:
+        require_known(after, websocket.query_params.get("generation"), head)
+    except Problem as problem:
+        raise _Refused(CloseCode.AFTER_UNKNOWN, problem) from None
 
 
 def _bad(detail: str) -> _Refused:

@@ -27,6 +27,10 @@ _STEADY_S = 10
 _GRACEFUL = (aiohttp.WSCloseCode.OK, aiohttp.WSCloseCode.GOING_AWAY)
 _WRONG_TOKEN = 4401
 _BAD_REQUEST = 4422
+_RESTORED = {
+    "code": "after_unknown",
+    "detail": "the service's record was restored from a copy, so that numbers come again: read from the beginning",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,7 @@ class _Reading:
     """How far a stream has come, and since when it brings nothing; on the clock's monotonic time."""
 
     after: int
+    generation: str = ""
     opened_at: float | None = None
     lost_at: float | None = None
     losses: int = 0
@@ -124,7 +129,8 @@ class Connection:
                 stream that was closed because it was read too slowly is taken up again as well.
 
         Raises:
-            Refused: the token or a parameter is wrong.
+            Refused: the token or a parameter is wrong; ``after_unknown``, also in the middle, when the service's record
+                was restored from a copy, so that numbers come again: read from the beginning.
             Unreachable: nobody answered, or the stream was lost for longer than ``patience_s``.
         """
         if after is None:
@@ -164,7 +170,10 @@ class Connection:
 
         Raises as :meth:`events`.
         """
+        if not reading.generation:
+            reading.generation = str((await self.get("/v1/status")).get("generation", ""))
         query = {"after": str(reading.after)} | ({"types": types} if types else {})
+        query |= {"generation": reading.generation} if reading.generation else {}
         try:
             async with self._session.ws_connect(
                 f"{self._url}/v1/stream", params=query, heartbeat=_HEARTBEAT_S, max_msg_size=0
@@ -177,7 +186,7 @@ class Connection:
                         yield event
                 code = stream.close_code
         except aiohttp.WSServerHandshakeError as error:
-            raise _refusal(error.status, None) from None
+            raise _refusal(error.status, _RESTORED if error.status == HTTPStatus.CONFLICT else None) from None
         except (aiohttp.ClientError, TimeoutError) as error:
             raise self._unreachable(error) from None
         if code == _WRONG_TOKEN:

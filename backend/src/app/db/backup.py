@@ -8,6 +8,7 @@ from pathlib import Path
 import apsw
 
 from app.core.database_url import SqliteLocation, parse_database_url
+from app.db.generation import FORGET_GENERATION
 from app.db.sqlite_files import explain, open_connection, prepare_file
 from app.domain.errors import ConfigurationError, StoreUnavailable
 
@@ -64,6 +65,7 @@ def _copy(source_path: Path, target_path: Path, on_progress: OnProgress) -> None
                     copying.step(_PAGES_AT_ONCE)
                     on_progress(copying.page_count - copying.remaining, copying.page_count)
             target.pragma("journal_mode", "delete")
+            target.execute(FORGET_GENERATION)
             verdict = target.pragma("quick_check")
         finally:
             target.close()

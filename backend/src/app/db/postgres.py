@@ -8,6 +8,7 @@ from functools import partial
 from app.core.database_url import PostgresLocation, parse_database_url
 from app.db.commit_queue import CAPACITY, Job, Operation, Outcome
 from app.db.executors import Executor
+from app.db.generation import begin_on_postgres
 from app.db.grouped import GroupedDatabase
 from app.db.migrate import migrate_postgres
 from app.db.port import OpenReader
@@ -36,6 +37,7 @@ class PostgresDatabase(GroupedDatabase):
     def _open(self) -> None:
         with connect(self._location) as connection:
             migrate_postgres(connection, self._location.shown)
+            begin_on_postgres(connection)
         self._reader = PostgresReader(self._location)
 
     def _browsers_reader(self) -> OpenReader:

@@ -14,6 +14,7 @@ import psycopg
 from psycopg import sql
 
 from app.core.database_url import PostgresLocation
+from app.db.generation import FORGET_GENERATION
 from app.db.migrate import postgres_version, script
 from app.db.postgres_server import connect, explain
 from app.domain.errors import ConfigurationError, StoreUnavailable
@@ -80,7 +81,7 @@ def _write(connection: psycopg.Connection, shown: str, out: BinaryIO, on_progres
         move = "SELECT setval(pg_get_serial_sequence({}, {}), (SELECT coalesce(max({}), 0) + 1 FROM {}), false);\n"
         parts = (sql.Literal(table), sql.Literal(column), sql.Identifier(column), sql.Identifier(table))
         out.write(sql.SQL(move).format(*parts).as_bytes(connection))
-    out.write(b"COMMIT;\n")
+    out.write(f"{FORGET_GENERATION};\nCOMMIT;\n".encode())
 
 
 def _in_order(connection: psycopg.Connection) -> list[str]:

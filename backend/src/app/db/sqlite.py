@@ -13,6 +13,7 @@ from app.core.clock import SystemClock
 from app.core.database_url import SqliteLocation, parse_database_url
 from app.db.commit_queue import CAPACITY, Job, Operation, Outcome
 from app.db.executors import Executor
+from app.db.generation import begin_on_sqlite
 from app.db.grouped import GroupedDatabase, GroupNotCommitted
 from app.db.migrate import migrate_sqlite
 from app.db.port import OpenReader
@@ -67,6 +68,7 @@ class SqliteDatabase(GroupedDatabase):
         teach_time(connection, self._clock.now)
         self._writer = SqliteWriter(connection)
         migrate_sqlite(connection, self._path)
+        begin_on_sqlite(connection)
         self._reader = SqliteReader(self._path, self._busy_timeout_ms, self._clock.now)
 
     def _browsers_reader(self) -> OpenReader:

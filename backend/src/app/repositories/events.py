@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache, partial
 
-from sqlalchemy import bindparam, select, union_all
+from sqlalchemy import bindparam, or_, select, union_all
 
 from app.db.event_log import EVENT_COUNTER, counters, events, recorded_event
+from app.db.generation import GENERATION_COUNTER
 from app.db.port import Database, Read, Reader
-from app.db.statements import Query
+from app.db.statements import Query, Row
 from app.domain.events import EventType, RecordedEvent
 from app.repositories.pages import PAGE_BYTES, Show
 
 _IS_PAPER = Query(
     select(events.c.is_paper).where(events.c.decision_id == bindparam("decision")).order_by(events.c.seq).limit(1)
 )
-_LAST_SEQ = Query(select(counters.c.value).where(counters.c.name == EVENT_COUNTER))
+_HEAD = Query(select(counters).where(or_(counters.c.name == EVENT_COUNTER, counters.c.name == GENERATION_COUNTER)))
+
+
+@dataclass(frozen=True, slots=True)
+class LogHead:
+    """Which log it is, and its newest event's ``seq``; 0 when there is none."""
+
+    generation: str
+    last_seq: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +40,7 @@ class EventPage:
     items: tuple[bytes, ...]
     last_seq: int
     is_last: bool
+    head: LogHead
 
 
 class EventRepository:
@@ -59,8 +70,15 @@ class EventRepository:
 
     async def last_seq(self) -> int:
         """The newest event's ``seq``; 0 when there is none."""
-        rows = await self._database.fetch(_LAST_SEQ, {})
-        return int(rows[0]["value"])
+        return (await self.head()).last_seq
+
+    async def head(self) -> LogHead:
+        """Where the log ends, and which it is.
+
+        Raises:
+            StoreUnavailable: the database did not answer.
+        """
+        return _head(await self._database.fetch(_HEAD, {}))
 
     async def is_paper(self, decision_id: str) -> bool | None:
         """Whether a decision came while orders went to the paper venue; None when no event tells.
@@ -77,7 +95,8 @@ class EventRepository:
 def _show_after(
     seq: int, limit: int, types: frozenset[EventType] | None, show: Show[RecordedEvent], reader: Reader
 ) -> EventPage:
-    (rows,) = reader(Read(_after(types), {"after": seq, "limit": limit}))
+    rows, counted = reader(Read(_after(types), {"after": seq, "limit": limit}), Read(_HEAD))
+    head = _head(counted)
     items: list[bytes] = []
     size = 0
     for row in rows:
@@ -86,8 +105,13 @@ def _show_after(
         size += len(items[-1])
         seq = recorded.seq
         if size > PAGE_BYTES:
-            return EventPage(tuple(items), seq, is_last=False)
-    return EventPage(tuple(items), seq, is_last=len(rows) < limit)
+            return EventPage(tuple(items), seq, is_last=False, head=head)
+    return EventPage(tuple(items), seq, is_last=len(rows) < limit, head=head)
+
+
+def _head(rows: Iterable[Row]) -> LogHead:
+    values = {row["name"]: row["value"] for row in rows}
+    return LogHead(f"{values[GENERATION_COUNTER]:x}", values[EVENT_COUNTER])
 
 
 @lru_cache(maxsize=64)

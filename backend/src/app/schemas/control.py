@@ -39,6 +39,7 @@ class StatusDocument(_Document):
     is_ready: bool = Field(description="every account is ready")
     is_halted: bool = Field(description="any account is halted")
     last_seq: int = Field(description="seq of the newest event; 0 before the first")
+    generation: str = Field(default="", description="which event log it is: a restored copy begins another")
     accounts: tuple[AccountState, ...]
 
 

@@ -29,6 +29,16 @@ class EventDocument(BaseModel):
     summary: str = Field(description="what happened, in one sentence")
 
 
+class EventListDocument(BaseModel):
+    """A page of the event log. Pass ``next_cursor`` as ``after`` to get the page behind it; null: there is none yet."""
+
+    model_config = ConfigDict(frozen=True)
+
+    items: tuple[EventDocument, ...]
+    next_cursor: str | None
+    generation: str = Field(description="which log it is: a restored copy begins another")
+
+
 def event_document(recorded: RecordedEvent) -> dict[str, Any]:
     """An event as JSON values, ready for the wire: an :class:`EventDocument` without the cost of making one."""
     event = recorded.event

@@ -113,6 +113,28 @@ async def test_a_wrong_parameter_is_a_422(face: Face, query: dict[str, str]) -> 
     assert caught.value.status == 422
 
 
+async def test_a_reader_of_another_log_is_told_so(face: Face) -> None:
+    """After a restore numbers come again: what was read is not in this log, so the reader starts over."""
+    status = (await face.get("/v1/status")).json
+    head, generation = status["last_seq"], status["generation"]
+    async with face.follow(after=head, generation=generation) as stream:
+        assert stream._response.headers["Log-Generation"] == generation
+    for query in ({"after": head + 1000}, {"after": 0, "generation": "beef"}):
+        with pytest.raises(aiohttp.WSServerHandshakeError) as caught:
+            await face.follow(**query)
+        assert caught.value.status == 409
+        answer = await face.get("/v1/events", **query)
+        said = answer.json
+        assert (answer.status, said["code"], said["generation"]) == (409, "after_unknown", generation)
+        assert said["last_seq"] >= head
+    async with face.http.ws_connect(f"{face.url}/v1/stream?after={head + 1000}") as stream:
+        await stream.send_json({"token": TOKEN})
+        closed = await stream.receive(timeout=PATIENCE_S)
+        assert (closed.type, closed.data) == (aiohttp.WSMsgType.CLOSE, 4409)
+    page = (await face.get("/v1/events", after=head, generation=generation)).json
+    assert page["generation"] == generation
+
+
 async def test_a_reader_who_leaves_is_forgotten(face: Face) -> None:
     followers = face.broadcast.readers
     async with face.follow(after=await last_seq(face)):

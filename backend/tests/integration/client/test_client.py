@@ -11,9 +11,13 @@ from decimal import Decimal
 
 import pytest
 import pytest_asyncio
+from sqlalchemy import update
 
 from app.client.errors import NotTheService, Refused, Unreachable
 from app.client.service import ServiceClient, connected
+from app.db.event_log import counters
+from app.db.port import Unit, Write
+from app.db.statements import Statement
 from app.domain.errors import ErrorCode
 from app.domain.events import EventType
 from app.domain.trades import TradeStatus
@@ -24,6 +28,7 @@ from support.faces import TOKEN, Face, decision, paper_face
 from support.lossy import lossy_wire
 from support.patience import PATIENCE_S
 
+_RESTORE = Statement(update(counters).where(counters.c.name == "generation").values(value=counters.c.value + 1))
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
@@ -184,6 +189,31 @@ async def test_a_stream_that_was_closed_as_too_slow_is_taken_up_where_it_was(
     async with asyncio.timeout(PATIENCE_S):
         assert [(await anext(stream)).seq for _ in range(50)] == list(range(after + 2, after + 52))
     await stream.aclose()
+
+
+async def test_a_stream_of_a_restored_record_ends_instead_of_going_on(
+    face: Face, service: ServiceClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Numbers come again in a copy, so what follows would be another log's."""
+    after = (await service.status()).last_seq
+    with pytest.raises(Refused) as caught:
+        await anext(service.events(after + 1000, patience_s=PATIENCE_S))
+    assert caught.value.code == "after_unknown"
+    monkeypatch.setattr(face.broadcast, "_ring", deque(maxlen=5))
+    narrator = face.application.services["default"]._narrator
+    stream = service.events(after, patience_s=PATIENCE_S)
+    await face.application.trades.record_events([narrator.event(EventType.DRIFT_FOUND, {})])
+    assert (await anext(stream)).seq == after + 1
+    await face.application.database.commit(Unit((Write(_RESTORE, {}),)))
+    await face.application.trades.record_events([narrator.event(EventType.DRIFT_FOUND, {}) for _ in range(50)])
+
+    async def to_its_end() -> None:
+        async for _ in stream:
+            pass
+
+    with pytest.raises(Refused) as caught:
+        await asyncio.wait_for(to_its_end(), PATIENCE_S)
+    assert caught.value.code == "after_unknown"
 
 
 async def test_events_are_filtered_and_begin_now_without_after(face: Face, service: ServiceClient) -> None:

@@ -50,7 +50,13 @@ async def test_a_backup_of_a_database_in_use_holds_everything_committed(
     log = await EventRepository(copy).after(0, 100_000)
     assert len(log) >= 50
     assert [recorded.seq for recorded in log] == list(range(1, len(log) + 1))
+    generation = (await EventRepository(copy).head()).generation
+    assert generation not in ("0", (await EventRepository(sqlite).head()).generation)
     await copy.close()
+    again = SqliteDatabase(f"sqlite:///{tmp_path / 'copy.db'}", ThreadExecutor())
+    await again.start()
+    assert (await EventRepository(again).head()).generation == generation
+    await again.close()
 
 
 async def test_a_backup_of_many_steps_is_of_one_moment_and_tells_how_far_it_is(
@@ -115,6 +121,7 @@ async def test_a_backup_of_postgresql_is_a_script_that_restores_it(
     assert await copying == file.stat().st_size
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     original = await EventRepository(database).after(0, 100_000)
+    generation = (await EventRepository(database).head()).generation
     await database.close()
 
     restored = postgres.new_database()
@@ -128,7 +135,8 @@ async def test_a_backup_of_postgresql_is_a_script_that_restores_it(
     (recorded,) = await DecisionRepository(copy).accept("second", "default", "hash", {}, START, [make_event()])
     assert recorded.seq == len(log) + 1
     page = await DecisionRepository(copy).page(pickle.dumps, 10)
-    assert [pickle.loads(one).decision_id for one in page.items] == ["second", "first"]
+    assert [pickle.loads(shown).decision_id for shown in page.items] == ["second", "first"]
+    assert (await EventRepository(copy).head()).generation not in ("0", generation)
     await copy.close()
 
 

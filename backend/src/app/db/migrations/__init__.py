@@ -1,3 +1,3 @@
 """Alembic migrations. ``HEAD`` is the newest revision: an up-to-date database is recognised without Alembic."""
 
-HEAD = "0010"
+HEAD = "0011"

@@ -15,7 +15,7 @@ from app.core.clock import SystemClock
 from app.domain.events import EventType, RecordedEvent
 from app.events.broadcast import Broadcast
 from app.events.dispatcher import EventDispatcher, SlowSubscriber
-from app.repositories.events import EventPage
+from app.repositories.events import EventPage, LogHead
 from support.patience import PATIENCE_S
 
 
@@ -45,7 +45,9 @@ class Pages:
         found = await self._log.after(seq, limit, types)
         page = found[: max(1, limit // 2)]
         is_last = len(page) == len(found) < limit
-        return EventPage(tuple(map(show, page)), page[-1].seq if page else seq, is_last)
+        return EventPage(
+            tuple(map(show, page)), page[-1].seq if page else seq, is_last, LogHead("log", len(self._log.committed))
+        )
 
 
 def shown(recorded: RecordedEvent) -> bytes:
