@@ -175,8 +175,11 @@ def test_an_asset_is_known_in_small_letters_too(service: Path) -> None:
     assert "not closed: SOLUSDT" in again.stderr
 
 
-def test_a_log_without_such_events_says_so(service: Path) -> None:
-    assert tes(service, "events", "--after", "999999").stdout == "no event\n"
+def test_a_place_beyond_the_log_is_named(service: Path) -> None:
+    ended = tes(service, "events", "--after", "999999")
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert "a copy was restored" in ended.stderr
+    assert "after_unknown" in ended.stderr
 
 
 def test_what_is_no_address_is_named(tmp_path: Path) -> None:
