@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError
@@ -120,26 +120,39 @@ _HALT_BODY = {
 async def halt(request: Request, account_id: Account = None) -> HaltedDocument:
     """The kill switch: no more entries until resumed, over restarts. Without `account_id` it stops every account.
 
+    With `is_recorded` false it holds for this process only, until the database takes the record.
     With `flatten`, everything of ours is closed; `is_flat` is what the exchange then shows, `left_open` what is left.
     """
     order = _read_order(await read_body(request))
     chosen = _chosen(application_of(request), account_id)
-    for service in chosen:
-        await service.halt(order.reason)
+    await asyncio.gather(*(service.halt(order.reason) for service in chosen))
     if not order.flatten:
-        return HaltedDocument(accounts=_states(chosen))
+        return _halted(chosen)
     closed = await _on_each(chosen, lambda service: service.halt(order.reason, flatten=True))
     left = [line for lines in await asyncio.gather(*(service.left_open() for service in chosen)) for line in lines]
-    return HaltedDocument(accounts=_states(chosen), closed=closed, is_flat=not left, left_open=tuple(left))
+    return _halted(chosen, closed=closed, is_flat=not left, left_open=tuple(left))
 
 
 @router.post("/resume", dependencies=needs(Scope.ADMIN), responses=may_refuse({422: _UNKNOWN_ACCOUNT}))
 async def resume(request: Request, account_id: Account = None) -> ResumedDocument:
     """Accept entries again. Without `account_id` it is for every account. Needs the scope `admin`."""
     chosen = _chosen(application_of(request), account_id)
-    for service in chosen:
-        await service.resume()
+    await asyncio.gather(*(service.resume() for service in chosen))
     return ResumedDocument(accounts=_states(chosen))
+
+
+_NOT_RECORDED = (
+    "the halt is in force and NOT on record: it holds for this process only. After a restart entries would be sent "
+    "again. The service goes on trying to record it: mend the database, and do not restart before 'tes halt' says so "
+    "without this warning"
+)
+
+
+def _halted(services: Sequence[ExecutionService], **closed: Any) -> HaltedDocument:
+    states = _states(services)
+    is_recorded = all(state.is_halt_recorded for state in states)
+    warning = None if is_recorded else _NOT_RECORDED
+    return HaltedDocument(accounts=states, is_recorded=is_recorded, warning=warning, **closed)
 
 
 def _read_order(body: bytes) -> HaltOrder:
@@ -181,6 +194,7 @@ def _state(name: str, readiness: Readiness, halted: Halt | None) -> AccountState
         is_ready=readiness.is_ready,
         reasons=readiness.reasons,
         halt=HaltDocument.model_validate(halted.as_dict()) if halted else None,
+        is_halt_recorded=halted is None or halted.is_recorded,
     )
 
 

@@ -170,6 +170,8 @@ def halt(
     body = json.dumps({"reason": reason, "flatten": flatten}).encode()
     document = asking.ask(lambda client: client.post("/v1/halt", body, account_id=account))
     asking.show(document, lambda render, halted: render.halted(halted, is_flattened=flatten))
+    if "warning" in document:
+        _complain([f"tes: {document['warning']}"])
     if flatten and not asking.as_json:
         _complain(document["left_open"])
     if flatten and not document["is_flat"]:

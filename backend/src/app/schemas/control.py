@@ -28,6 +28,11 @@ class AccountState(_Document):
     is_ready: bool
     reasons: tuple[str, ...] = Field(description="why it is not ready")
     halt: HaltDocument | None = Field(description="null: entries are accepted")
+    is_halt_recorded: bool = Field(
+        default=True,
+        description="only there when false: the halt holds for this process until the database takes the record",
+        exclude_if=lambda value: value,
+    )
 
 
 class StatusDocument(_Document):
@@ -58,6 +63,10 @@ class ResumedDocument(_Document):
 class HaltedDocument(ResumedDocument):
     """The state of each account that was meant, and what became of the closes when everything was to be closed."""
 
+    is_recorded: bool = Field(default=True, description="whether the halt holds over a restart")
+    warning: str | None = Field(
+        default=None, description="what that means when it does not", exclude_if=lambda value: value is None
+    )
     closed: tuple[ClosedPosition, ...] = ()
     is_flat: bool | None = Field(default=None, description="with `flatten`: whether the exchange shows nothing of ours")
     left_open: tuple[str, ...] | None = Field(default=None, description="with `flatten`: what it still shows")

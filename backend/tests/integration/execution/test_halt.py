@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
+import apsw
 import pytest
-from arena import BTC, ETH, Arena, buy, decide, sell, settled, stored, until_true
+from arena import BTC, ETH, Arena, arena, buy, decide, sell, settled, stored, until, until_true
 
 from app.bootstrap import Application
 from app.schemas.result import AssetResult, AssetStatus
+from app.services.execution import halting
+from support.commands import tes
+from support.faces import TOKEN, serving
 
 UNHEARD_OF: dict[str, Any] = {"type": "error", "status": 400, "code": -4999, "msg": "Stop orders have a new rule."}
 
@@ -163,3 +170,60 @@ async def test_halted_is_answered_before_any_other_check(stage: Arena) -> None:
         await service.halt("lunch")
         result = await decide(service, buy("NOSUCHUSDT"), timestamp="2020-01-01T00:00:00Z")
         assert code_of(result.results[0]) == "halted"
+
+
+async def test_a_halt_that_can_not_be_recorded_says_so_and_is_recorded_when_it_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is in force at once; what a restart would find of it is told, by the API and by the command line."""
+    monkeypatch.setattr(halting, "_RECORD_PATIENCE_S", 0.2)
+    async with arena(tmp_path / "tes.db") as stage:
+        async with stage.application(TES_API_TOKEN=TOKEN) as application, serving(application) as face:
+            service = application.service("default")
+            with held(tmp_path / "tes.db"):
+                answer = await face.ask("POST", "/v1/halt", data={"reason": "news"})
+                assert (answer.status, answer.json["is_recorded"]) == (200, False)
+                assert "holds for this process only" in answer.json["warning"]
+                said = await asyncio.to_thread(
+                    lambda: tes(tmp_path, "halt", "--reason", "news", TES_URL=face.url, TES_TOKEN=TOKEN)
+                )
+                assert said.returncode == 0
+                assert "NOT on record" in said.stderr
+            await until(lambda: service.halted is not None and service.halted.is_recorded)
+            status = (await face.ask("GET", "/v1/status")).json
+            assert "is_halt_recorded" not in status["accounts"][0]
+        async with stage.application() as application:
+            assert code_of((await decide(application.service("default"), buy())).results[0]) == "halted"
+
+
+async def test_a_halt_that_the_database_does_not_even_queue_is_tried_until_it_is_on_record(
+    stage: Arena, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So many records wait already that one more is refused; the newest wish is what a restart finds."""
+    async with stage.application() as application:
+        service = application.service("default")
+        database: Any = application.trades._database
+        monkeypatch.setattr(database._queue, "_capacity", -1)
+        await service.halt("first")
+        await service.halt("second")
+        assert service.halted is not None
+        assert not service.halted.is_recorded
+        monkeypatch.undo()
+        await until(lambda: service.halted is not None and service.halted.is_recorded)
+        assert [data["reason"] for data in await told(application, "Halted")] == ["first", "second"]
+    async with stage.application() as application:
+        assert application.service("default").halted is not None
+        assert application.service("default").halted.reason == "second"
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Another program is in the middle of a write."""
+    file = apsw.Connection(str(path))
+    file.set_busy_timeout(10_000)
+    file.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    finally:
+        file.execute("ROLLBACK")
+        file.close()

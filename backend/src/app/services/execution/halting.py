@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections import deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -22,10 +21,12 @@ from app.schemas.fields import iso
 from app.services.execution.commands import Alert, Severity
 from app.services.execution.narration import Narrator
 from app.services.execution.risk import RiskRefused
+from app.services.execution.supervision import Supervisor
 
 log = structlog.get_logger(__name__)
 
 _RECORD_PATIENCE_S = 2.0
+_AGAIN_S = 0.5
 _EMERGENCIES = 3
 EMERGENCY_WINDOW = timedelta(minutes=10)
 """So many emergency closes within this time stop new entries: whatever makes them fail will make the next one fail."""
@@ -39,9 +40,11 @@ class Halt:
     since: datetime
     is_automatic: bool
     flatten: bool
+    is_recorded: bool = True
+    """Whether a restart finds it: else it holds for this process only, until the database takes the record."""
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON values."""
+        """What is recorded and told, as JSON values."""
         return {
             "reason": self.reason,
             "since": iso(self.since),
@@ -57,12 +60,23 @@ def _read(kept: Mapping[str, Any]) -> Halt:
 class KillSwitch:
     """One account's switch."""
 
-    def __init__(self, account_id: str, flags: FlagRepository, narrator: Narrator, clock: Clock) -> None:
+    def __init__(
+        self, account_id: str, flags: FlagRepository, narrator: Narrator, clock: Clock, background: Supervisor
+    ) -> None:
         self._flag = f"halt:{account_id}"
         self._flags = flags
         self._narrator = narrator
         self._clock = clock
-        self.current: Halt | None = None
+        self._background = background
+        self._current: Halt | None = None
+        self._landing: Landing | None = None
+        """Of the newest change; None when nothing has changed since the start."""
+        self._owed: tuple[Event, ...] = ()
+
+    @property
+    def current(self) -> Halt | None:
+        """Why and since when nothing is opened; None when entries are."""
+        return None if self._current is None else replace(self._current, is_recorded=self._is_recorded)
 
     async def load(self) -> None:
         """Take over what the record says. A halt that is there and can't be read is a halt.
@@ -72,29 +86,31 @@ class KillSwitch:
         """
         try:
             kept = await self._flags.get(self._flag)
-            self.current = None if kept is None else _read(kept)
+            self._current = None if kept is None else _read(kept)
         except MALFORMED as error:
             log.warning("halt.unreadable", flag=self._flag, error=str(error))
             reason = "a halt is on record that this program can't read"
-            self.current = Halt(reason=reason, since=self._clock.now(), is_automatic=True, flatten=False)
+            self._current = Halt(reason=reason, since=self._clock.now(), is_automatic=True, flatten=False)
 
     @property
     def refusal(self) -> RiskRefused | None:
         """The answer to every entry, while halted."""
-        if self.current is None:
+        if self._current is None:
             return None
-        text = f"halted: {self.current.reason}; an operator must resume"
+        text = f"halted: {self._current.reason}; an operator must resume"
         return RiskRefused(code=ErrorCode.HALTED, message=text)
 
-    async def turn_on(self, reason: str, *, flatten: bool = False) -> Halt:
-        """Halt on an operator's wish; in force at once, and on record when this returns, where the disk allows."""
-        halt = Halt(reason=reason, since=self._clock.now(), is_automatic=False, flatten=flatten)
-        await self._settle(self._set(halt, ()))
-        return halt
+    async def turn_on(self, reason: str, *, flatten: bool = False) -> None:
+        """Halt on an operator's wish; in force at once, and on record when this returns, where the database allows.
+
+        Where it does not, the halt is recorded as soon as the database takes it (``Halt.is_recorded``).
+        """
+        self._set(Halt(reason=reason, since=self._clock.now(), is_automatic=False, flatten=flatten), ())
+        await self._settle()
 
     def trip(self, reason: str) -> None:
         """Halt by ourselves, loudly; in force at once. Nothing happens when halted already (scenario P9)."""
-        if self.current is not None:
+        if self._current is not None:
             return
         alert = Alert(Severity.CRITICAL, "halted", f"no more entries: {reason}; look into it, then resume")
         halt = Halt(reason=reason, since=self._clock.now(), is_automatic=True, flatten=False)
@@ -102,26 +118,58 @@ class KillSwitch:
 
     async def turn_off(self) -> None:
         """Resume. Nothing happens when not halted."""
-        if self.current is None:
+        if self._current is None:
             return
-        event = self._narrator.event(EventType.RESUMED, {"was": self.current.as_dict()})
-        self.current = None
-        await self._settle(self._flags.lower_flag(self._flag, (event,)))
+        event = self._narrator.event(EventType.RESUMED, {"was": self._current.as_dict()})
+        self._current = None
+        self._write(event)
+        await self._settle()
 
-    def _set(self, halt: Halt, events: tuple[Event, ...]) -> Landing | None:
-        self.current = halt
-        told = self._narrator.event(EventType.HALTED, halt.as_dict())
+    def _set(self, halt: Halt, events: tuple[Event, ...]) -> None:
+        self._current = halt
+        self._write(self._narrator.event(EventType.HALTED, halt.as_dict()), *events)
+
+    def _write(self, *events: Event) -> None:
+        """Record what is in force now, with ``events`` and those that the database has not even queued before."""
+        owed = (*self._owed, *events)
         try:
-            return self._flags.raise_flag(self._flag, halt.as_dict(), (told, *events))
+            if self._current is None:
+                self._landing = self._flags.lower_flag(self._flag, owed)
+            else:
+                self._landing = self._flags.raise_flag(self._flag, self._current.as_dict(), owed)
+            self._owed = ()
         except StoreUnavailable as error:  # it is in force all the same
-            log.warning("halt.not_recorded", error=str(error))
-            return None
+            if not self._owed:
+                log.warning("halt.not_queued", error=str(error))
+                self._background.start(self._write_again())
+            self._owed = owed
 
-    async def _settle(self, landing: Landing | None) -> None:
+    async def _write_again(self) -> None:
+        while self._owed:
+            await self._clock.sleep(_AGAIN_S)
+            self._write()
+
+    async def _settle(self) -> None:
+        """Wait for the record for a moment."""
+        landing = self._landing
         if landing is not None:
-            with contextlib.suppress(TimeoutError, StoreUnavailable):
-                async with asyncio.timeout(_RECORD_PATIENCE_S):
-                    await asyncio.shield(landing)
+            await asyncio.wait((landing,), timeout=_RECORD_PATIENCE_S)
+        if not self._is_recorded:
+            log.critical("halt.not_recorded", flag=self._flag, is_halted=self._current is not None)
+            if landing is not None:
+                landing.add_done_callback(self._tell_of_record)
+
+    def _tell_of_record(self, landing: Landing) -> None:
+        if _has_landed(landing):
+            log.warning("halt.recorded", flag=self._flag, is_halted=self._current is not None)
+
+    @property
+    def _is_recorded(self) -> bool:
+        return not self._owed and (self._landing is None or _has_landed(self._landing))
+
+
+def _has_landed(landing: Landing) -> bool:
+    return landing.done() and not landing.cancelled() and landing.exception() is None
 
 
 class EmergencyWatch:

@@ -114,7 +114,7 @@ class ExecutionService:
         host_clock, clock = clock, SteadyClock(clock)
         self._clock = clock
         self._background = Supervisor(clock, self._on_failure)
-        self._kill_switch = KillSwitch(self.account_id, flags, narrator, host_clock)
+        self._kill_switch = KillSwitch(self.account_id, flags, narrator, host_clock, self._background)
         self._troubles = TroubleDesk(client, flags, host_clock, self._kill_switch, self._tell_alert, place)
         self._emergencies = EmergencyWatch()
         self._repeats = Repeats(clock)
