@@ -116,4 +116,8 @@ def _is_direct(request: Request) -> bool:
         name in _OF_PROXIES or name.startswith("x-forwarded-") for name in headers
     )
     is_near = request.client is not None and is_loopback(request.client.host)
-    return is_near and not is_forwarded and is_loopback(urlsplit(f"//{headers.get('host', '')}").hostname)
+    try:
+        host = urlsplit(f"//{headers.get('host', '')}").hostname
+    except ValueError:
+        return False
+    return is_near and not is_forwarded and is_loopback(host)

@@ -1,4 +1,4 @@
-"""What every HTTP answer passes: security headers, and a bound on how long an answer to a GET may take."""
+"""What every HTTP answer passes: security headers, a bound on the time of an answer to a GET, a word for our bugs."""
 
 from __future__ import annotations
 
@@ -12,6 +12,13 @@ from app.api.problems import Problem
 READ_TIMEOUT_S = 30.0
 """For an answer to a GET. What acts on the exchange is never cut off: it goes on, and so does whoever waits for it."""
 _READING = ("GET", "HEAD", "OPTIONS")
+_LATE = Problem(
+    HTTPStatus.SERVICE_UNAVAILABLE,
+    "not_ready",
+    f"no answer within {READ_TIMEOUT_S:.0f} s: ask for less, or again later",
+    headers={"Retry-After": "5"},
+)
+_BUG = Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", "the service failed; its log says where")
 
 SECURITY_HEADERS: tuple[tuple[bytes, bytes], ...] = (
     (b"x-content-type-options", b"nosniff"),
@@ -48,18 +55,13 @@ class Edge:
                 message = {**message, "headers": headers}
             await send(message)
 
-        if scope["method"] not in _READING:
-            await self._app(scope, receive, securing)
-            return
+        timeout_s = READ_TIMEOUT_S if scope["method"] in _READING else None
         try:
-            async with asyncio.timeout(READ_TIMEOUT_S):
+            async with asyncio.timeout(timeout_s) as limit:
                 await self._app(scope, receive, securing)
-        except TimeoutError:
+        except Exception as error:
+            is_late = isinstance(error, TimeoutError) and limit.expired()
             if not is_started:
-                problem = Problem(
-                    HTTPStatus.SERVICE_UNAVAILABLE,
-                    "not_ready",
-                    f"no answer within {READ_TIMEOUT_S:.0f} s: ask for less, or again later",
-                    headers={"Retry-After": "5"},
-                )
-                await problem.response()(scope, receive, securing)
+                await (_LATE if is_late else _BUG).response()(scope, receive, securing)
+            if not is_late:
+                raise  # the server writes it to the log

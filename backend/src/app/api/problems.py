@@ -53,6 +53,8 @@ _CODE_OF_STATUS: Mapping[int, str] = {
     HTTPStatus.METHOD_NOT_ALLOWED: "method_not_allowed",
 }
 
+_METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
+
 
 class ProblemDocument(BaseModel):
     """Why a request was not done (RFC 9457). `code` is stable; `detail` is for people and may change."""
@@ -201,7 +203,7 @@ def install_problem_handlers(app: FastAPI) -> None:
     async def _on_own_error(request: Request, error: TesError) -> ProblemResponse:
         problem = problem_of(error)
         if problem.status == HTTPStatus.INTERNAL_SERVER_ERROR and not isinstance(error, UnreadableRecord):
-            _LOG.error("api.failed", path=request.url.path, error=repr(error), exc_info=error)
+            _LOG.error("api.failed", path=request.scope["path"], error=repr(error), exc_info=error)
         return problem.response()
 
     @app.exception_handler(RequestValidationError)
@@ -212,10 +214,10 @@ def install_problem_handlers(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def _on_http_error(request: Request, error: HTTPException) -> ProblemResponse:
         code = _CODE_OF_STATUS.get(error.status_code, "http_error")
-        detail = f"{request.method} {request.url.path}: {error.detail}"
+        detail = f"{request.method} {request.scope['path']}: {error.detail}"
         headers = dict(error.headers or {})
         if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-            headers["Allow"] = ", ".join(sorted(_allowed(app, request)))
+            headers["Allow"] = ", ".join(_allowed(app, request))
         return Problem(error.status_code, code, detail, headers=headers).response()
 
     @app.exception_handler(ClientDisconnect)
@@ -223,15 +225,14 @@ def install_problem_handlers(app: FastAPI) -> None:
         detail = "the connection ended before the body did"  # for the count of answers: no client hears it any more
         return Problem(HTTPStatus.REQUEST_TIMEOUT, "request_timeout", detail).response()
 
-    @app.exception_handler(Exception)
-    async def _on_bug(_request: Request, _error: Exception) -> ProblemResponse:
-        return _problem(ErrorCode.INTERNAL_ERROR, "the service failed; its log says where").response()
 
-
-def _allowed(app: FastAPI, request: Request) -> set[str]:
-    """Every method that some route has for this path; the framework knows only those of the first route."""
-    partial = [route for route in app.routes if route.matches(request.scope)[0] is not Match.NONE]
-    return {method for route in partial for method in getattr(route, "methods", None) or ()}
+def _allowed(app: FastAPI, request: Request) -> list[str]:
+    """Every method that some route has for this path; the framework tells only those of the first route."""
+    return [
+        method
+        for method in _METHODS
+        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in app.routes)
+    ]
 
 
 def _sentences(error: RequestValidationError) -> str:

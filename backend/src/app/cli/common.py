@@ -19,6 +19,7 @@ import typer
 
 from app.cli.exits import ServiceRefused, ServiceUnreachable, UsageFailed
 from app.cli.terminal import shows_everything
+from app.core.plain_text import escaped
 
 if TYPE_CHECKING:
     from app.client.connection import Connection
@@ -160,5 +161,6 @@ def path_part(text: str) -> str:
 
 
 def print_json(document: Any, *, is_line: bool = False) -> None:
-    """JSON on standard output; as one line when ``is_line``."""
-    typer.echo(json.dumps(document, indent=None if is_line else 2, ensure_ascii=not shows_everything()))
+    """JSON on standard output; as one line when ``is_line``. What a terminal would obey is escaped."""
+    text = json.dumps(document, indent=None if is_line else 2, ensure_ascii=not shows_everything())
+    typer.echo(escaped(text))

@@ -13,6 +13,7 @@ from app.cli.exits import CommandFailed, ExitCode
 from app.cli.help import HelpfulGroup
 from app.cli.replay import command as replay
 from app.cli.terminal import survive_any_encoding
+from app.core.plain_text import harmless
 from app.domain.errors import ConfigurationError, TesError
 
 _INTERRUPTED = 130
@@ -68,5 +69,5 @@ def main() -> None:
 
 
 def _fail(message: str, code: ExitCode) -> None:
-    typer.secho(f"tes: {message}", err=True, fg=typer.colors.RED)
+    typer.secho(f"tes: {harmless(message)}", err=True, fg=typer.colors.RED)
     sys.exit(code)

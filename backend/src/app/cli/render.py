@@ -11,10 +11,12 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.measure import Measurement
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
 from app.core.clock import SystemClock
+from app.core.plain_text import harmless
 
 _GOOD = frozenset({"protected", "filled", "closed", "adjusted", "executed", "open", "FILLED", "NEW", "long", "ok"})
 _BAD = frozenset(
@@ -38,9 +40,22 @@ _LONGEST_EVENT = 23
 Document = Mapping[str, Any]
 
 
+class _SafeConsole(Console):
+    """Shows texts of others as they are: none of them colours, moves or answers anything."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        """Render, with a mark for each character that the terminal would obey."""
+        for part in super().render(renderable, options):
+            yield part if part.control else Segment(harmless(part.text), part.style)
+
+    def render_str(self, text: str, **how: Any) -> Text:
+        """Make a text of a cell or a line, marked before it is measured: those characters have no width."""
+        return super().render_str(harmless(text), **how)
+
+
 def console(*, is_error: bool = False) -> Console:
     """Where to print; wide when nobody sets the width, so that nothing is cut in a pipe."""
-    shown = Console(stderr=is_error, highlight=False, soft_wrap=False)
+    shown = _SafeConsole(stderr=is_error, highlight=False, soft_wrap=False, markup=False, emoji=False)
     if not shown.is_terminal and "COLUMNS" not in shown._environ:  # noqa: SLF001 — what rich itself reads
         shown.width = _PIPE_WIDTH
     return shown
@@ -365,7 +380,7 @@ class EventLine:
             line.add_column(min_width=width, no_wrap=True, style=style)
         line.columns[0].justify = "right"
         line.add_column()
-        line.add_row(*(text for text, _, _ in cells), Text(words))
+        line.add_row(*(text for text, _, _ in cells), words)
         yield line
 
 

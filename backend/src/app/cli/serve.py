@@ -203,12 +203,12 @@ async def _greet(application: Application, url: str, sample: bytes | None) -> No
             await until_ready(application)
             await demonstrate(application, sample)
         except (CommandFailed, TesError) as error:
-            render.console(is_error=True).print(str(error), style="red", markup=False)
+            render.console(is_error=True).print(str(error), style="red")
     is_generated = application.settings.api_token is None
     fragment = f"/#token={application.api_token}" if is_generated else "/"
     told = application.api_token if is_generated else "the value of TES_API_TOKEN"
     shown.print(f"\nTrading Execution Service, {application.settings.venue.value}. Ctrl-C stops it.")
-    shown.print(f"Dashboard  {url}{fragment}\nAPI        {url}/docs\nAPI token  {told}", markup=False, soft_wrap=True)
+    shown.print(f"Dashboard  {url}{fragment}\nAPI        {url}/docs\nAPI token  {told}", soft_wrap=True)
 
 
 async def until_ready(application: Application) -> None:
@@ -242,7 +242,7 @@ async def demonstrate(application: Application, body: bytes) -> None:
         update={"decision_id": f"sample-{application.ids.new()}", "timestamp": application.clock.now()}
     )
     shown = render.console()
-    shown.print(f"[bold]decision {decision.decision_id}[/bold]")
+    shown.print(f"decision {decision.decision_id}", style="bold")
     after = await application.events.last_seq()
     steps = asyncio.create_task(_show_steps(application, after, decision.decision_id))
     try:
@@ -256,7 +256,7 @@ async def demonstrate(application: Application, body: bytes) -> None:
     shown.print()
     shown.print(render.result_table(document))
     for line in render.result_errors(document):
-        shown.print(line, style="red", markup=False)
+        shown.print(line, style="red")
     bare = [
         item.asset
         for item, asked in zip(result.results, decision.items, strict=True)

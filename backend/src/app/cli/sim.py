@@ -143,14 +143,14 @@ def _print_venue(venue: RunningVenue) -> None:
     from app.cli import render
 
     shown = render.console()
-    shown.print(f"[bold]Simulated AsterDEX[/bold], seed {venue.seed}. Ctrl-C stops it.\n")
+    shown.print(f"Simulated AsterDEX, seed {venue.seed}. Ctrl-C stops it.\n", style="bold")
     for name, value in (
         ("REST", venue.rest_url),
         ("WebSocket", venue.ws_url),
         ("Control", venue.control_url),
         ("Chain id", venue.chain_id),
     ):
-        shown.print(f"{name:<10} {value}", markup=False)
+        shown.print(f"{name:<10} {value}")
     shown.print("\nFor 'tes serve --testnet', and for any other client, the credentials of each account:\n")
     for account in venue.accounts:
         lines = [
@@ -163,4 +163,4 @@ def _print_venue(venue: RunningVenue) -> None:
             f"# or HMAC: TES_ASTER_AUTH=v1 TES_ASTER_API_KEY={account.api_key}",
             f"#          TES_ASTER_API_SECRET={account.api_secret}",
         ]
-        shown.print("\n".join(lines), markup=False, soft_wrap=True)
+        shown.print("\n".join(lines), soft_wrap=True)

@@ -16,6 +16,8 @@ from typing import Any, Literal, TextIO
 import structlog
 from structlog.types import Processor
 
+from app.core.plain_text import harmless
+
 _HIDDEN = "[hidden]"
 _NAMES = re.compile(r"key|token|secret|signature|password|passphrase|authorization|credential|cookie", re.IGNORECASE)
 _IN_TEXT = re.compile(
@@ -57,6 +59,13 @@ def _redactor(_logger: Any, _method: str, fields: MutableMapping[str, Any]) -> M
     return fields
 
 
+def _for_a_terminal(_logger: Any, _method: str, fields: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    for name, value in fields.items():
+        if isinstance(value, str):
+            fields[name] = harmless(value)
+    return fields
+
+
 def configure_logging(
     style: Literal["console", "json"] | None = None, level: str = "INFO", stream: TextIO | None = None
 ) -> None:
@@ -82,6 +91,7 @@ def configure_logging(
         structlog.stdlib.ProcessorFormatter.remove_processors_meta,
         structlog.processors.format_exc_info,  # before the redactor: a traceback's text is looked through as well
         _redactor,
+        *([_for_a_terminal] if is_console else []),
         renderer,
     ]
     handler = logging.StreamHandler(output)

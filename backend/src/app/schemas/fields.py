@@ -56,7 +56,10 @@ def _before_unit(unit: str) -> BeforeValidator:
 
 def _utc(value: datetime) -> datetime:
     """Read a time without a zone as UTC (contract, section 4)."""
-    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    try:
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("is before the year 1 or behind the year 9999 in UTC") from None
 
 
 def iso(value: datetime) -> str:

@@ -40,6 +40,16 @@ def test_everything_fits_80_columns(trading: Path, command: str) -> None:
     assert "…" not in shown.stdout or command == "decisions", "only a decision's own id gives way"
 
 
+def test_a_halts_reason_does_not_act_on_the_terminal(trading: Path) -> None:
+    """Whoever may halt chooses it, and the operator's terminal shows it."""
+    said = [tes(trading, "halt", "--reason", "\x1b[2J\x9b31m[red]all is well\r")]
+    said += [tes(trading, *command.split()) for command in ("events --limit 500", "ready", "ready --json")]
+    tes(trading, "resume")
+    for one in said:
+        assert not set("\x1b\x9b\r") & set(one.stdout + one.stderr)
+    assert "[red]all is well" in said[0].stdout
+
+
 HELPED = [
     *("", "serve", "run", "ready", "sim", "submit", "close", "halt", "resume", "reconcile", "trades", "orders"),
     *("positions", "decisions", "events", "config", "doctor", "token", "replay", "alert", "alert test", "db"),

@@ -47,6 +47,16 @@ def test_secrets_are_hidden_by_name_and_inside_texts(style: str) -> None:
     assert "x=1&signature=" in written
 
 
+@pytest.mark.parametrize("style", ["console", "json"])
+def test_what_others_wrote_does_not_act_on_the_terminal(style: str) -> None:
+    stream = io.StringIO()
+    configure_logging(style, "INFO", stream)  # type: ignore[arg-type]
+    structlog.get_logger("app.test").info("a.b", reason="\x1b[2Jgone", other="a \x9b2J b", of={"x": "\x1b"})
+    logging.getLogger("other.library").warning("said \x1b]0;title\x07")
+    assert not set("\x1b\x9b\x07") & set(stream.getvalue())
+    assert "gone" in stream.getvalue()
+
+
 @pytest.mark.parametrize("level", ["DEBUG", "INFO", "WARNING"])
 def test_what_libraries_say_of_addresses_is_not_written(level: str) -> None:
     """A web hook's path is its password; urllib3 tells it at DEBUG when it is answered, at WARNING when it is not."""
