@@ -65,8 +65,8 @@ class Metrics:
         """Count an answered HTTP request."""
         self._requests.labels(method, str(status)).inc()
 
-    def render(self, *, with_money: bool) -> bytes:
-        """Everything as Prometheus text, the gauges as they are now; those of money only where they are asked for."""
+    def render(self, *, with_money: bool = True) -> bytes:
+        """Everything as Prometheus text, the gauges as they are now, or all but those of money."""
         return generate_latest(self.registry if with_money else _Moneyless(self.registry))
 
     async def follow(self) -> None:
