@@ -319,7 +319,7 @@ class Trade:
         return None
 
     def order_of(self, adjustment: Adjustment) -> Order | None:
-        """The order that changes the size for an adjustment, where there is one."""
+        """The order that changes the size for an adjustment, where there is one: the first of its :mod:`.parts`."""
         return self.order(adjustment.client_order_id) if adjustment.client_order_id is not None else None
 
     def orders_of(self, role: OrderRole) -> tuple[Order, ...]:
@@ -384,11 +384,6 @@ class Trade:
         """Whether it is to be closed, for whatever reason; nothing may be added to it any more."""
         closes = (one for one in self.adjustments if one.kind is AdjustmentKind.CLOSE)
         return self.close_reason is not None or any(one.is_pending for one in closes)
-
-    def has_executed(self, adjustment: Adjustment) -> bool:
-        """Whether the size has been changed for an adjustment, in part or whole."""
-        order = self.order_of(adjustment)
-        return order is not None and self.executed(order) > ZERO
 
     @property
     def entered_quantity(self) -> Decimal:
@@ -457,7 +452,11 @@ class Trade:
     @property
     def entry_price(self) -> Decimal | None:
         """Volume-weighted price of all entries; None until it is known of each."""
-        executed = [(self.price_of(order), quantity) for order in self.entries if (quantity := self.executed(order))]
+        return self.price_of_all(self.entries)
+
+    def price_of_all(self, orders: tuple[Order, ...]) -> Decimal | None:
+        """Volume-weighted price of several orders; None until it is known of each that executed anything."""
+        executed = [(self.price_of(order), quantity) for order in orders if (quantity := self.executed(order))]
         if len(executed) <= 1:
             return executed[0][0] if executed else None
         parts = [(price * quantity, quantity) for price, quantity in executed if price is not None]

@@ -50,6 +50,20 @@ def is_told_as_dust(result: AssetResult) -> bool:
     return error is not None and (error.code.value, error.exchange_code) == ("notional_below_minimum", -4164)
 
 
+async def test_no_part_leaves_dust_behind(stage: Arena) -> None:
+    """Z5, O7: after 1,000 of 1,010 the rest would be worth 3.20 USD, which the exchange does not take in hedge mode."""
+    await in_hedge_mode(stage, exempt=False)
+    stage.limit_market_orders(DOGE, "1000")
+    async with stage.application() as application:
+        service = application.service("default")
+        opened = (await decide(service, buy(DOGE, allocation_usd="323.20", **BARE))).results[0]
+        assert (opened.status, opened.filled_quantity) == (AssetStatus.FILLED, Decimal(1010))
+        assert (await decide(service, CLOSE)).results[0].status is AssetStatus.CLOSED
+        assert await stage.levers.position(DOGE) == 0
+        sent = await stage.levers.requests("POST", "/order", type="MARKET")
+        assert [row["params"]["quantity"] for row in sent] == ["978", "32", "978", "32"]
+
+
 async def test_dust_of_hedge_mode_is_closed_where_the_exchange_exempts_it(stage: Arena) -> None:
     """Z5."""
     await in_hedge_mode(stage, exempt=True)

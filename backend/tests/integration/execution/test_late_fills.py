@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -70,6 +71,29 @@ async def test_a_fill_that_outlives_the_process_is_looked_after_and_the_record_c
         assert stored_decision.result is not None
         assert stored_decision.result.results[0].status is AssetStatus.PROTECTED
     assert len(await stage.levers.requests("POST", "/order", type="MARKET")) == 1
+
+
+async def test_a_part_that_comes_in_late_is_protected_and_the_result_corrected(stage: Arena) -> None:
+    """O7: the parts behind it do not leave any more."""
+    stage.limit_market_orders(BTC, "0.010")
+    async with stage.application(**WINDOW) as application:
+        service = application.service("default")
+        await stage.levers.fault({"type": "delay_before", "seconds": 9}, skip=1, **ENTRY)
+        await stage.levers.fault(REFUSED, count=0, **NOOP)
+        result = (await decide(service, buy(allocation_usd=2_400), decision_id="late")).results[0]
+        assert (result.status, result.filled_quantity) == (AssetStatus.PROTECTED, Decimal("0.010"))
+        assert "order 2 of 3 was the last one" in result.notes[0]
+
+        async def is_corrected() -> bool:
+            told = (await decide(service, buy(allocation_usd=2_400), decision_id="late")).results[0]
+            return (told.status, told.filled_quantity) == (AssetStatus.PROTECTED, Decimal("0.020"))
+
+        await until_true(is_corrected)
+        rest = await stage.levers.open_orders(BTC)
+        assert [Decimal(row["origQty"]) for row in rest] == [Decimal("0.020")] * 2
+        rows = await application.events.after(0, 1_000)
+        assert "late_fill" in [row.event.data["code"] for row in rows if row.event.type.value == "AlertRaised"]
+        assert len(await stage.levers.requests("POST", "/order", type="MARKET")) == 2
 
 
 async def test_protection_that_succeeds_after_a_restart_corrects_the_result(stage: Arena) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -144,6 +145,28 @@ async def test_an_entry_without_room_for_its_exits_is_refused(stage: Arena, mome
         await stage.levers.call("DELETE", "/orders", {"symbol": BTC, "orderId": str(placed[0]["orderId"])})
         await until_true(has_room)
         assert (await decide(service, buy())).results[0].status is AssetStatus.PROTECTED
+
+
+@pytest.mark.parametrize("way", ["in parts", "in parts, following", "added"])
+async def test_a_position_does_not_grow_without_a_place_for_its_next_stop(stage: Arena, way: str) -> None:
+    """P10: the stop of the new size rests beside the old one first, and a trailing one stays there for longer (P15)."""
+    follows = "following" in way
+    exits: dict[str, Any] = {"tp_price": None, "trailing_stop": {"callback_rate": 1} if follows else None}
+    async with stage.application(TES_RISK_ON_EXISTING_POSITION="add", **FAST) as application:
+        service = application.service("default")
+        if way == "added":
+            assert (await decide(service, buy(**exits))).results[0].status is AssetStatus.PROTECTED
+        else:
+            stage.limit_market_orders(BTC, "0.010")
+            await service._market._read_instruments()
+        await crowd(stage, 7 if follows else 9)
+        await service.reconcile()
+        wish = buy(**exits) if way == "added" else buy(**exits, allocation_usd=2_400)
+        result = (await decide(service, wish)).results[0]
+        assert result.status is AssetStatus.REJECTED
+        assert result.error is not None
+        assert (result.error.code, "conditional orders" in result.error.message) == ("exposure_limit", True)
+        assert await stage.levers.position(BTC) == Decimal("0.010" if way == "added" else 0)
 
 
 async def test_the_last_place_is_the_stops(stage: Arena) -> None:

@@ -84,6 +84,21 @@ async def test_a_position_alone_shows_the_entry_and_is_stopped(stage: Arena, sou
         assert len(await stage.levers.requests("POST", "/order", type="MARKET")) == 1
 
 
+async def test_a_part_shown_by_the_position_alone_is_stopped(stage: Arena) -> None:
+    """O7: the parts whose turn has not come explain nothing of the position, and wait until it is explained."""
+    stage.limit_market_orders(BTC, "0.010")
+    async with stage.application() as application:
+        await lists_and_frames_are_late(stage)
+        await stage.levers.fault(LOST, **ENTRY)
+        deciding = asyncio.create_task(decide(application.service("default"), buy(allocation_usd=2_400)))
+        await until_true(lambda: has_alert(application, "position_unexplained"))
+        await until_true(lambda: is_stopped(stage))
+        assert await stage.levers.position(BTC) == Decimal("0.010")
+        await stage.levers.heal()
+        result = (await deciding).results[0]
+        assert (result.status, result.filled_quantity) == (AssetStatus.PROTECTED, Decimal("0.025"))
+
+
 @pytest.mark.parametrize("mode", ["one_way", "hedge"])
 async def test_a_short_shown_by_its_position_alone_is_stopped(stage: Arena, mode: str) -> None:
     if mode == "hedge":

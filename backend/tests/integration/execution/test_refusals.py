@@ -175,7 +175,7 @@ CASES: dict[ErrorCode, Case] = {
     E.TAKE_PROFIT_INVALID: Case(just(buy(tp_price=90000)), ("tp_price 90000", "above", "96000")),
     E.STOP_LOSS_INVALID: Case(just(buy(sl_price=97000)), ("sl_price 97000", "below", "96000")),
     E.QUANTITY_BELOW_MINIMUM: Case(just(buy(allocation_usd=50)), ("allocation_usd 50", "0.001")),
-    E.QUANTITY_ABOVE_MAXIMUM: Case(just(buy(allocation_usd=20_000_000)), ("208.333", "120")),
+    E.QUANTITY_ABOVE_MAXIMUM: Case(just(buy(allocation_usd=200_000_000)), ("2083.333", "1000")),
     E.NOTIONAL_BELOW_MINIMUM: Case(just(buy("DOGEUSDT", allocation_usd=4, **FAR)), ("3.84", "minimum of 5")),
     E.PRICE_DEVIATION: Case(
         just(buy()), ("bps", "96000", "0.0001 bps"), settings={"TES_RISK_MAX_PRICE_DEVIATION_BPS": "0.0001"}

@@ -40,7 +40,7 @@ def refusal(result: AssetResult) -> tuple[AssetStatus, str | None]:
     return result.status, result.error.code.value if result.error else None
 
 
-@pytest.mark.parametrize(("usd", "code"), [(80, "quantity_below_minimum"), (96_000 * 121, "quantity_above_maximum")])
+@pytest.mark.parametrize(("usd", "code"), [(80, "quantity_below_minimum"), (96_000 * 1001, "quantity_above_maximum")])
 async def test_a_quantity_outside_the_market_lot_is_refused_not_bent(stage: Arena, usd: int, code: str) -> None:
     """Z1: never up past the allocation, and MARKET_LOT_SIZE counts for market orders."""
     async with stage.application() as application:

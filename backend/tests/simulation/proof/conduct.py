@@ -14,6 +14,7 @@ from typing import Any
 from ledger import ON_THE_BOOK
 
 from app.domain.ids import OrderRole, parse_client_order_id
+from app.domain.parts import opening, orders_for
 from app.domain.trades import CloseReason, Trade
 from app.schemas.decision import AssetDecision
 from app.schemas.result import AssetResult, AssetStatus
@@ -70,15 +71,14 @@ def claims_nothing_untold(run: Run) -> Iterator[str]:
 def entries_of(run: Run) -> defaultdict[tuple[str, str], list[str]]:
     """By decision and asset, the order that was to open a position for it, or to change the size of one: by the record.
 
-    More than one where a first attempt was given up, or something was sent twice.
+    More than one where a first attempt was given up, it went in parts, or something was sent twice.
     """
     found: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
     for trades in run.trades.values():
         for trade in trades:
-            found[trade.decision_id, trade.asset].append(trade.entry.client_order_id)
+            found[trade.decision_id, trade.asset] += [order.client_order_id for order in opening(trade)]
             for one in trade.adjustments:
-                if one.client_order_id is not None:
-                    found[one.decision_id, trade.asset].append(one.client_order_id)
+                found[one.decision_id, trade.asset] += [order.client_order_id for order in orders_for(trade, one)]
     return found
 
 
@@ -118,9 +118,16 @@ def no_twins(run: Run) -> Iterator[str]:
         ended = row["updateTime"] if row["status"] not in ON_THE_BOOK else 2**62
         until, other = resting.get(same, (0, ""))
         is_surplus = _died_unrecorded(arrivals, other, name) or _was_denied(run, arrivals, other, name)
+        is_surplus = is_surplus or _are_lists_late(run, seconds(row["time"]))
         if until > row["time"] + _MOMENT_MS and not is_surplus:
             yield f"{name} was placed while {other} rested with the same size and price"
         resting[same] = (ended, name)
+
+
+def _are_lists_late(run: Run, at: float) -> bool:
+    """Whether the exchange said of everything that rests that it does not exist, in every query and list."""
+    late = (one for one in run.world.happenings if one.what == "late_lists")
+    return any(one.at <= at <= one.at + one.details["lasts"] for one in late)
 
 
 def _died_unrecorded(arrivals: Mapping[str, Sent], resting: str, placed: str) -> bool:
@@ -244,9 +251,9 @@ def _settled_since(trade: Trade, at: float, run: Run, account: str) -> float:
     doubted = {row.client_order_id for row in run.sent if row.method == "DELETE"}
     resting = {
         row["clientOrderId"] for row in book["orders"]
-        if row["status"] in ON_THE_BOOK or _seconds(row["updateTime"]) > at
+        if row["status"] in ON_THE_BOOK or seconds(row["updateTime"]) > at
     } - doubted  # fmt: skip
-    since = [_seconds(fill["time"]) for fill in book["fills"] if fill["symbol"] == trade.asset]
+    since = [seconds(fill["time"]) for fill in book["fills"] if fill["symbol"] == trade.asset]
     since = [time for time in since if time < at]
     for leg in trade.legs:
         known = [
@@ -258,7 +265,7 @@ def _settled_since(trade: Trade, at: float, run: Run, account: str) -> float:
     return max(since)
 
 
-def _seconds(ms: int) -> float:
+def seconds(ms: int) -> float:
     """The exchange's time in seconds of the run."""
     return ms / 1000 - EPOCH_US / 1_000_000
 

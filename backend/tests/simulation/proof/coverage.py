@@ -41,7 +41,7 @@ SCENARIOS: Mapping[str, tuple[str, ...]] = {
     "Z8": ("world:slow_leverage",),
     "O3": ("code:DELETE order * -2011",),
     "O5": ("code:POST order * -4131",),
-    "O7": ("world:market maximum",),
+    "O7": ("trade:entered in parts",),
     "O8": ("world:human_cover",),
     "W1": ("log:aster.user_stream_down",),
     "L1": ("code:* 429 *", "code:* 418 *"),

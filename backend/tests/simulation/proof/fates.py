@@ -86,8 +86,9 @@ class Weather:
 
     chances: dict[str, float] = field(default_factory=dict)
     befalling: dict[str, Fate] = field(default_factory=dict)
-    """What meets every request of one kind: placements by the letter of the order's role, reads by the end of their
-    path. Chances for all requests seldom let a decision come so far that the one in question is sent."""
+    """What meets every request of one kind: placements by the letter of the order's role, or by that and the attempt;
+    reads by the end of their path. Chances for all requests seldom let a decision come so far that the one in question
+    is sent."""
     history_lag_s: float = 0.0
     """For how long an execution is not shown among the user's trades (scenario U3)."""
     leverage_lag_s: float = 0.0

@@ -14,11 +14,13 @@ from ledger import ON_THE_BOOK, Ledger
 
 from app.domain.events import EventType
 from app.domain.ids import ClientOrderId, OrderRole, parse_client_order_id
+from app.domain.parts import opening
 from app.domain.trades import AdjustmentKind, Trade
 from app.schemas.decision import Action
 from app.schemas.result import AssetStatus, ExecutionResult
 from app.services.execution.reconciliation import DifferenceKind
 from proof import conduct
+from proof.entries import in_turn, one_entry
 from proof.fates import FATES
 from proof.keeper import downtimes
 from proof.seams import EPOCH_US
@@ -68,34 +70,6 @@ def check(run: Run) -> list[Violation]:
 def _ledger(run: Run, account: str) -> Ledger:
     whole = Ledger.read(run.ledger, account)
     return Ledger(whole.orders, whole.fills, [row for row in whole.requests if row["account"] == account])
-
-
-def one_entry(run: Run) -> Iterator[str]:
-    """At most one entry for each decision, on the book and on the wire."""
-    decision_of = {name: decision for decision, names in conduct.entries_of(run).items() for name in names}
-    for account, trades in run.trades.items():
-        known = {trade.id for trade in trades}
-        on_book: Counter[tuple[str, str]] = Counter()
-        for row in _ledger(run, account).orders:
-            name = row["clientOrderId"]
-            key = parse_client_order_id(name)
-            if key is not None and key.trade_id not in known:
-                yield f"order {name} belongs to no trade on record"
-            elif key is not None and key.role is OrderRole.ENTRY:
-                if name not in decision_of:
-                    yield f"entry {name} is on the book, and of no decision on record"
-                on_book[decision_of.get(name, (name, ""))] += 1
-        yield from (f"decision {name} has {count} entries on the book" for name, count in on_book.items() if count > 1)
-        entered = Counter((trade.decision_id, trade.asset) for trade in trades)
-        yield from (f"decision {name} has {count} trades" for name, count in entered.items() if count > 1)
-    sent: Counter[str] = Counter()
-    for row in run.sent:
-        key = parse_client_order_id(row.client_order_id) if row.method == "POST" else None
-        if key is not None and key.role is OrderRole.ENTRY:
-            sent[row.client_order_id] += 1
-            if row.code in (-1021, -4225):
-                sent[row.client_order_id] -= 1
-    yield from (f"entry {name} left {count} times" for name, count in sent.items() if count > 1)
 
 
 def never_bare(run: Run) -> Iterator[str]:
@@ -219,7 +193,8 @@ def within_limits(run: Run) -> Iterator[str]:
             order = orders.get(trade.entry.client_order_id)
             if order is None:
                 continue
-            notional = Decimal(order["origQty"]) * trade.reference_price
+            sent = [orders[part.client_order_id] for part in opening(trade) if part.client_order_id in orders]
+            notional = sum((Decimal(part["origQty"]) for part in sent), start=Decimal(0)) * trade.reference_price
             item = wishes.get((trade.decision_id, trade.asset))
             if cap is not None and notional > Decimal(cap):
                 yield f"entry {trade.id} is worth {notional:.2f}, allowed is {cap}"
@@ -489,6 +464,7 @@ RULES: Mapping[str, Rule] = {
     "gapless": gapless,
     "patient": patient,
     "sound": sound,
+    "in turn": in_turn,
     "claims nothing untold": conduct.claims_nothing_untold,
     "no twins": conduct.no_twins,
     "hit stops close": conduct.hit_stops_close,

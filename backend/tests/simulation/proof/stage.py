@@ -15,6 +15,7 @@ from app.core.configuration import load_settings
 from app.core.settings import Settings
 from app.domain.errors import ExchangeError, TesError
 from app.domain.events import RecordedEvent
+from app.domain.parts import opening
 from app.domain.trades import CloseReason, Trade, TradeStatus
 from app.repositories.decisions import StoredDecision
 from app.services.execution.covering import is_stopped
@@ -108,8 +109,6 @@ class Stage:
             rules=world.rules, market_maximum_usd=world.market_maximum_usd,
             algo_orders_maximum=world.algo_orders_maximum,
         )  # fmt: skip
-        if world.market_maximum_usd:
-            self.trace.reach("world:market maximum")
         if world.algo_orders_maximum:
             self.trace.reach("world:algo orders")
         for name in world.hedged:
@@ -267,6 +266,8 @@ class Stage:
                 for trade in (await application.trades.of_decision(account, stored.decision_id)).items:
                     found[trade.id] = trade
             run.trades[account] = list(found.values())
+            if any(sum(order.transmissions > 0 for order in opening(trade)) > 1 for trade in found.values()):
+                self.trace.reach("trade:entered in parts")
         run.events = await application.events.after(0, 100_000)
 
     # --- settings ---------------------------------------------------------------------------------------------------

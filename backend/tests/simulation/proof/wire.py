@@ -90,9 +90,10 @@ class Wire:
     def fate(self, method: str, path: str, client_order_id: str) -> Fate:
         """Draw what becomes of a request."""
         places = method == "POST" and path.endswith("/order")
-        kind = client_order_id.rpartition(".")[2][:1] if places else path.rpartition("/")[2]
-        if (places or method == "GET") and kind in self.weather.befalling:
-            return self.weather.befalling[kind]
+        role = client_order_id.rpartition(".")[2]
+        for kind in (role, role[:1]) if places else (path.rpartition("/")[2],):
+            if (places or method == "GET") and kind in self.weather.befalling:
+                return self.weather.befalling[kind]
         draw = self.dice.random()
         for family, chance in self.weather.chances.items():
             draw -= chance

@@ -15,6 +15,7 @@ from typing import Any
 from aster_sim.clock import seeded
 from proof.foreign import ForeignOrders
 from proof.happenings import Happening
+from proof.in_parts import InParts
 from proof.late_lists import LateLists
 from proof.moving_market import MovingMarket, algo_orders_maximum
 from proof.races import Races
@@ -151,6 +152,9 @@ class _Maker:
         happenings += LateLists(seeded(self._seed, "late lists"), self.accounts, self.assets, self._storm_s).draw()
         moving = MovingMarket(seeded(self._seed, "moving market"), self.accounts, self.assets, self._storm_s)
         happenings += moving.draw()
+        market_maximum_usd = seeded(self._seed, "market maximum").choice((0, 0, 0, 0, 300, 1000))
+        if market_maximum_usd:
+            happenings += InParts(seeded(self._seed, "in parts"), self.accounts, self.assets, self._storm_s).draw()
         return World(
             seed=self._seed,
             accounts=self.accounts,
@@ -176,7 +180,7 @@ class _Maker:
             stands_by=races.stands_by,
             rules=foreign.rules,
             algo_orders_maximum=algo_orders_maximum(seeded(self._seed, "algo orders")),
-            market_maximum_usd=seeded(self._seed, "market maximum").choice((0, 0, 0, 0, 300, 1000)),
+            market_maximum_usd=market_maximum_usd,
             happenings=tuple(sorted(happenings, key=lambda happening: happening.at)),
         )
 

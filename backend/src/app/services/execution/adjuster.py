@@ -16,18 +16,20 @@ from typing import TYPE_CHECKING
 from app.domain.errors import ErrorCode, ExchangeError, NotSent, StoreConflict, StoreUnavailable
 from app.domain.ids import OrderRole
 from app.domain.orders import Order, OrderTrigger
+from app.domain.parts import parts_of
 from app.domain.reports import NeverSent, Placement
 from app.domain.trades import Adjustment, AdjustmentKind, CloseReason, Trade, TradeError, TradeStatus
 from app.services.execution import facts
-from app.services.execution.adjusting import next_key, reduction
+from app.services.execution.adjusting import next_key, reductions
 from app.services.execution.checks import Case, assess_adjustment
 from app.services.execution.desk_tools import Adjust, DeskTools, Enter
 from app.services.execution.dust import error_of_dust, is_dust
 from app.services.execution.outcomes import internal_error, not_recorded
-from app.services.execution.planning import AdjustmentPlan, EntryWish, entry_order
+from app.services.execution.planning import AdjustmentPlan, EntryWish, entry_orders
 from app.services.execution.risk import AdjustmentApproved, Exposure, RiskApproved, RiskRefused, too_old
 from app.services.execution.send_time import Cleared
 from app.services.execution.sending import stamp_for
+from app.services.execution.slices import cut
 
 if TYPE_CHECKING:
     from app.services.execution.desk import Desk
@@ -161,7 +163,7 @@ class Adjuster:
     def _carry_out(self, approved: AdjustmentApproved, message: Enter | None = None) -> None:
         plan, now = approved.plan, self._tools.clock.now()
         try:
-            order = self._order(plan)
+            order, *further = self._orders(plan) or (None,)
         except NotSent as error:
             refusal = RiskRefused(code=ErrorCode.EXCHANGE_UNAVAILABLE, message=str(error))
             self._tools.on_refused(plan.wish, refusal)
@@ -179,7 +181,7 @@ class Adjuster:
             legs=plan.legs,
             drops=plan.drops,
         )
-        if not self._take(plan.wish, plan.trade.id, adjustment, order):
+        if not self._take(plan.wish, plan.trade.id, adjustment, order, tuple(further)):
             return
         # the jobs begin behind the record of what was just taken in
         if order is not None:
@@ -190,12 +192,20 @@ class Adjuster:
             return
         self._desk.start(("adjust", adjustment.decision_id), job)
 
-    def _take(self, wish: EntryWish, trade_id: str, adjustment: Adjustment, order: Order | None) -> bool:
+    def _take(
+        self,
+        wish: EntryWish,
+        trade_id: str,
+        adjustment: Adjustment,
+        order: Order | None,
+        further: tuple[Order, ...] = (),
+    ) -> bool:
         """Make an intent part of its trade, or refuse it: what is none of a trade's orders must not be sent.
 
         While a decision's first attempt is being settled, whose record was refused, there is no second one.
         """
-        self._desk.take(trade_id, facts.AdjustmentAsked(at=adjustment.asked_at, adjustment=adjustment, order=order))
+        asked = facts.AdjustmentAsked(at=adjustment.asked_at, adjustment=adjustment, order=order, further=further)
+        self._desk.take(trade_id, asked)
         trade = self._desk.trade(trade_id)
         own = (adjustment.decision_id, adjustment.asked_at)
         if trade is not None and own in {(known.decision_id, known.asked_at) for known in trade.adjustments}:
@@ -204,17 +214,19 @@ class Adjuster:
         self._tools.on_refused(wish, RiskRefused(code=ErrorCode.NOT_READY, message=text))
         return False
 
-    def _order(self, plan: AdjustmentPlan) -> Order | None:
-        """The order that changes the size, on its way; None where exits are all that changes, or everything goes."""
+    def _orders(self, plan: AdjustmentPlan) -> tuple[Order, ...]:
+        """The orders that change the size, the first on its way; none where only exits change, or everything goes."""
         trade = plan.trade
         if plan.entry is not None:
-            order = entry_order(plan.entry, next_key(trade, OrderRole.ENTRY), trade.position_side)
+            first, *further = entry_orders(plan.entry, next_key(trade, OrderRole.ENTRY), trade.position_side)
+            self._desk.parts.expect(plan.entry, further)
         elif plan.kind is AdjustmentKind.DECREASE and plan.quantity < trade.exposure:
-            order = reduction(trade, next_key(trade, OrderRole.REDUCE), plan.quantity)
+            parts = cut(plan.quantity, self._tools.market.instrument(trade.asset), plan.reference_price)
+            first, *further = reductions(trade, parts)
         else:
-            return None
-        stamp = stamp_for(self._tools.client, order.role)
-        return replace(order.after(OrderTrigger.SUBMIT, self._tools.clock.now()), stamp=stamp)
+            return ()
+        stamp = stamp_for(self._tools.client, first.role)
+        return (replace(first.after(OrderTrigger.SUBMIT, self._tools.clock.now()), stamp=stamp), *further)
 
     # --- jobs -------------------------------------------------------------------------------------------------------
 
@@ -238,26 +250,30 @@ class Adjuster:
 
     async def _cleared(self, approved: AdjustmentApproved, order: Order, message: Enter | None) -> Cleared | TradeError:
         """The order as it may be sent once its intent is recorded, or why it may not."""
-        tools, cleared = self._tools, Cleared(order=order)
+        tools, cleared, trade_id = self._tools, Cleared(order=order), approved.plan.trade.id
         try:
             await tools.background.caught_up()
             landing = tools.trades.settled()
             obstacle = None
             if approved.entry is not None:
-                obstacle = await tools.market.prepare(order.client_order_id, approved.entry.plan)
+                keys = [part.client_order_id for part in self._parts(trade_id, order)]
+                obstacle = await tools.market.prepare(keys, approved.entry.plan)
             await landing
             if message is not None:
                 await message.is_durable
             obstacle = obstacle or self._gone(approved)
             if obstacle is None and approved.entry is not None:
-                plan, trade_id = approved.entry.plan, approved.plan.trade.id
-                judged = await self._desk.send_time.approve(plan, order.client_order_id, trade_id, order)
+                judged = await self._desk.send_time.approve(approved.entry.plan, order.client_order_id, trade_id, order)
                 if isinstance(judged, TradeError):
                     return judged
                 cleared = judged
         except (StoreUnavailable, StoreConflict) as error:
             return not_recorded(error)
         return obstacle or self._gone(approved) or cleared
+
+    def _parts(self, trade_id: str, order: Order) -> tuple[Order, ...]:
+        trade = self._desk.trade(trade_id)
+        return parts_of(trade, order) if trade is not None else (order,)
 
     def _objection(self, approved: AdjustmentApproved, cleared: Cleared) -> TradeError | None:
         """What speaks against sending by now."""

@@ -9,32 +9,35 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
+from itertools import pairwise
 
 from app.domain.errors import Refusal
 from app.domain.ids import ClientOrderId, OrderRole
 from app.domain.money import ZERO
-from app.domain.orders import Order, OrderState, OrderTrigger
+from app.domain.orders import IN_FLIGHT, Order, OrderState, OrderTrigger
+from app.domain.parts import has_executed, orders_for
 from app.domain.reports import OrderRequest, OrderType, PositionSide
 from app.domain.trades import Adjustment, Trade
 from app.services.execution.commands import Account, Alert, Command, Query, ReadBook, Resolve, Severity, WakeAt
 from app.services.execution.covering import is_secured, is_stopped
-from app.services.execution.fitting import READ_PATIENCE, rounded_again, wants_rules
+from app.services.execution.fitting import READ_PATIENCE, on_step, rounded_again, rules_since, wants_rules
 from app.services.execution.outcomes import error_of
 from app.services.execution.protection import BURST_GRACE_S, REASON_OF_EXIT, Moment, make_room, send
 
 _MOST_REFUSALS = 2
+_NOT_SENT = "the part before it was not filled"
 _ENDED_EMPTY = frozenset({OrderState.CANCELED, OrderState.EXPIRED})
 
 
-def take_in(trade: Trade, adjustment: Adjustment, order: Order | None) -> Trade:
-    """The trade with a new adjustment and the order that it sends; a decision adjusts a trade once.
+def take_in(trade: Trade, adjustment: Adjustment, orders: tuple[Order, ...]) -> Trade:
+    """The trade with a new adjustment and the orders that it sends; a decision adjusts a trade once.
 
     One that was held back, since its decision could not be recorded, gives way to that of the same decision sent again.
     """
     known = next((one for one in trade.adjustments if one.decision_id == adjustment.decision_id), None)
     if known is not None and not _was_held_back(trade, known):
         return trade
-    if order is not None:
+    for order in orders:
         trade = trade.with_order(order)
     return replace(trade.with_adjustment(adjustment), is_accounted=False)
 
@@ -64,6 +67,13 @@ def reduction(trade: Trade, key: ClientOrderId, quantity: Decimal) -> Order:
     return Order(key=key, request=request)
 
 
+def reductions(trade: Trade, quantities: tuple[Decimal, ...]) -> tuple[Order, ...]:
+    """The orders that take these parts off one after the other."""
+    first = next_key(trade, OrderRole.REDUCE)
+    keys = (replace(first, attempt=first.attempt + number) for number in range(len(quantities)))
+    return tuple(reduction(trade, key, quantity) for key, quantity in zip(keys, quantities, strict=True))
+
+
 def next_key(trade: Trade, role: OrderRole) -> ClientOrderId:
     """The next attempt of a role."""
     latest = trade.latest(role)
@@ -78,7 +88,7 @@ def take_up_again(trade: Trade) -> tuple[Trade, list[Command]]:
     commands: list[Command] = []
     for adjustment in trade.adjustments:
         is_failed = not adjustment.is_pending and adjustment.error is not None and not adjustment.is_applied
-        if is_failed and trade.has_executed(adjustment):
+        if is_failed and has_executed(trade, adjustment):
             order_id = adjustment.client_order_id
             text = f"{trade.asset}: a fill of {order_id} turned up after it was given up; it is looked after"
             commands.append(Alert(Severity.CRITICAL, "late_fill", text))
@@ -101,14 +111,35 @@ def _adjust(trade: Trade, adjustment: Adjustment, moment: Moment) -> tuple[Trade
     if order is not None and trade.executed(order) == ZERO:
         return _await_order(trade, adjustment, order, moment)
     commands: list[Command] = []
-    if order is not None and not order.is_final and order.role is OrderRole.REDUCE:
-        commands.append(_ask_about(order))
-    if order is not None and order.is_final and adjustment.filled_at is None:
+    if order is not None and order.role is OrderRole.REDUCE:
+        trade, commands = _go_on_reducing(trade, adjustment, moment)
+    is_over = all(one.is_final for one in orders_for(trade, adjustment))
+    if order is not None and is_over and adjustment.filled_at is None:
         adjustment = replace(adjustment, filled_at=moment.now)
     if not adjustment.is_applied:
         trade = _with_exits(trade, adjustment)
         adjustment = replace(adjustment, is_applied=True)
     return trade.with_adjustment(adjustment), commands
+
+
+def _go_on_reducing(trade: Trade, adjustment: Adjustment, moment: Moment) -> tuple[Trade, list[Command]]:
+    """Ask what became of a part, and send the next one once it is filled (O7); after any other end there is none."""
+    parts = orders_for(trade, adjustment)
+    for before, part in pairwise((*parts, None)):
+        if before is not None and not before.is_final:
+            return trade, [_ask_about(before)] if before.state not in IN_FLIGHT else []
+        if part is not None and before is not None and part.state is OrderState.PLANNED:
+            if before.state is OrderState.FILLED:
+                return _send_again(trade, part, moment)
+            return _without_planned(trade, parts, moment.now), []
+    return trade, []
+
+
+def _without_planned(trade: Trade, parts: tuple[Order, ...], now: datetime) -> Trade:
+    for part in parts:
+        if part.state is OrderState.PLANNED:
+            trade = trade.with_order(replace(part.after(OrderTrigger.NOT_SENT, now), refusal_message=_NOT_SENT))
+    return trade
 
 
 def _ask_about(order: Order) -> Command:
@@ -124,19 +155,33 @@ def _await_order(trade: Trade, adjustment: Adjustment, order: Order, moment: Mom
         return trade, [_ask_about(order)]
     if not order.is_final:
         return trade, []
+    parts = orders_for(trade, adjustment)
     if order.refusal is Refusal.REDUCE_ONLY and _refusals(trade, adjustment) < _MOST_REFUSALS:
         # exits that rest for the whole position may stand in the way (O4): make room, then once more
-        again = reduction(trade, next_key(trade, OrderRole.REDUCE), order.quantity)
-        trade = trade.with_adjustment(replace(adjustment, client_order_id=again.client_order_id)).with_order(again)
-        return _send_again(trade, again, moment)
+        again = tuple(part.quantity for part in parts)
+        trade, first = _planned_anew(trade, adjustment, again, moment.now)
+        return _send_again(trade, first, moment)
     is_reduction = order.role is OrderRole.REDUCE
     if is_reduction and wants_rules(order, moment.room, moment.now):
         return trade, [ReadBook(rules=True), WakeAt(moment.now + READ_PATIENCE)]
-    if is_reduction and (part := rounded_again(order, moment.room)):
-        again = reduction(trade, next_key(trade, OrderRole.REDUCE), part)
-        trade = trade.with_adjustment(replace(adjustment, client_order_id=again.client_order_id))
-        return send(trade, again, OrderTrigger.SUBMIT, moment.now)
-    return _fail(trade, adjustment, order, moment.now)
+    if is_reduction and (quantity := rounded_again(order, moment.room)):
+        rules = rules_since(order, moment.room)
+        rest = (on_step(part.quantity, rules, may_exceed=False) for part in parts[1:])
+        trade, first = _planned_anew(trade, adjustment, (quantity, *rest), moment.now)
+        return send(trade, first, OrderTrigger.SUBMIT, moment.now)
+    return _fail(_without_planned(trade, parts, moment.now), adjustment, order, moment.now)
+
+
+def _planned_anew(
+    trade: Trade, adjustment: Adjustment, quantities: tuple[Decimal, ...], now: datetime
+) -> tuple[Trade, Order]:
+    """The trade with orders of these quantities in the place of a reduction's first ones, and the first of them."""
+    again = reductions(trade, quantities)
+    trade = _without_planned(trade, orders_for(trade, adjustment), now)
+    trade = trade.with_adjustment(replace(adjustment, client_order_id=again[0].client_order_id))
+    for order in again:
+        trade = trade.with_order(order)
+    return trade, again[0]
 
 
 def _send_again(trade: Trade, order: Order, moment: Moment) -> tuple[Trade, list[Command]]:
@@ -173,10 +218,11 @@ def _with_exits(trade: Trade, adjustment: Adjustment) -> Trade:
 def conclude(trade: Trade, now: datetime) -> Trade:
     """End what is done: its order is final, and exactly the wished exits rest on the book."""
     for adjustment in trade.adjustments:
-        order = trade.order_of(adjustment)
-        is_over = order is None or order.is_final
+        is_over = all(order.is_final for order in orders_for(trade, adjustment))
         if adjustment.is_pending and adjustment.is_applied and is_over and _is_tidy(trade):
-            trade = replace(trade.with_adjustment(replace(adjustment, ended_at=now)), is_accounted=False)
+            filled_at = adjustment.filled_at or (now if adjustment.client_order_id else None)
+            done = replace(adjustment, ended_at=now, filled_at=filled_at)
+            trade = replace(trade.with_adjustment(done), is_accounted=False)
     return trade
 
 

@@ -57,12 +57,6 @@ def check_reduction(plan: AdjustmentPlan, market: MarketView) -> None:
             f"{plain(plan.trade.exposure)} held, below the minimum order of {plain(instrument.market_minimum)}"
         )
         raise CheckFailed(ErrorCode.QUANTITY_BELOW_MINIMUM, text)
-    if instrument.market_maximum and plan.quantity > instrument.market_maximum:
-        text = (
-            f"{asked_size(plan.wish)} is {plain(plan.quantity)} {instrument.base_asset}, above the maximum market "
-            f"order of {plain(instrument.market_maximum)}"
-        )
-        raise CheckFailed(ErrorCode.QUANTITY_ABOVE_MAXIMUM, text)
 
 
 def check_stop_in_time(plan: AdjustmentPlan, liquidation: Decimal | None) -> None:

@@ -120,7 +120,7 @@ class Case:
             plan = risk.plan_opening(self.wish, self.known_market, leverage, self.exposure, self.policy)
         if plan is None or self.planned is None:
             return plan
-        plan = replace(plan, legs=self.planned.legs)  # as they are on record
+        plan = replace(plan, legs=self.planned.legs).after(self.planned.begun)  # as they are on record
         return (plan.of_size if self.is_sized else plan.at_most)(self.planned.quantity)
 
     @property

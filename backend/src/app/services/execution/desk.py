@@ -27,13 +27,15 @@ from app.services.execution import commands, facts
 from app.services.execution.accounting import account_for
 from app.services.execution.adjuster import Adjuster
 from app.services.execution.covering import is_at_rest
-from app.services.execution.desk_tools import Adjust, DeskTools, Enter, Learn, Message, is_held
+from app.services.execution.desk_tools import Adjust, DeskTools, Enter, Learn, Message
 from app.services.execution.entry_flow import EntryFlow
 from app.services.execution.exits import unrecorded_exits
+from app.services.execution.exposures import exposure_for
 from app.services.execution.folding import fold
 from app.services.execution.foreign_cover import ForeignCover
 from app.services.execution.late_fills import doubtful_entries, look_again, questionable_entries
 from app.services.execution.mailbox import Mailbox
+from app.services.execution.part_flow import PartFlow
 from app.services.execution.patience import until_read
 from app.services.execution.plain_close import cancel_covering, read_cover, send_plain
 from app.services.execution.planning import EntryWish
@@ -53,7 +55,7 @@ log = structlog.get_logger(__name__)
 _T = TypeVar("_T")
 
 _KEPT_ENDED_TRADES = 32
-_RECORDED_FIRST = (OrderRole.REDUCE, OrderRole.TAKE_BACK)
+_RECORDED_FIRST = (OrderRole.ENTRY, OrderRole.REDUCE, OrderRole.TAKE_BACK)
 
 
 class Desk:
@@ -80,6 +82,7 @@ class Desk:
         self._relieved: set[str] = set()
         self.once = SentOnce(tools, self.take, self.trade)
         self.send_time = SendTime(tools, self.exposure, self.once)
+        self.parts = PartFlow(self, tools)
         self._adjuster = Adjuster(self, tools)
         self._entries = EntryFlow(self, tools, self._adjuster)
         self._has_begun = False
@@ -317,22 +320,8 @@ class Desk:
         self._unrecorded.discard(trade_id)
 
     def exposure(self, wish: EntryWish, order_id: str | None = None) -> Exposure:
-        """What a wish for this asset is judged against, at this moment; its own order, on its way, does not count."""
-        others = [trade for trade in self._active.values() if trade.entry.client_order_id != order_id]
-        reserved = (at for trade in others for at in (trade.created_at, trade.last_entry_at))
-        notional = notional_of(others, self._tools.market.prices.last_mark(self.asset), without=order_id)
-        is_taken = bool(others) or self._adjuster.keeps_free_for_another(wish.decision_id)
-        held = (trade for trade in others if is_held(trade) and not self._adjuster.flips(trade.id, wish.decision_id))
-        return Exposure(
-            has_position=is_taken or self._tools.has_external_position(self.asset),
-            has_unknown_order=any(trade.has_unknown_order for trade in others),
-            last_activity=max(filter(None, (self._last_activity, *reserved)), default=None),
-            notional_by_asset={**self._tools.other_exposure(self.asset), self.asset: notional},
-            trade=next(held, None),
-            is_closable=bool(others),
-            realised_today=self._tools.realised_today(),
-            exit_places=self._tools.market.exit_places(self.asset),
-        )
+        """What a wish for this asset is judged against, at this moment: see :func:`~.exposures.exposure_for`."""
+        return exposure_for(wish, self._active.values(), self._adjuster, self._tools, self._last_activity, order_id)
 
     def is_looked_at(self, trade_id: str) -> bool:
         """Whether the exchange is being asked what it holds of a trade."""
@@ -343,12 +332,7 @@ class Desk:
     def _run(self, trade: Trade, command: commands.Command) -> None:
         match command:
             case commands.Send(order=order):
-                key = ("send", order.client_order_id, str(order.transmissions))
-                if order.role in _RECORDED_FIRST or order.is_plain_close:
-                    # behind the record of this change, which is told in a moment
-                    self._tools.background.soon(lambda: self.start(key, self._send_recorded(trade.id, order)))
-                else:
-                    self.start(key, self._send(trade.id, order))
+                self._start_sending(trade, order)
             case commands.Cancel(client_order_id=order_id):
                 self.start(("cancel", order_id), self._cancel(trade, order_id))
             case commands.Query(client_order_id=order_id) | commands.Resolve(client_order_id=order_id):
@@ -371,6 +355,14 @@ class Desk:
                 self._teller.alert(command, trade)
             case commands.StopEntries(reason=reason):
                 self._tools.stop_entries(reason)
+
+    def _start_sending(self, trade: Trade, order: Order) -> None:
+        key = ("send", order.client_order_id, str(order.transmissions))
+        if order.role in _RECORDED_FIRST or order.is_plain_close:
+            send = self.parts.send if order.role is OrderRole.ENTRY else self._send_recorded
+            self._tools.background.soon(lambda: self.start(key, send(trade.id, order)))  # behind its record
+        else:
+            self.start(key, self._send(trade.id, order))
 
     def start(self, key: tuple[str, ...], job: Coroutine[None, None, object]) -> None:
         """Run ``job`` unless the same one is running."""

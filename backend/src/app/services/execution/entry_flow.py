@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING
 from app.domain.errors import ErrorCode, NotSent, StoreConflict, StoreUnavailable
 from app.domain.ids import OrderRole
 from app.domain.orders import OrderTrigger
+from app.domain.parts import opening
 from app.domain.reports import NeverSent, Placement
 from app.domain.trades import CloseReason, Trade, TradeError, TradeTrigger
 from app.services.execution import facts
 from app.services.execution.adjuster import Adjuster
 from app.services.execution.checks import Case, assess
 from app.services.execution.desk_tools import DeskTools, Enter
+from app.services.execution.market import margin_key
 from app.services.execution.outcomes import internal_error, not_recorded
 from app.services.execution.planning import new_trade, position_side_for
 from app.services.execution.risk import RiskApproved, RiskRefused
@@ -81,6 +83,7 @@ class EntryFlow:
             return
         entry = replace(trade.entry.after(OrderTrigger.SUBMIT, now), stamp=stamp)
         trade = trade.with_order(entry).after(TradeTrigger.SUBMIT)
+        self._desk.parts.expect(verdict.plan, opening(trade)[1:])
         self._desk.begin(trade)
         self._desk.start(("enter", trade.id), self._submit(message, verdict, trade))
 
@@ -88,9 +91,10 @@ class EntryFlow:
         """Make the intent durable, then send the entry: in this order, always."""
         tools = self._tools
         events = tuple(tools.narrator.changes(None, trade))
+        keys = [margin_key(trade, part) for part in opening(trade)]
         try:
             landing = tools.trades.record_intent(trade, events)
-            obstacle = await tools.market.prepare(trade.id, approved.plan)  # while the writer is at work
+            obstacle = await tools.market.prepare(keys, approved.plan)  # while the writer is at work
             await landing
             await message.is_durable
             self._desk.is_on_record(trade.id)

@@ -302,7 +302,7 @@ def _close(
         side=trade.side.exit_side,
         type=OrderType.MARKET,
         client_order_id=str(key),
-        quantity=market_part(wanted, moment.instrument, _accepted_at_most(trade)),
+        quantity=market_part(wanted, moment.instrument, _accepted_at_most(trade), trade.entry_price),
         position_side=trade.position_side,
         reduce_only=trade.position_side is PositionSide.BOTH and at_most is None,
     )
@@ -408,7 +408,7 @@ def _take_back(trade: Trade, moment: Moment) -> tuple[Trade, list[Command]]:
         side=trade.side.entry_side,
         type=OrderType.MARKET,
         client_order_id=str(key),
-        quantity=market_part(left, moment.instrument),
+        quantity=market_part(left, moment.instrument, price=trade.entry_price),
         position_side=trade.position_side,
         reduce_only=True,
     )

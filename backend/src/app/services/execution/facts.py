@@ -132,10 +132,14 @@ class CloseAsked(_Fact):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdjustmentAsked(_Fact):
-    """A decision changes the trade; ``order``, where there is one, is being made durable and then sent."""
+    """A decision changes the trade; ``order``, where there is one, is being made durable and then sent.
+
+    ``further`` are the parts that follow it, where it is not for all of the quantity.
+    """
 
     adjustment: Adjustment
     order: Order | None = None
+    further: tuple[Order, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ from app.domain.funding import LOOKS, may_have_funding
 from app.domain.ids import OrderRole, parse_client_order_id
 from app.domain.money import ZERO
 from app.domain.orders import IN_FLIGHT, Order, OrderState, OrderTrigger
+from app.domain.parts import orders_for
 from app.domain.reports import (
     Accepted,
     ExchangeOrderStatus,
@@ -27,6 +28,7 @@ from app.domain.reports import (
 from app.domain.trades import CloseReason, Trade, TradeError, TradeSide, TradeStatus
 from app.services.execution import facts
 from app.services.execution.adjusting import take_in
+from app.services.execution.next_parts import drop_parts
 
 _SENT_BEFORE_RECORDED = frozenset(
     {OrderRole.CLOSE, OrderRole.STOP_LOSS, OrderRole.TAKE_PROFIT, OrderRole.TRAILING_STOP}
@@ -106,11 +108,12 @@ def _shrunk(trade: Trade, fact: facts.EntryShrunk) -> Trade:
     if order is None or order.transmissions > 1 or order.state not in IN_FLIGHT or fact.quantity > order.quantity:
         return trade  # it is in doubt, or known already
     request = replace(order.request, quantity=fact.quantity)
+    less = order.quantity - fact.quantity
     trade = trade.with_order(replace(order, request=request))
     for adjustment in trade.adjustments:
-        if adjustment.client_order_id == fact.client_order_id:
-            return trade.with_adjustment(replace(adjustment, quantity=fact.quantity))
-    return replace(trade, quantity=fact.quantity)
+        if fact.client_order_id in (part.client_order_id for part in orders_for(trade, adjustment)):
+            return trade.with_adjustment(replace(adjustment, quantity=adjustment.quantity - less))
+    return replace(trade, quantity=trade.quantity - less)
 
 
 def _booked(trade: Trade, fact: facts.FillsBooked | facts.Accounted | facts.FundingBooked) -> Trade:
@@ -173,7 +176,7 @@ def _held_back(trade: Trade, order: Order, error: TradeError) -> Trade:
 
 def _adjusted(trade: Trade, fact: facts.AdjustmentAsked | facts.AdjustmentSent | facts.AdjustmentFailed) -> Trade:
     if isinstance(fact, facts.AdjustmentAsked):
-        return take_in(trade, fact.adjustment, fact.order)
+        return take_in(trade, fact.adjustment, (fact.order, *fact.further) if fact.order else ())
     for adjustment in trade.adjustments:
         if adjustment.decision_id == fact.decision_id:
             if isinstance(fact, facts.AdjustmentSent):
@@ -350,7 +353,7 @@ def _not_ahead(time: datetime | None, at: datetime) -> datetime | None:
 
 
 def _restarted(trade: Trade, fact: facts.Restarted) -> Trade:
-    trade = _by_this_clock(trade, fact.at)
+    trade = _by_this_clock(drop_parts(trade, fact.at), fact.at)
     if trade.exposure > ZERO:
         # the last close may have been sent and not recorded; its id is not used again (U5)
         trade = replace(trade, close_attempts=trade.close_attempts + 1)

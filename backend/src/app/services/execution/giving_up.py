@@ -9,6 +9,7 @@ from datetime import datetime
 from app.domain.errors import ErrorCode
 from app.domain.ids import OrderRole
 from app.domain.money import plain
+from app.domain.parts import has_executed
 from app.domain.policy import ProtectionFailurePolicy, ProtectionPolicy
 from app.domain.trades import AdjustmentKind, CloseReason, Leg, Trade, TradeError
 from app.services.execution.commands import Alert, Command, Severity, WakeAt
@@ -110,7 +111,7 @@ def _fall_back(trade: Trade, leg: Leg, why: str, now: datetime) -> Trade | None:
     text = f"the new {name_of(leg)} did not get on the book ({why}); {left}"
     error = TradeError(code=ErrorCode.EXCHANGE_REJECTED, message=text)
     for one in wishing(trade, leg):
-        if trade.has_executed(one):
+        if has_executed(trade, one):
             others = tuple(wish for wish in one.legs if wish.role is not leg.role)
             trade = trade.with_adjustment(replace(one, legs=others, error=error))
         else:
@@ -133,5 +134,5 @@ def _came_with_more(trade: Trade, leg: Leg) -> bool:
     """Whether a stop was wished for with more of the position, which came in: that must not stay without one (P3)."""
     additions = (AdjustmentKind.ADD, AdjustmentKind.INCREASE)
     return leg.role is not OrderRole.TAKE_PROFIT and any(
-        one.kind in additions and trade.has_executed(one) for one in wishing(trade, leg)
+        one.kind in additions and has_executed(trade, one) for one in wishing(trade, leg)
     )

@@ -17,6 +17,8 @@ from app.db.port import Landing
 from app.domain.errors import DecisionRefused, ErrorCode, StoreUnavailable
 from app.domain.events import EventType
 from app.domain.ids import IdSource
+from app.domain.orders import Order
+from app.domain.parts import executed_of, opening, orders_for
 from app.domain.trades import Trade, TradeSide
 from app.repositories.decisions import DecisionRepository, StoredDecision
 from app.schemas.decision import Action, AssetDecision, TradingDecision
@@ -291,18 +293,41 @@ class Intake:
     def hear(self, trade: Trade) -> None:
         """Take what a trade, as it stands, says of the decisions that opened it and changed it."""
         asset = trade.asset
+        entered = Action.BUY if trade.side is TradeSide.LONG else Action.SELL
         running = self._open_to_change(trade.decision_id, trade.received_at, asset)
-        if running is not None:
-            entered = Action.BUY if trade.side is TradeSide.LONG else Action.SELL
+        if running is None:
+            tell = functools.partial(results.of_trade, trade, entered)
+            self._correct(trade.decision_id, trade.received_at, trade, opening(trade), tell)
+        else:
             if results.status_of(trade) is not AssetStatus.PENDING:
                 self.report(trade.decision_id, trade.received_at, results.of_trade(trade, entered))
             elif running.results[asset].status is AssetStatus.PENDING:
                 running.at_work[asset] = lambda: results.of_trade(trade, entered)
         for one in trade.adjustments:
             running = self._open_to_change(one.decision_id, one.received_at, asset)
-            if running is not None:
+            if running is None:
+                tell = functools.partial(results.of_adjustment, trade, one, entered)
+                self._correct(one.decision_id, one.received_at, trade, orders_for(trade, one), tell)
+            else:
                 outcome = results.of_adjustment(trade, one, running.results[asset].action)
                 self.report(one.decision_id, one.received_at, outcome)
+
+    def _correct(
+        self,
+        decision_id: str,
+        received_at: datetime,
+        trade: Trade,
+        orders: tuple[Order, ...],
+        tell: Callable[[], AssetResult],
+    ) -> None:
+        """Tell of more that has come in than a result says that is true otherwise: a part turned up late (O7, U10)."""
+        running = self._known.get(decision_id)
+        if running is None or running.received_at != received_at:
+            return
+        known, is_settled = running.results[trade.asset], all(order.is_final for order in orders)
+        if is_settled and known.filled_quantity is not None and executed_of(trade, orders) > known.filled_quantity:
+            kept = {name: getattr(known, name) for name in ("action", "status", "success", "error")}
+            self._take(running, tell().model_copy(update=kept))
 
     def report(self, decision_id: str, received_at: datetime, result: AssetResult) -> None:
         """Take an asset's result that has ended; the last one completes the decision that was received at that time.
@@ -315,6 +340,9 @@ class Intake:
         known = running.results[result.asset]
         if result.status in (AssetStatus.PENDING, known.status):
             return
+        self._take(running, result)
+
+    def _take(self, running: RunningDecision, result: AssetResult) -> None:
         running.results[result.asset] = result
         if result.asset in running.endings:
             running.endings[result.asset].set()

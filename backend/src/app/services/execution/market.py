@@ -7,7 +7,7 @@ decision and the order (ADR 9).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 
@@ -16,6 +16,7 @@ import structlog
 from app.domain.errors import ErrorCode, ExchangeError, Refusal
 from app.domain.instruments import Instrument
 from app.domain.money import ZERO
+from app.domain.orders import Order
 from app.domain.policy import RiskPolicy
 from app.domain.ports import Clock
 from app.domain.reports import (
@@ -240,13 +241,13 @@ class Market:
         if update.is_hedge_mode is not None:
             self.is_hedge_mode = update.is_hedge_mode
 
-    async def prepare(self, key: str, plan: EntryPlan) -> TradeError | None:
+    async def prepare(self, keys: Sequence[str], plan: EntryPlan) -> TradeError | None:
         """Get the exchange ready for an entry, and have at hand what it is judged by when it leaves.
 
         Waits for nothing when everything is at hand, else for what has to be read, all at the same time. Reserves
-        margin under ``key``. Returns why the entry must not be sent, or None.
+        margin for each part of the plan under one of the ``keys``. Returns why the entry must not be sent, or None.
         """
-        steps = (self._have_prices(plan), self._have_means(key, plan), self._apply_settings(plan))
+        steps = (self._have_prices(plan), self._have_means(keys, plan), self._apply_settings(plan))
         if self._is_warm(plan):
             by_price, by_means, by_settings = [await step for step in steps]
         else:
@@ -282,28 +283,29 @@ class Market:
         mark, quote = known
         return None if instrument is None else MarketView(instrument=instrument, mark=mark), quote
 
-    async def means(self, plan: EntryPlan, key: str | None = None) -> Means:
-        """What the account has for an entry: beside what others have reserved, those before ``key`` where it is given.
+    async def means(self, plan: EntryPlan, keys: Sequence[str] = ()) -> Means:
+        """What the account has for an entry: beside what others have reserved, those before it where it has ``keys``.
 
         Raises:
             ExchangeError: something could not be read.
         """
-        asset = plan.wish.item.asset
+        asset, first = plan.wish.item.asset, next(iter(keys), None)
         known = self.terms.at_hand(asset)
         if known is None:
             terms, account = await asyncio.gather(self.terms.read(asset), self.margin.read())
-            self._reserve(key, plan, terms)
+            self._reserve(keys, plan, terms)
         else:
             terms = known
-            self._reserve(key, plan, terms)
-            needed = margin_needed(plan, terms.taker_fee) + self.margin.reserved_before(key)
+            self._reserve(keys, plan, terms)
+            needed = margin_needed(plan, terms.taker_fee) + self.margin.reserved_before(first)
             account = self.margin.at_hand(needed) or await self.margin.read()
         # what a read has shown of others is not counted twice: so it is asked after the read what they have reserved
-        return self._means(asset, account, self.margin.reserved_before(key), terms)
+        return self._means(asset, account, self.margin.reserved_before(first), terms)
 
-    def _reserve(self, key: str | None, plan: EntryPlan, terms: TradingTerms) -> None:
-        if key is not None:
-            self.margin.reserve(key, margin_needed(plan, terms.taker_fee))
+    def _reserve(self, keys: Sequence[str], plan: EntryPlan, terms: TradingTerms) -> None:
+        """For each part by itself: what one has taken is in the account before the next one leaves."""
+        for key, quantity in zip(keys, plan.parts, strict=False):
+            self.margin.reserve(key, margin_needed(plan.of_size(quantity), terms.taker_fee))
 
     async def liquidation_price(self, trade: Trade) -> Decimal | None:
         """Where the exchange would liquidate the position of a trade, if it says so.
@@ -319,16 +321,15 @@ class Market:
         """What was reserved for an entry whose fate is known is in the account, or free again."""
         for entry in trade.entries:
             if entry.is_final:
-                key = trade.id if entry is trade.entry else entry.client_order_id
-                self.margin.entry_ended(key, took_margin=trade.executed(entry) > ZERO)
+                self.margin.entry_ended(margin_key(trade, entry), took_margin=trade.executed(entry) > ZERO)
         has_its_exits = trade.is_ended or trade.status is TradeStatus.OPEN
         if has_its_exits and all(entry.is_final for entry in trade.entries):
             self._client.release_room(trade.id)
 
-    async def _have_means(self, key: str, plan: EntryPlan) -> TradeError | None:
+    async def _have_means(self, keys: Sequence[str], plan: EntryPlan) -> TradeError | None:
         """Reserve margin, whatever other entries are on their way (scenario Z4)."""
         try:
-            await self.means(plan, key)
+            await self.means(plan, keys)
         except ExchangeError as error:
             return _unread(f"balance, fees or leverage brackets of {plan.wish.item.asset}", error)
         return None
@@ -381,6 +382,11 @@ class Market:
         if wanted is not None and self._margin_types.get(asset) is not wanted:
             await self._client.set_margin_type(asset, wanted)
             self._margin_types[asset] = wanted
+
+
+def margin_key(trade: Trade, entry: Order) -> str:
+    """What the margin of an entry is reserved under."""
+    return trade.id if entry is trade.entry else entry.client_order_id
 
 
 def _unread(what: str, error: ExchangeError) -> TradeError:

@@ -17,6 +17,7 @@ from app.domain.trades import AdjustmentKind, Leg, Trade, TradeSide
 from app.schemas.blocks import AdjustmentType
 from app.schemas.decision import Action, AssetDecision
 from app.services.execution.protection import exit_request
+from app.services.execution.slices import cut
 
 FLIPPED = "flipped_trade_id"
 """In a trade's context: the trade that was closed to make room for it."""
@@ -68,7 +69,8 @@ class MarketView:
 class EntryPlan:
     """Exact numbers of an entry. Not approved yet: only :class:`~.risk.RiskApproved` can be sent.
 
-    ``onto`` is the trade that it adds to; ``closes`` the one on the other side that must be closed first.
+    ``onto`` is the trade that it adds to; ``closes`` the one on the other side that must be closed first. ``begun`` is
+    what earlier parts of the same entry have executed (scenario O7): ``quantity`` is the rest.
     """
 
     wish: EntryWish
@@ -81,6 +83,13 @@ class EntryPlan:
     legs: tuple[Leg, ...]
     onto: Trade | None = None
     closes: Trade | None = None
+    begun: Decimal = ZERO
+    instrument: Instrument | None = None
+
+    @property
+    def parts(self) -> tuple[Decimal, ...]:
+        """The quantity as the exchange takes it: in one market order, or in several (scenario O7)."""
+        return cut(self.quantity, self.instrument, self.reference_price)
 
     @property
     def position_quantity(self) -> Decimal:
@@ -104,6 +113,10 @@ class EntryPlan:
     def of_size(self, quantity: Decimal) -> EntryPlan:
         """The plan with exactly ``quantity``."""
         return replace(self, quantity=quantity, notional=quantity * self.reference_price)
+
+    def after(self, begun: Decimal) -> EntryPlan:
+        """What is left of the plan when ``begun`` of it has been executed."""
+        return replace(self.of_size(max(self.quantity - begun, ZERO)), begun=begun) if begun else self
 
     @property
     def exits(self) -> tuple[Leg, ...]:
@@ -157,6 +170,7 @@ def plan_entry(
             *plan_trailing_leg(wish.side, item, price, market.instrument, policy.protection),
         ),
         onto=onto,
+        instrument=market.instrument,
     )
 
 
@@ -204,6 +218,7 @@ def plan_adjustment(
         reference_price=price,
         legs=plan.legs,
         onto=trade,
+        instrument=market.instrument,
     )
     return replace(plan, entry=entry)
 
@@ -311,7 +326,7 @@ def plan_trailing_leg(
 def new_trade(plan: EntryPlan, *, trade_id: str, account_id: str, position_side: PositionSide, now: datetime) -> Trade:
     """The planned trade with all its order intents; nothing is sent yet."""
     side = plan.side
-    entry = entry_order(plan, ClientOrderId(trade_id, OrderRole.ENTRY, 1), position_side)
+    entries = entry_orders(plan, ClientOrderId(trade_id, OrderRole.ENTRY, 1), position_side)
     trade = Trade(
         id=trade_id,
         account_id=account_id,
@@ -326,7 +341,7 @@ def new_trade(plan: EntryPlan, *, trade_id: str, account_id: str, position_side:
         received_at=plan.wish.received_at,
         created_at=now,
         legs=plan.legs,
-        orders=(entry,),
+        orders=entries,
         context=_context(plan.wish),
     )
     for leg in plan.legs:
@@ -336,17 +351,23 @@ def new_trade(plan: EntryPlan, *, trade_id: str, account_id: str, position_side:
     return trade
 
 
-def entry_order(plan: EntryPlan, key: ClientOrderId, position_side: PositionSide) -> Order:
-    """The market order that opens the position, or adds to it."""
-    request = OrderRequest(
-        symbol=plan.wish.item.asset,
-        side=plan.side.entry_side,
-        type=OrderType.MARKET,
-        client_order_id=str(key),
-        quantity=plan.quantity,
-        position_side=position_side,
+def entry_orders(plan: EntryPlan, key: ClientOrderId, position_side: PositionSide) -> tuple[Order, ...]:
+    """The market orders that open the position, or add to it: ``key`` is that of the first."""
+    keys = (ClientOrderId(key.trade_id, key.role, key.attempt + number) for number in range(len(plan.parts)))
+    return tuple(
+        Order(
+            key=one,
+            request=OrderRequest(
+                symbol=plan.wish.item.asset,
+                side=plan.side.entry_side,
+                type=OrderType.MARKET,
+                client_order_id=str(one),
+                quantity=quantity,
+                position_side=position_side,
+            ),
+        )
+        for one, quantity in zip(keys, plan.parts, strict=True)
     )
-    return Order(key=key, request=request)
 
 
 def _context(wish: EntryWish) -> dict[str, Any]:

@@ -134,25 +134,28 @@ class Projection:
             reasons=readiness.reasons,
         )
 
-    def notional_beside(self, asset: str, ours: dict[str, Decimal]) -> dict[str, Decimal]:
+    def notional_beside(
+        self, asset: str, ours: dict[str, Decimal], last_mark: Callable[[str], MarkPrice | None]
+    ) -> dict[str, Decimal]:
         """Value held or on its way by asset, but for ``asset``; ``ours`` is what our trades say and wins."""
         held: dict[str, Decimal] = {}
         for row in self.all_held():
-            held[row.symbol] = held.get(row.symbol, ZERO) + abs(row.quantity) * row.mark_price
+            held[row.symbol] = held.get(row.symbol, ZERO) + abs(row.quantity) * _mark_of(row, last_mark)
         return {name: value for name, value in {**held, **ours}.items() if name != asset}
 
     def view(self, trades: dict[str, Trade], last_mark: Callable[[str], MarkPrice | None]) -> PositionsView:
         """Positions with the trade that each belongs to; ``trades`` is by asset, ``last_mark`` overrides old prices."""
-
-        def mark_of(row: PositionReport) -> Decimal:
-            mark = last_mark(row.symbol)
-            return mark.mark_price if mark else row.mark_price
-
         items = tuple(
-            _position_view(row, trades.get(row.symbol), mark_of(row))
+            _position_view(row, trades.get(row.symbol), _mark_of(row, last_mark))
             for row in sorted(self.all_held(), key=lambda row: (row.symbol, row.position_side))
         )
         return PositionsView(as_of=self.as_of, items=items)
+
+
+def _mark_of(row: PositionReport, last_mark: Callable[[str], MarkPrice | None]) -> Decimal:
+    """The newest mark price; the exchange shows none of a position that was flat when it was read."""
+    mark = last_mark(row.symbol)
+    return mark.mark_price if mark else row.mark_price or row.entry_price
 
 
 def _age(row: PositionReport) -> datetime:

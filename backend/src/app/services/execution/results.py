@@ -12,8 +12,9 @@ from app.domain.commissions import commissions_of
 from app.domain.errors import DecisionRefused, ErrorCode
 from app.domain.exits_stood import exits_stood_at
 from app.domain.ids import OrderRole
-from app.domain.money import BPS, ZERO
+from app.domain.money import BPS, ZERO, plain
 from app.domain.orders import Order, OrderState
+from app.domain.parts import executed_of, has_executed, is_entered, opening, orders_for
 from app.domain.reports import FillReport
 from app.domain.trades import Adjustment, AdjustmentKind, CloseReason, Trade, TradeError, TradeStatus, average_price
 from app.schemas import commissions
@@ -41,7 +42,8 @@ _TOLD_OF_THE_TRADE = (AssetStatus.UNPROTECTED, AssetStatus.PARTIALLY_PROTECTED, 
 def of_trade(trade: Trade, action: Action) -> AssetResult:
     """The result as it stands; ``pending`` while the outcome of the decision is open."""
     status = status_of(trade)
-    price = trade.price_of(trade.entry)
+    orders = opening(trade)
+    price = trade.price_of_all(orders)
     return AssetResult(
         asset=trade.asset,
         action=action,
@@ -50,7 +52,7 @@ def of_trade(trade: Trade, action: Action) -> AssetResult:
         trade_id=trade.id,
         side=trade.side.value,
         requested_quantity=trade.quantity,
-        filled_quantity=trade.executed(trade.entry),
+        filled_quantity=executed_of(trade, orders),
         fill_price=_tidy(price),
         leverage=trade.leverage,
         requested_leverage=trade.requested_leverage,
@@ -68,6 +70,7 @@ def of_trade(trade: Trade, action: Action) -> AssetResult:
             filled_to_protected=_ms(trade.first_fill_at, exits_stood_at(trade)),
         ),
         error=_error(trade),
+        notes=_cut_short(trade, orders, trade.quantity) if action.is_entry else (),
     )
 
 
@@ -75,9 +78,10 @@ def of_adjustment(trade: Trade, adjustment: Adjustment, action: Action | None) -
     """The result of a decision that changes a trade, as it stands."""
     order = trade.order_of(adjustment)
     status = _adjustment_status(trade, adjustment, order)
+    orders = orders_for(trade, adjustment)
     is_entry = order is not None and order.role is OrderRole.ENTRY
-    if order is not None:
-        figures = _figures(trade, adjustment, order)
+    if orders:
+        figures = _figures(trade, adjustment, orders)
     elif adjustment.closes:
         figures = _way_out(trade, CloseWish(received_at=adjustment.received_at, mark_price=adjustment.reference_price))
     else:
@@ -100,18 +104,19 @@ def of_adjustment(trade: Trade, adjustment: Adjustment, action: Action | None) -
         stop_loss_price=_trigger(trade, OrderRole.STOP_LOSS),
         **figures | {"requested_quantity": adjustment.quantity or None},
         error=_adjustment_error(trade, adjustment, order, status),
+        notes=_cut_short(trade, orders, adjustment.quantity),
     )
 
 
-def _figures(trade: Trade, adjustment: Adjustment, order: Order) -> dict[str, Any]:
-    """Price, size, cost and times of the order that changes the size."""
-    price = trade.price_of(order)
-    sign = trade.side.sign if order.role is OrderRole.ENTRY else -trade.side.sign
+def _figures(trade: Trade, adjustment: Adjustment, orders: tuple[Order, ...]) -> dict[str, Any]:
+    """Price, size, cost and times of the orders that change the size."""
+    price = trade.price_of_all(orders)
+    sign = trade.side.sign if orders[0].role is OrderRole.ENTRY else -trade.side.sign
     return {
-        "filled_quantity": trade.executed(order),
+        "filled_quantity": executed_of(trade, orders),
         "fill_price": _tidy(price),
         "slippage_bps": _slippage_bps(price, adjustment.reference_price, sign),
-        **_commission(trade.fills_of(order)),
+        **_commission([fill for order in orders for fill in trade.fills_of(order)]),
         "timings_ms": Timings(
             received_to_sent=_ms(adjustment.received_at, adjustment.sent_at),
             sent_to_filled=_ms(adjustment.sent_at, adjustment.filled_at),
@@ -121,7 +126,7 @@ def _figures(trade: Trade, adjustment: Adjustment, order: Order) -> dict[str, An
 
 
 def _adjustment_status(trade: Trade, adjustment: Adjustment, order: Order | None) -> AssetStatus:
-    if adjustment.error is not None and not trade.has_executed(adjustment):
+    if adjustment.error is not None and not has_executed(trade, adjustment):
         if adjustment.kind is AdjustmentKind.FLIP and not trade.orders_of(OrderRole.CLOSE):
             return AssetStatus.REJECTED  # given up before its close
         was_never_sent = order is not None and order.state is OrderState.NOT_PLACED and order.refusal_message
@@ -135,7 +140,7 @@ def _adjustment_status(trade: Trade, adjustment: Adjustment, order: Order | None
             AssetStatus.PENDING
         )  # it ends with the trade on the other side, or with all trades that are closed for it
     if is_dust(trade):
-        return AssetStatus.FAILED if not trade.has_executed(adjustment) else AssetStatus.UNPROTECTED
+        return AssetStatus.FAILED if not has_executed(trade, adjustment) else AssetStatus.UNPROTECTED
     if trade.status is TradeStatus.CLOSED:
         return AssetStatus.EMERGENCY_CLOSED if trade.close_reason is CloseReason.EMERGENCY else AssetStatus.CLOSED
     if trade.status is TradeStatus.PROTECTING and trade.protection_failed:
@@ -174,7 +179,9 @@ def skipped(item: AssetDecision) -> AssetResult:
 
 def noted(result: AssetResult, item: AssetDecision | UnreadableDecision) -> AssetResult:
     """The result with what the sender should know of how its decision was read."""
-    return result.model_copy(update={"notes": item.notes}) if isinstance(item, AssetDecision) and item.notes else result
+    if not isinstance(item, AssetDecision) or not item.notes:
+        return result
+    return result.model_copy(update={"notes": tuple(dict.fromkeys((*item.notes, *result.notes)))})
 
 
 def at_first(item: AssetDecision | UnreadableDecision) -> AssetResult:
@@ -277,7 +284,7 @@ def status_of(trade: Trade) -> AssetStatus:
             return AssetStatus.FAILED if FLIPPED in trade.context else AssetStatus.REJECTED
         case TradeStatus.FAILED:
             return AssetStatus.FAILED
-        case TradeStatus.OPEN if trade.entry.is_final:
+        case TradeStatus.OPEN if is_entered(trade):
             return AssetStatus.PROTECTED if trade.legs else AssetStatus.FILLED
         case TradeStatus.PROTECTING if trade.protection_failed:
             return _failed_protection(trade)
@@ -324,6 +331,18 @@ def _trigger(trade: Trade, role: OrderRole) -> Decimal | None:
     return None if leg is None else leg.trigger_price
 
 
+def _cut_short(trade: Trade, orders: tuple[Order, ...], wanted: Decimal) -> tuple[str, ...]:
+    """Why not all of what goes in several orders came in (scenario O7)."""
+    came = executed_of(trade, orders)
+    if len(orders) <= 1 or came == wanted or not all(order.is_final for order in orders):
+        return ()
+    number, last = next((pair for pair in enumerate(orders, 1) if pair[1].state is not OrderState.FILLED), (0, None))
+    if last is None:
+        return ()
+    why = last.refusal_message or f"it ended {last.state.value}"
+    return (f"{plain(came)} of {plain(wanted)}: order {number} of {len(orders)} was the last one ({why})",)
+
+
 def _reference(order: Order | None) -> OrderReference | None:
     if order is None:
         return None
@@ -335,7 +354,9 @@ def _reference(order: Order | None) -> OrderReference | None:
 def _error(trade: Trade) -> ResultError | None:
     if is_dust(trade):
         return _told_error(error_of_dust(trade))
-    return _doubt(trade.entry) if trade.error is None else _told_error(trade.error)
+    if trade.error is not None:
+        return _told_error(trade.error)
+    return next((doubt for order in opening(trade) if (doubt := _doubt(order)) is not None), None)
 
 
 def _told_error(error: TradeError) -> ResultError:

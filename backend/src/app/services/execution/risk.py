@@ -15,6 +15,7 @@ from app.domain.days import DayResult, until_tomorrow_s
 from app.domain.errors import ErrorCode
 from app.domain.ids import OrderRole
 from app.domain.money import BPS, ZERO, plain
+from app.domain.parts import quantity_to_come
 from app.domain.policy import (
     HARD_MAXIMUM_LEVERAGE,
     AccountPolicy,
@@ -25,7 +26,7 @@ from app.domain.policy import (
 from app.domain.reports import BookTicker, MarkPrice
 from app.domain.trades import Leg, Trade, TradeSide, TradeStatus
 from app.schemas.decision import ExpectedPosition
-from app.services.execution.covering import is_stopped
+from app.services.execution.covering import STOPS, is_stopped
 from app.services.execution.planning import AdjustmentPlan, EntryPlan, EntryWish, MarketView, plan_entry
 
 _FIELD = {
@@ -34,6 +35,9 @@ _FIELD = {
     OrderRole.TAKE_PROFIT: ("tp_price", ErrorCode.TAKE_PROFIT_INVALID),
 }
 """What a leg is called in a decision, and how a wrong one is refused."""
+
+_MOST_PARTS = 20
+"""An entry goes in so many market orders at most: prices move meanwhile."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -363,11 +367,13 @@ def check_size(plan: EntryPlan, market: MarketView) -> None:
             f"{plain(instrument.market_minimum)} (about {needed} {instrument.quote_asset})"
         )
         raise CheckFailed(ErrorCode.QUANTITY_BELOW_MINIMUM, text)
-    if instrument.market_maximum and plan.quantity > instrument.market_maximum:
-        text = (
-            f"{asked} needs {plain(plan.quantity)} {instrument.base_asset}, above the maximum market "
-            f"order of {plain(instrument.market_maximum)}"
-        )
+    if instrument.lot.maximum and plan.position_quantity > instrument.lot.maximum:
+        most, held = plain(instrument.lot.maximum), plain(plan.position_quantity)
+        text = f"{asked} would make a position of {held} {instrument.base_asset}, above the {most} of one exit"
+        raise CheckFailed(ErrorCode.QUANTITY_ABOVE_MAXIMUM, text)
+    if plan.quantity > instrument.market_maximum * _MOST_PARTS > ZERO:
+        most = f"{_MOST_PARTS} market orders of at most {plain(instrument.market_maximum)}"
+        text = f"{asked} needs {plain(plan.quantity)} {instrument.base_asset}, above {most}"
         raise CheckFailed(ErrorCode.QUANTITY_ABOVE_MAXIMUM, text)
     if plan.notional < instrument.minimum_notional:
         text = (
@@ -409,13 +415,27 @@ def check_exposure(plan: EntryPlan, exposure: Exposure, policy: RiskPolicy) -> N
 
 def check_room_for_exits(plan: EntryPlan, exposure: Exposure) -> None:
     """The exchange takes so many conditional orders on a symbol, whoever placed them: exits must find room (P14)."""
-    needed, free = sum(leg.order_type.is_conditional for leg in plan.legs), exposure.exit_places
+    needed, free = _places_needed(plan), exposure.exit_places
     if free is not None and needed > free:
         text = (
             f"{plan.wish.item.asset}: {needed} exits need a place among the exchange's conditional orders, and others "
             f"have left {max(free, 0)}; cancel some of those"
         )
         raise CheckFailed(ErrorCode.EXPOSURE_LIMIT, text)
+
+
+def _places_needed(plan: EntryPlan) -> int:
+    """How many conditional orders the exits of the whole position are, and what lies beside them when it grows.
+
+    A stop of the new size comes before the old one goes, and a target gives its place to it meanwhile (P10). A trailing
+    stop of the old size stays for longer (P15).
+    """
+    roles = [leg.role for leg in plan.exits if leg.order_type.is_conditional]
+    stops = sum(role in STOPS for role in roles)
+    has_stop = plan.onto is not None and any(leg.role in STOPS for leg in plan.onto.legs)
+    if not stops or not (has_stop or plan.begun or len(plan.parts) > 1):
+        return len(roles)
+    return max(len(roles), stops + 1) + roles.count(OrderRole.TRAILING_STOP)
 
 
 def held_beside(plan: EntryPlan, exposure: Exposure) -> dict[str, Decimal]:
@@ -425,11 +445,14 @@ def held_beside(plan: EntryPlan, exposure: Exposure) -> dict[str, Decimal]:
 
 
 def notional_of(trades: Iterable[Trade], mark: MarkPrice | None, without: str | None = None) -> Decimal:
-    """Value of what trades hold or have on its way at a mark price, but for one order, which has not left."""
+    """Value of what trades hold or have on its way at a mark price, but for one order, which has not left, and the
+    parts behind it."""
     total = ZERO
     for trade in trades:
         order = trade.order(without) if without is not None else None
-        quantity = trade.exposure + trade.entering_quantity - (order.quantity if order is not None else ZERO)
+        quantity = trade.exposure + trade.entering_quantity
+        if order is not None:
+            quantity -= quantity_to_come(trade, order)
         total += quantity * (mark.mark_price if mark else trade.reference_price)
     return total
 

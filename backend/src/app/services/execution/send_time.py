@@ -14,6 +14,7 @@ from decimal import Decimal
 
 from app.domain.errors import ErrorCode, ExchangeError
 from app.domain.orders import Order
+from app.domain.parts import executed_before, quantity_to_come
 from app.domain.trades import TradeError
 from app.services.execution import facts
 from app.services.execution.checks import Case, first_refusal
@@ -52,6 +53,8 @@ class SendTime:
     async def approve(self, plan: EntryPlan, key: str, trade_id: str, order: Order) -> Cleared | TradeError:
         """The order as it may leave now, with its size on record; or why it may not. Its margin is reserved as ``key``.
 
+        Of an entry in parts all that is left is judged with each of them; where that must shrink, a later part does.
+
         Raises:
             StoreUnavailable: a smaller size could not be recorded.
         """
@@ -59,14 +62,14 @@ class SendTime:
         if crowded is not None:
             return crowded
         for _ in range(_MOST_SHRINKS):
-            case = await self._case(plan.at_most(order.quantity), key, order.client_order_id)
+            case = await self._case(self._left(plan, trade_id, order), key, order.client_order_id)
             if isinstance(case, TradeError):
                 return case
             verdict = _judged(case)
             if isinstance(verdict, TradeError):
                 return verdict
-            if verdict.quantity == order.quantity:
-                return Cleared(order=order, case=replace(case, is_sized=True))
+            if verdict.quantity >= order.quantity:
+                return Cleared(order=order, case=replace(case, planned=verdict, is_sized=True))
             shrunk = self._shrunk(trade_id, order, verdict.quantity)
             if shrunk is None:
                 text = f"the order on {plan.wish.item.asset} was no longer on its way when its size had to shrink"
@@ -76,6 +79,13 @@ class SendTime:
             await self.tools.trades.settled()
         text = f"the price of {plan.wish.item.asset} moves faster than the size can be adapted to it; nothing was sent"
         return TradeError(code=ErrorCode.PRICE_DEVIATION, message=text)
+
+    def _left(self, plan: EntryPlan, trade_id: str, order: Order) -> EntryPlan:
+        """What is left of the plan to be sent: ``order``, and the parts behind it (scenario O7)."""
+        trade = self.once.trade(trade_id)
+        if trade is None:
+            return plan.at_most(order.quantity)
+        return plan.after(executed_before(trade, order)).at_most(quantity_to_come(trade, order))
 
     def _shrunk(self, trade_id: str, order: Order, quantity: Decimal) -> Order | None:
         at, order_id = self.tools.clock.now(), order.client_order_id
@@ -130,7 +140,7 @@ class SendTime:
     async def _case(self, plan: EntryPlan, key: str | None, order_id: str | None) -> Case | TradeError:
         tools, asset = self.tools, plan.wish.item.asset
         try:
-            means = await tools.market.means(plan, key)
+            means = await tools.market.means(plan, () if key is None else (key,))
             market, quote = await tools.market.present(asset)
         except ExchangeError as error:
             text = f"{asset} could not be read from the exchange when the order was to leave: {error}"

@@ -13,7 +13,7 @@ from app.integrations.aster.client import AsterClient
 
 log = structlog.get_logger(__name__)
 
-_STAMPED = (OrderRole.ENTRY, OrderRole.REDUCE)
+_STAMPED = (OrderRole.ENTRY, OrderRole.REDUCE, OrderRole.TAKE_BACK)
 """Sent once, under the stamp that is on record before."""
 _BROKEN_TRANSMISSION_FENCE = timedelta(seconds=65)
 

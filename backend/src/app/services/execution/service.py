@@ -497,4 +497,4 @@ class ExecutionService:
 
     def _exposure_of_others(self, asset: str) -> dict[str, Decimal]:
         ours = {name: desk.notional for name, desk in self._desks.items() if desk.notional}
-        return self._projection.notional_beside(asset, ours)
+        return self._projection.notional_beside(asset, ours, self._market.prices.last_mark)

@@ -42,11 +42,14 @@ class Slice:
     price: Decimal
 
 
-def market_part(wanted: Decimal, instrument: Instrument | None, most: Decimal | None = None) -> Decimal:
+def market_part(
+    wanted: Decimal, instrument: Instrument | None, most: Decimal | None = None, price: Decimal | None = None
+) -> Decimal:
     """What the next of the market orders for ``wanted`` asks for: the whole, or the largest part that is allowed.
 
-    The rest is left large enough for an order of its own. ``most`` bounds the part further, where the exchange has
-    refused more than that.
+    The rest is left large enough for an order of its own, and where a ``price`` is known, worth enough for one: only
+    reduce-only orders are exempt from that minimum. ``most`` bounds the part further, where the exchange has refused
+    more than that.
     """
     bounds = [bound for bound in (instrument.market_maximum if instrument else ZERO, most or ZERO) if bound > ZERO]
     if not bounds or wanted <= min(bounds):
@@ -54,8 +57,26 @@ def market_part(wanted: Decimal, instrument: Instrument | None, most: Decimal | 
     part = min(bounds)
     if instrument is None:
         return part
-    part = round_down_to_step(min(part, wanted - instrument.market_minimum), instrument.market_step)
+    rest = max(instrument.market_minimum, min(_worth_an_order(instrument, price), wanted / 2))
+    part = round_down_to_step(min(part, wanted - rest), instrument.market_step)
     return max(part, instrument.market_minimum)
+
+
+def _worth_an_order(instrument: Instrument, price: Decimal | None) -> Decimal:
+    """A quantity that is worth the exchange's smallest order, also when the price falls by half."""
+    if not price:
+        return ZERO
+    return round_down_to_step(2 * instrument.minimum_notional / price, instrument.market_step) + instrument.market_step
+
+
+def cut(quantity: Decimal, instrument: Instrument | None, price: Decimal) -> tuple[Decimal, ...]:
+    """All the market orders for ``quantity`` at about ``price``; mostly one."""
+    parts: list[Decimal] = []
+    left = quantity
+    while left > ZERO:
+        parts.append(market_part(left, instrument, price=price))
+        left -= parts[-1]
+    return tuple(parts) or (quantity,)
 
 
 def next_slice(side: Side, wanted: Decimal, room: ExitRoom, attempt: int) -> Slice:

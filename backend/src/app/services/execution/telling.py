@@ -12,6 +12,7 @@ from app.domain.trades import Trade
 from app.repositories.trades import TradeRepository
 from app.services.execution.commands import Alert
 from app.services.execution.narration import Narrator
+from app.services.execution.next_parts import late_part
 from app.services.execution.supervision import Supervisor
 from app.services.execution.unexplained import alert_of
 
@@ -50,8 +51,7 @@ class Teller:
     def changed(self, before: Trade, after: Trade) -> None:
         """A change to tell, soon: the commands' tasks have their first step first, so that exits leave before it."""
         is_scheduled = after.id in self._due
-        alert = alert_of(before, after)
-        if alert is not None:
+        for alert in filter(None, (alert_of(before, after), late_part(before, after))):
             self.alert(alert, after)
         self.note(before, after)
         self._due[after.id] = after

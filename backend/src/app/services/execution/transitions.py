@@ -11,6 +11,7 @@ from enum import StrEnum
 
 from app.domain.money import ZERO
 from app.domain.orders import IN_FLIGHT, OrderState
+from app.domain.parts import is_entered
 from app.domain.policy import ProtectionPolicy
 from app.domain.trades import Trade, TradeStatus, TradeTrigger
 from app.services.execution.adjusting import adjust, conclude, note_failures, take_up_again
@@ -18,6 +19,7 @@ from app.services.execution.commands import Account, Alert, Command, Query, Reso
 from app.services.execution.covering import is_secured
 from app.services.execution.dust import is_dust
 from app.services.execution.exits import tidy, wind_up
+from app.services.execution.next_parts import drop_parts, next_part
 from app.services.execution.outcomes import error_of
 from app.services.execution.protection import BURST_GRACE_S, Moment, secure
 
@@ -66,12 +68,13 @@ def decide(trade: Trade, moment: Moment, policy: ProtectionPolicy) -> Step:
         trade, more = _await_entry(trade, moment)
         commands += more
     if phase is _Phase.EXPOSED:
-        trade = _note_whole_fill(trade, moment)
         trade, more = _hold(trade, moment, policy)
+        trade = _note_whole_fill(trade, moment)
         commands += more
         phase = _PHASE[trade.status]
     if phase is _Phase.LEAVING:
-        trade, more = wind_up(note_failures(trade, moment.now), moment, policy.foreign_orders)
+        trade = note_failures(drop_parts(trade, moment.now), moment.now)
+        trade, more = wind_up(trade, moment, policy.foreign_orders)
         commands += more
     elif trade.status is TradeStatus.CLOSED:
         trade, more = tidy(trade, moment)
@@ -112,7 +115,7 @@ def _become_exposed(trade: Trade, moment: Moment) -> tuple[Trade, list[Command]]
 
 
 def _note_whole_fill(trade: Trade, moment: Moment) -> Trade:
-    if trade.filled_at is None and trade.entry.is_final:
+    if trade.filled_at is None and is_entered(trade):
         return replace(trade, filled_at=moment.now)
     return trade
 
@@ -127,6 +130,7 @@ def _await_entry(trade: Trade, moment: Moment) -> tuple[Trade, list[Command]]:
         return trade, []
     if entry.state in _ENDED_EMPTY and not trade.is_accounted:
         return trade, [Account()]  # user trades and position must agree before it is believed (U7)
+    trade = drop_parts(trade, moment.now)
     was_never_sent = entry.state is OrderState.NOT_PLACED and entry.refusal_message is not None
     trigger = TradeTrigger.ENTRY_NOT_SENT if was_never_sent else TradeTrigger.ENTRY_REFUSED
     error = trade.error or error_of(entry)
@@ -139,6 +143,8 @@ def _hold(trade: Trade, moment: Moment, policy: ProtectionPolicy) -> tuple[Trade
     for entry in trade.entries:
         if entry.state is OrderState.UNKNOWN:
             commands.append(Resolve(entry.client_order_id))
+        elif entry.state is OrderState.PLANNED:
+            continue  # a part whose turn has not come
         elif not entry.is_final and (entry is trade.entry or entry.state not in IN_FLIGHT):
             commands.append(Query(entry.client_order_id, BURST_GRACE_S))  # a further one may still wait for the disk
     if trade.exposure == ZERO or trade.close_reason is not None:
@@ -146,4 +152,6 @@ def _hold(trade: Trade, moment: Moment, policy: ProtectionPolicy) -> tuple[Trade
     trade, more = adjust(trade, moment)
     commands += more
     trade, more = secure(trade, moment, policy)
+    commands += more
+    trade, more = next_part(trade, moment.now)
     return conclude(trade, moment.now), commands + more

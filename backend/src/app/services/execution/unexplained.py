@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from app.domain.money import ZERO, plain
-from app.domain.orders import Order
+from app.domain.orders import Order, OrderState
 from app.domain.reports import FillReport, PositionReport, PositionSide
 from app.domain.trades import Trade
 from app.services.execution.commands import Alert, Severity
@@ -33,7 +33,7 @@ def surplus(trade: Trade, entry: Order, trades: Iterable[Trade], rows: Iterable[
     without = trade.with_order(replace(entry, executed_quantity=ZERO))
     others = [other for other in trades if other.id != trade.id and other.position_side is trade.position_side]
     entries = (one for other in (*others, without) for one in other.entries)
-    if any(not one.is_final and one.client_order_id != entry.client_order_id for one in entries):
+    if any(_may_come_in(one) and one.client_order_id != entry.client_order_id for one in entries):
         return ZERO
     known = sum(
         (other.side.sign * (other.entered_quantity - other.exited_quantity) for other in (*others, without)),
@@ -41,6 +41,11 @@ def surplus(trade: Trade, entry: Order, trades: Iterable[Trade], rows: Iterable[
     )
     held = sum((_signed(row) for row in rows if row.position_side is trade.position_side), start=ZERO)
     return min(max((held - known) * trade.side.sign, ZERO), entry.quantity)
+
+
+def _may_come_in(entry: Order) -> bool:
+    """A part whose turn has not come explains nothing (scenario O7)."""
+    return not entry.is_final and entry.state is not OrderState.PLANNED
 
 
 def changed_at(trade: Trade, rows: Iterable[PositionReport]) -> datetime | None:

@@ -120,6 +120,15 @@ def test_the_view_tells_ours_from_others() -> None:
     assert reversed_.trade_id is None
 
 
+def test_a_position_opened_since_the_last_read_has_its_value() -> None:
+    """Z7: the exchange shows no mark price of a flat position, and the limits count what is held."""
+    projection = read(replace(ROW, symbol="ETHUSDT", quantity=ZERO, mark_price=ZERO, entry_price=ZERO))
+    projection.apply(streamed("2", 1, "ETHUSDT"), START)
+    assert projection.notional_beside("BTCUSDT", {}, lambda _: None) == {"ETHUSDT": 2 * MARK}
+    at_90 = market(mark=Decimal(90)).mark
+    assert projection.notional_beside("BTCUSDT", {}, lambda _: at_90) == {"ETHUSDT": 180}
+
+
 def test_before_the_first_read_nothing_is_claimed() -> None:
     view = Projection().view({}, lambda _: None)
     assert (view.as_of, view.items) == (None, ())

@@ -186,12 +186,15 @@ def test_an_allocation_below_the_smallest_order_is_refused_with_what_it_needs(al
     approved(wish(allocation_usd="96"))
 
 
-def test_an_allocation_above_the_largest_market_order_is_refused() -> None:
-    verdict = refused(wish(allocation_usd=str(MARK * Decimal("120.001"))))
+def test_an_allocation_above_the_largest_market_order_goes_in_parts() -> None:
+    """O7: up to what one exit can be for, and what twenty orders can be."""
+    assert approved(wish(allocation_usd=str(MARK * 250))).plan.parts == (120, 120, 10)
+    verdict = refused(wish(allocation_usd=str(MARK * Decimal("1000.001"))))
     assert verdict.code is ErrorCode.QUANTITY_ABOVE_MAXIMUM
-    for word in ("120.001", "120"):
+    for word in ("1000.001", "1000"):
         assert word in verdict.message
-    approved(wish(allocation_usd=str(MARK * 120)))
+    small = market(replace(BITCOIN, market_lot=replace(BITCOIN.market_lot, maximum=Decimal(1))))
+    assert refused(wish(allocation_usd=str(MARK * 21)), view=small).code is ErrorCode.QUANTITY_ABOVE_MAXIMUM
 
 
 def test_a_notional_below_the_minimum_is_refused() -> None:

@@ -78,7 +78,10 @@ def require_within(plan: EntryPlan, instrument: Instrument, exposure: Exposure, 
 
 def require_filters(plan: EntryPlan, instrument: Instrument) -> None:
     assert plan.quantity >= instrument.market_minimum
-    assert not instrument.market_maximum or plan.quantity <= instrument.market_maximum
+    assert not instrument.market_maximum or max(plan.parts) <= instrument.market_maximum
+    assert sum(plan.parts) == plan.quantity
+    assert min(plan.parts) >= instrument.market_minimum
+    assert not instrument.lot.maximum or plan.position_quantity <= instrument.lot.maximum
     assert is_multiple(plan.quantity, instrument.lot.step)
     assert is_multiple(plan.quantity, instrument.market_lot.step)
     assert plan.notional >= instrument.minimum_notional
