@@ -329,7 +329,8 @@ def covers_exactly(run: Run) -> Iterator[str]:
     """After quiet, each wished exit of an open trade is one order on the book, for exactly what is held (Z2, P10).
 
     Beside a trailing stop one of an earlier size may rest, which has followed the price further (P15). Where the
-    exchange has too few places, what is missing beside the stop may go on missing (P14).
+    exchange has too few places, what is missing beside the stop may go on missing, and a stop for more than is left
+    stays, since there is no place for the smaller one (P14).
     """
     resting: dict[tuple[str, OrderRole], list[Decimal]] = {}
     for row in _orders(run):
@@ -344,6 +345,8 @@ def covers_exactly(run: Run) -> Iterator[str]:
                 if has_no_place and leg.role is not OrderRole.STOP_LOSS:
                     continue
                 found = resting.get((trade.id, leg.role), [])
+                if has_no_place and len(found) == 1:
+                    found = [min(found[0], trade.exposure)]
                 if leg.role is OrderRole.TRAILING_STOP and len(found) == 2 and len(set(found)) == 2:
                     found = [left for left in found if left == trade.exposure]
                 if found != [trade.exposure]:

@@ -18,7 +18,7 @@ from app.domain.events import RecordedEvent
 from app.domain.parts import opening
 from app.domain.trades import CloseReason, Trade, TradeStatus
 from app.repositories.decisions import StoredDecision
-from app.services.execution.covering import is_stopped
+from app.services.execution.covering import STOPS
 from app.services.execution.reconciliation import ReconciliationReport
 from aster_sim.core.errors import VenueError
 from aster_sim.credentials import AccountCredentials, AccountSpec
@@ -198,7 +198,7 @@ class Stage:
                 orders = " ".join(f"{order.client_order_id[-2:]}:{order.state.value}" for order in trade.orders[-6:])
                 if len(trade.orders) > _MANY_ORDERS:
                     return f"trade {trade.id} on {trade.asset} has {len(trade.orders)} orders: {orders}"
-                if self.world.algo_orders_maximum and trade.protection_failed and is_stopped(trade):
+                if self.world.algo_orders_maximum and trade.protection_failed and _is_bounded(trade):
                     continue  # there is no place for what is missing beside the stop (P14)
                 if trade.status is not TradeStatus.OPEN or trade.has_unknown_order:
                     return f"trade {trade.id} on {trade.asset} is {trade.status.value}: {orders}"
@@ -292,6 +292,12 @@ class Stage:
             lines += [f'{key.removeprefix("TES_").lower()} = "{value}"' for key, value in secrets.items()]
         config.write_text("\n".join(lines), encoding="utf-8")
         return load_settings(environ, config=config)
+
+
+def _is_bounded(trade: Trade) -> bool:
+    """Whether a stop rests for all that is held, or for more of which a person has taken some away."""
+    stops = (order for role in STOPS for order in trade.orders_of(role) if order.is_live)
+    return any(order.remaining >= trade.exposure for order in stops)
 
 
 def _secrets(keys: AccountCredentials, scheme: str) -> dict[str, str]:
