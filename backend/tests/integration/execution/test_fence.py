@@ -57,7 +57,7 @@ async def test_doubt_and_its_age_are_told_in_result_event_and_metrics(stage: Are
         assert pending.error is not None
         assert pending.error.code == "outcome_unknown"
         assert "got no answer" in pending.error.message
-        shown = Metrics(application, lambda: 0).render().decode()
+        shown = Metrics(application, lambda: 0).render(with_money=True).decode()
         assert 'tes_unknown_orders{account="default"} 1.0' in shown
         assert 'tes_oldest_unknown_order_seconds{account="default"} 0.0\n' not in shown
         ended = (await asyncio.wait_for(submission.wait(None), PATIENCE_S)).results[0]

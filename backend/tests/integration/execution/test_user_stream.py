@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import aiohttp
 import pytest
-from arena import BTC, ETH, Arena, buy, decide, none_refused, sell, settled, until, until_true
+from arena import BTC, ETH, Arena, buy, decide, none_refused, sell, settled, stored, until, until_true
 
 from app.bootstrap import Application
 from app.domain.events import EventType
@@ -237,7 +237,12 @@ async def test_words_that_nobody_knows_are_kept_and_change_nothing(stage: Arena)
         assert [difference.kind for difference in report.differences] == ["position_external"]
         assert await connections(application) == 1
         assert len(await stage.levers.requests("POST", "/order", type="STOP_MARKET")) == 1
-        assert (await settled(application, trade.id, "open")).order(stop.client_order_id) == stop
+
+        async def is_as_it_was() -> bool:
+            """Once the exchange has answered what became of it."""
+            return (await stored(application, trade.id)).order(stop.client_order_id) == stop
+
+        await until_true(is_as_it_was)
 
 
 def now_ms() -> int:

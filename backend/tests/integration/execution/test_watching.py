@@ -28,7 +28,7 @@ async def watched(stage: Arena, **settings: str) -> AsyncIterator[tuple[Applicat
         metrics = Metrics(application, lambda: 0)
         following = asyncio.create_task(metrics.follow())
         try:
-            yield application, lambda: samples(metrics.render())
+            yield application, lambda: samples(metrics.render(with_money=True))
         finally:
             following.cancel()
             await asyncio.gather(following, return_exceptions=True)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import math
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from app.domain.ids import parse_client_order_id
+from aster_sim.core.account import Account
 from aster_sim.core.errors import VenueError
 from aster_sim.http import people
 from proof.fates import BY_NAME
@@ -227,7 +229,10 @@ class Doings:
         owner = self._stage.exchange.account(account)
         if owner.dual_side:
             params["positionSide"] = "LONG" if side == "BUY" else "SHORT"
-        people.place(self._stage.exchange.runtime, owner, params)
+        order_id = people.place(self._stage.exchange.runtime, owner, params)["orderId"]
+        if kind == "LIMIT" and self._stage.world.settings["TES_PROTECTION_FOREIGN_ORDERS"] == "alert":
+            # nothing but its owner takes away what blocks a close then: at the end the owner heeds the alert
+            self._take_back(owner, asset, order_id, math.inf)
 
     def human_close(self, account: str, asset: str, part: float) -> None:
         owner = self._stage.exchange.account(account)
@@ -254,13 +259,14 @@ class Doings:
             if held.side == "BOTH" and reduce_only:
                 params["reduceOnly"] = "true"
             number = people.place(stage.exchange.runtime, owner, params)["orderId"]
-            taken_back = {"symbol": asset, "orderId": str(number)}
+            self._take_back(owner, asset, number, lasts)
 
-            def take_back(taken_back: dict[str, str] = taken_back) -> None:
-                with contextlib.suppress(VenueError, people.ControlError):
-                    people.cancel(stage.exchange.runtime, owner, taken_back)
+    def _take_back(self, owner: Account, asset: str, order_id: int, after_s: float) -> None:
+        def take_back() -> None:
+            with contextlib.suppress(VenueError, people.ControlError):
+                people.cancel(self._stage.exchange.runtime, owner, {"symbol": asset, "orderId": str(order_id)})
 
-            self._side_tasks.append(asyncio.create_task(_at_the_end(lasts, take_back)))
+        self._side_tasks.append(asyncio.create_task(_at_the_end(after_s, take_back)))
 
     def human_flip(self, account: str, asset: str) -> None:
         people.change_position(self._stage.exchange.runtime, {"account": account, "symbol": asset, "do": "flip"})

@@ -20,7 +20,10 @@ _NOT_SENT = "the part before it was not filled, or its exits failed, or the posi
 
 
 def next_part(trade: Trade, now: datetime) -> tuple[Trade, list[Command]]:
-    """Send the next part of an entry once the one before is filled and protected; drop it where it never will be."""
+    """Send the next part of an entry once the one before is filled and protected; drop it where it never will be.
+
+    Nor does it leave beside another entry of the trade that may be executed at any moment.
+    """
     planned = waiting_entries(trade)
     if not planned:
         return trade, []
@@ -31,7 +34,8 @@ def next_part(trade: Trade, now: datetime) -> tuple[Trade, list[Command]]:
     if before.is_final and before.state is not OrderState.FILLED:
         return drop_parts(trade, now), []
     is_safe = trade.status is TradeStatus.OPEN and not trade.has_unknown_order and not trade.is_leaving
-    if before.state is not OrderState.FILLED or not is_safe:
+    is_alone = all(one.is_final or one.state is OrderState.PLANNED for one in trade.entries)
+    if before.state is not OrderState.FILLED or not is_safe or not is_alone:
         return trade, []
     sent = part.after(OrderTrigger.SUBMIT, now)
     return trade.with_order(sent), [Send(sent)]
