@@ -24,7 +24,7 @@ from app.services.execution.adjusting import next_key, reductions
 from app.services.execution.checks import Case, assess_adjustment
 from app.services.execution.desk_tools import Adjust, DeskTools, Enter
 from app.services.execution.dust import error_of_dust, is_dust
-from app.services.execution.outcomes import internal_error, not_recorded
+from app.services.execution.outcomes import internal_error, not_recorded, refusal_of
 from app.services.execution.planning import AdjustmentPlan, EntryWish, entry_orders
 from app.services.execution.risk import AdjustmentApproved, Exposure, RiskApproved, RiskRefused, too_old
 from app.services.execution.send_time import Cleared
@@ -105,7 +105,7 @@ class Adjuster:
         if not self._take(plan.wish, closes.id, adjustment, None):
             return
         self._flips[closes.id] = message
-        self._desk.start(("adjust", plan.wish.decision_id), self._close(closes.id, adjustment, message))
+        self._desk.jobs.start(("adjust", plan.wish.decision_id), self._close(closes.id, adjustment, message), closes.id)
 
     def resumes_flip(self, message: Enter) -> bool:
         """Whether the entry belongs to a flip that a dead process began; it then goes on."""
@@ -115,7 +115,7 @@ class Adjuster:
                 if trade.close_reason is None and self._is_too_old(message, trade.id):
                     return True
                 self._flips[trade.id] = message
-                self._desk.start(("adjust", known.decision_id), self._close(trade.id, known, message))
+                self._desk.jobs.start(("adjust", known.decision_id), self._close(trade.id, known, message), trade.id)
                 return True
         return False
 
@@ -144,7 +144,7 @@ class Adjuster:
         if message is not None:
             self._awaited = message.wish.decision_id
             wish = _flipping(message.wish, trade)
-            self._desk.start(("follow", wish.decision_id), self._follow(replace(message, wish=wish)))
+            self._desk.jobs.start(("follow", wish.decision_id), self._follow(replace(message, wish=wish)))
 
     def on_kept(self, trade: Trade) -> None:
         """A trade goes on: what waits for its end is given up where that may never come."""
@@ -190,7 +190,7 @@ class Adjuster:
             job = self._close(plan.trade.id, adjustment, message)
         else:
             return
-        self._desk.start(("adjust", adjustment.decision_id), job)
+        self._desk.jobs.start(("adjust", adjustment.decision_id), job, plan.trade.id)
 
     def _take(
         self,
@@ -320,7 +320,7 @@ class Adjuster:
 
     async def _refusal_of_flip(self, trade_id: str, adjustment: Adjustment, message: Enter) -> TradeError | None:
         """Why the entry of a flip would not be sent, while the position that it closes is still held."""
-        while self._desk.is_looked_at(trade_id):
+        while self._desk.jobs.is_looked_at(trade_id):
             await self._tools.clock.sleep(_LOOK_S)
         trade = self._desk.trade(trade_id)
         if trade is None or trade.close_reason is not None or trade.is_ended:
@@ -347,6 +347,10 @@ class Adjuster:
             text = f"the mark price of {self._desk.asset} could not be read: {error}"
             tools.on_refused(message.wish, RiskRefused(code=ErrorCode.EXCHANGE_UNAVAILABLE, message=text))
             return
+        except Exception:  # nothing has left yet: the entry is given up, and the supervisor tells of the bug
+            self.begins(message.wish.decision_id)
+            tools.on_refused(message.wish, refusal_of(internal_error()))
+            raise
         self._desk.enter_next(replace(message, market=market))
 
 

@@ -19,7 +19,7 @@ from app.services.execution.adjuster import Adjuster
 from app.services.execution.checks import Case, assess
 from app.services.execution.desk_tools import DeskTools, Enter
 from app.services.execution.market import margin_key
-from app.services.execution.outcomes import internal_error, not_recorded
+from app.services.execution.outcomes import internal_error, not_recorded, refusal_of
 from app.services.execution.planning import new_trade, position_side_for
 from app.services.execution.risk import RiskApproved, RiskRefused
 from app.services.execution.send_time import Cleared, called_off
@@ -85,7 +85,7 @@ class EntryFlow:
         trade = trade.with_order(entry).after(TradeTrigger.SUBMIT)
         self._desk.parts.expect(verdict.plan, opening(trade)[1:])
         self._desk.begin(trade)
-        self._desk.start(("enter", trade.id), self._submit(message, verdict, trade))
+        self._desk.jobs.start(("enter", trade.id), self._submit(message, verdict, trade), trade.id)
 
     async def _submit(self, message: Enter, approved: RiskApproved, trade: Trade) -> None:
         """Make the intent durable, then send the entry: in this order, always."""
@@ -141,4 +141,4 @@ class EntryFlow:
     def _give_up(self, message: Enter, trade: Trade, error: TradeError) -> None:
         self._desk.forget(trade)
         self._tools.market.entries_ended(trade)
-        self._tools.on_refused(message.wish, RiskRefused(code=error.code, message=error.message))
+        self._tools.on_refused(message.wish, refusal_of(error))

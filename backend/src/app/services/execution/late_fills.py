@@ -15,6 +15,9 @@ from app.services.execution.evidence import Evidence, Trades
 from app.services.execution.exits import unrecorded_exits
 from app.services.execution.folding import fold
 
+LOOKS_LATER_S = 60.0
+"""After so long an entry that was given up is asked for once more: the exchange's lists may have been that late."""
+
 
 def doubtful_entries(trade: Trade) -> list[Order]:
     """Entries given up as never placed, and those of an ended trade whose end is not on record."""

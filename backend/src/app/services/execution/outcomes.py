@@ -6,6 +6,7 @@ from app.domain.errors import ErrorCode, Refusal
 from app.domain.ids import OrderRole
 from app.domain.orders import Order, OrderState
 from app.domain.trades import TradeError
+from app.services.execution.risk import RiskRefused
 
 _CODE_OF_REFUSAL = {
     Refusal.MARGIN: ErrorCode.INSUFFICIENT_MARGIN,
@@ -19,6 +20,11 @@ def internal_error() -> TradeError:
     """The answer where a step of ours broke before anything was sent."""
     text = "an internal step failed before anything was sent; see the log"
     return TradeError(code=ErrorCode.INTERNAL_ERROR, message=text)
+
+
+def refusal_of(error: TradeError) -> RiskRefused:
+    """An error as the refusal of an entry or a change of which nothing was begun."""
+    return RiskRefused(code=error.code, message=error.message)
 
 
 def not_recorded(error: Exception) -> TradeError:

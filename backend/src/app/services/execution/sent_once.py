@@ -14,6 +14,7 @@ from app.domain.trades import Trade, TradeError
 from app.integrations.aster.priorities import ExitsToCome
 from app.services.execution import facts
 from app.services.execution.desk_tools import DeskTools
+from app.services.execution.outcomes import internal_error
 from app.services.execution.sending import stamp_for, transmit
 
 _SIGNED_ANEW = 3
@@ -74,11 +75,14 @@ class SentOnce:
             async with tools.client.turn(order.request):
                 try:
                     signed = await self._freshly_signed(trade_id, order, was_refused=was_refused)
+                    against = objection()  # turn and disk may have taken their time
                 except (NotSent, StoreUnavailable):
-                    signed = None
+                    break
+                except Exception:  # it has not left: that is told, and the supervisor tells of the bug
+                    self._tell_broken(trade_id, order, placement)
+                    raise
                 if signed is None:
                     break
-                against = objection()  # turn and disk may have taken their time
                 if against is not None:
                     return NeverSent(reason=against.message), against
                 order = signed
@@ -87,6 +91,11 @@ class SentOnce:
             if not was_refused or tools.clock.monotonic() >= lasts_until:
                 break
         return placement, None
+
+    def _tell_broken(self, trade_id: str, order: Order, placement: Placement) -> None:
+        error = internal_error() if isinstance(placement, NeverSent) else None
+        at, order_id = self.tools.clock.now(), order.client_order_id
+        self.take(trade_id, facts.Placed(at=at, client_order_id=order_id, placement=placement, error=error))
 
     async def _freshly_signed(self, trade_id: str, order: Order, *, was_refused: bool) -> Order | None:
         """The order with a stamp that the exchange will take, on record; None when it is in doubt or done by now.

@@ -27,9 +27,9 @@ class Supervisor:
         self._tasks: set[asyncio.Task[None]] = set()
         self._calls: deque[Callable[[], None]] = deque()
 
-    def start(self, work: Awaitable[object]) -> asyncio.Task[None]:
-        """Run ``work`` once, beside everything else."""
-        task = asyncio.ensure_future(self._reported(work))
+    def start(self, work: Awaitable[object], then: Callable[[], None] | None = None) -> asyncio.Task[None]:
+        """Run ``work`` once, beside everything else; should it fail, ``then`` is called."""
+        task = asyncio.ensure_future(self._reported(work, then))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         if isinstance(work, Coroutine):
@@ -62,12 +62,17 @@ class Supervisor:
     def _make_one_call(self) -> None:
         if not self._calls:
             return  # made at the stop
-        call = self._calls.popleft()
+        self.attempt(self._calls.popleft())
+
+    def attempt(self, call: Callable[[], None]) -> bool:
+        """Make ``call``, and tell of its failure as of a task's; returns whether it went well."""
         try:
             call()
         except Exception as error:  # as in _reported: nobody else would hear of it
             log.exception("supervisor.call_failed")
             self._on_failure(error)
+            return False
+        return True
 
     async def stop(self) -> None:
         """Cancel everything and wait until it has ended; what has lost its cancellation, or came since, once more."""
@@ -78,12 +83,14 @@ class Supervisor:
         while self._calls:
             self._make_one_call()
 
-    async def _reported(self, work: Awaitable[object]) -> None:
+    async def _reported(self, work: Awaitable[object], then: Callable[[], None] | None = None) -> None:
         try:
             await work
         except Exception as error:  # the supervisor: one task's bug must not take the others down
             log.exception("supervisor.task_failed")
             self._on_failure(error)
+            if then is not None:
+                then()
 
     async def _repeated(self, work: Callable[[], Awaitable[None]]) -> None:
         while True:

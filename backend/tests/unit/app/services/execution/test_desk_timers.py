@@ -38,7 +38,7 @@ async def test_only_a_trade_that_has_not_ended_is_woken(
     gate = Gate()
     jobs: list[asyncio.Task[None]] = []
 
-    def start(job: Any) -> asyncio.Task[None]:
+    def start(job: Any, _then: Any = None) -> asyncio.Task[None]:
         jobs.append(asyncio.create_task(job))
         return jobs[-1]
 
@@ -50,7 +50,7 @@ async def test_only_a_trade_that_has_not_ended_is_woken(
     monkeypatch.setattr(desk, "learn", lambda _trade_id, fact: learned.append(fact))
     trade = submitted()
     desk._keep(trade)
-    desk._run(trade, commands.WakeAt(START + timedelta(seconds=10)))
+    desk.jobs.run(trade, commands.WakeAt(START + timedelta(seconds=10)))
     if is_ended:
         desk._keep(replace(trade, status=TradeStatus.CLOSED))
     gate.opened.set()
