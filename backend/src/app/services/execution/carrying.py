@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -48,7 +49,8 @@ class DecisionRunner:
 
     async def carry_out(self, running: RunningDecision) -> None:
         """Carry out a decision that was just taken on: it is about the trades that are there now."""
-        running.meant = {item.asset: self.there(item.asset) for item in running.decision.decisions}
+        with self._ending(running, running.decision.decisions):
+            running.meant = {item.asset: self.there(item.asset) for item in running.decision.decisions}
         await self.work_through(running, running.decision.decisions)
 
     async def work_through(self, running: RunningDecision, chosen: Sequence[AssetDecision]) -> None:
@@ -63,8 +65,22 @@ class DecisionRunner:
                 for end in late:
                     end.cancel()
 
+    @contextlib.contextmanager
+    def _ending(self, running: RunningDecision, items: Sequence[AssetDecision]) -> Iterator[None]:
+        """Should a step of ours break, these assets end with that, and the supervisor tells of the bug (C9)."""
+        try:
+            yield
+        except Exception:
+            for item in items:
+                self.intake.report(running.decision_id, running.received_at, results.broken(item.asset, item.action))
+            raise
+
     async def carry_out_asset(self, running: RunningDecision, item: AssetDecision) -> None:
         """Begin with one asset, or go on with what a dead process had begun."""
+        with self._ending(running, (item,)):
+            await self._carry_out_asset(running, item)
+
+    async def _carry_out_asset(self, running: RunningDecision, item: AssetDecision) -> None:
         if not running.is_at_work(item.asset):
             return  # called off before its phase had begun
         wish = EntryWish(

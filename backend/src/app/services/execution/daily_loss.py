@@ -19,6 +19,7 @@ from app.domain.errors import ExchangeError
 from app.domain.money import ZERO
 from app.domain.ports import Clock
 from app.domain.reports import FillReport, IncomeReport
+from app.domain.trades import Trade
 from app.integrations.aster.client import AsterClient
 from app.services.execution.asset_values import AssetValues
 
@@ -82,6 +83,11 @@ class DailyResult:
     def request(self) -> None:
         """Ask for a read soon: money has moved."""
         self._wanted.set()
+
+    def hear(self, trade: Trade) -> None:
+        """A trade has changed; its end has moved money."""
+        if trade.is_ended:
+            self.request()
 
     async def keep_fresh(self) -> None:
         """Read at once, then whenever money has moved, and at the latest after half a minute."""

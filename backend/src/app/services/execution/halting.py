@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -15,6 +15,7 @@ from app.db.port import Landing
 from app.domain.errors import ErrorCode, StoreUnavailable
 from app.domain.events import Event, EventType
 from app.domain.ports import Clock
+from app.domain.trades import CloseReason, Trade
 from app.repositories.flags import FlagRepository
 from app.repositories.readable import MALFORMED
 from app.schemas.fields import iso
@@ -173,26 +174,30 @@ def _has_landed(landing: Landing) -> bool:
 
 
 class EmergencyWatch:
-    """Counts emergency closes; each trade once."""
+    """Counts emergency closes, each trade once; too many within the window stop entries."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock, stop_entries: Callable[[str], None]) -> None:
+        self._clock = clock
+        self._stop_entries = stop_entries
         self._seen: deque[tuple[datetime, str]] = deque()
 
     def load(self, emergencies: Iterable[tuple[datetime, str]]) -> None:
         """Take over when, and of which trades, the record tells."""
         self._seen.extend(sorted(emergencies))
 
-    def note(self, trade_id: str, now: datetime) -> str | None:
-        """Count one; the reason to halt once there were too many within the window."""
+    def hear(self, trade: Trade) -> None:
+        """Count a trade that is closed in an emergency."""
+        now = self._clock.now()
         while self._seen and self._seen[0][0] <= now - EMERGENCY_WINDOW:
             self._seen.popleft()
-        if any(trade_id == known for _, known in self._seen):
-            return None
-        self._seen.append((now, trade_id))
-        if len(self._seen) < _EMERGENCIES:
-            return None
-        minutes = EMERGENCY_WINDOW.total_seconds() / 60
-        return f"{len(self._seen)} positions had to be closed in an emergency within {minutes:g} minutes"
+        is_known = any(trade.id == known for _, known in self._seen)
+        if trade.close_reason is not CloseReason.EMERGENCY or is_known:
+            return
+        self._seen.append((now, trade.id))
+        if len(self._seen) >= _EMERGENCIES:
+            minutes = EMERGENCY_WINDOW.total_seconds() / 60
+            text = f"{len(self._seen)} positions had to be closed in an emergency within {minutes:g} minutes"
+            self._stop_entries(text)
 
 
 _REFUSED_ACCOUNTS: Mapping[int, tuple[str, str]] = {

@@ -19,7 +19,7 @@ from app.domain.events import EventType
 from app.domain.ids import IdSource
 from app.domain.orders import Order
 from app.domain.parts import executed_of, opening, orders_for
-from app.domain.trades import Trade, TradeSide
+from app.domain.trades import Adjustment, Trade, TradeSide
 from app.repositories.decisions import DecisionRepository, StoredDecision
 from app.schemas.decision import Action, AssetDecision, TradingDecision
 from app.schemas.result import AssetResult, AssetStatus, ExecutionResult, ResultStatus, whole_status
@@ -28,6 +28,7 @@ from app.services.execution.narration import Narrator
 from app.services.execution.phases import decision_reduces
 from app.services.execution.planning import EntryWish
 from app.services.execution.steady_clock import SteadyClock
+from app.services.execution.supervision import Supervisor
 
 log = structlog.get_logger(__name__)
 
@@ -132,6 +133,7 @@ class Intake:
         is_paper: bool,
         decisions: DecisionRepository,
         narrator: Narrator,
+        background: Supervisor,
         ids: IdSource,
         clock: SteadyClock,
         require_ready: Callable[[TradingDecision], None],
@@ -140,6 +142,7 @@ class Intake:
         self._is_paper = is_paper
         self._decisions = decisions
         self._narrator = narrator
+        self._background = background
         self._ids = ids
         self._clock = clock
         self._require_ready = require_ready
@@ -292,25 +295,39 @@ class Intake:
 
     def hear(self, trade: Trade) -> None:
         """Take what a trade, as it stands, says of the decisions that opened it and changed it."""
-        asset = trade.asset
         entered = Action.BUY if trade.side is TradeSide.LONG else Action.SELL
+        self._attempt(trade, trade, functools.partial(self._hear_of_entry, trade, entered))
+        for one in trade.adjustments:
+            self._attempt(trade, one, functools.partial(self._hear_of_change, trade, one, entered))
+
+    def _attempt(self, trade: Trade, meant: Trade | Adjustment, hear: Callable[[], None]) -> None:
+        """Should a step of ours break over it, the decision ends with that instead of never (scenario C9)."""
+        if self._background.attempt(hear):
+            return
+        running = self._open_to_change(meant.decision_id, meant.received_at, trade.asset)
+        if running is not None and running.is_at_work(trade.asset):
+            action = running.results[trade.asset].action
+            self.report(meant.decision_id, meant.received_at, results.broken(trade.asset, action, trade.id))
+
+    def _hear_of_entry(self, trade: Trade, entered: Action) -> None:
+        asset = trade.asset
         running = self._open_to_change(trade.decision_id, trade.received_at, asset)
         if running is None:
             tell = functools.partial(results.of_trade, trade, entered)
             self._correct(trade.decision_id, trade.received_at, trade, opening(trade), tell)
+        elif results.status_of(trade) is not AssetStatus.PENDING:
+            self.report(trade.decision_id, trade.received_at, results.of_trade(trade, entered))
+        elif running.results[asset].status is AssetStatus.PENDING:
+            running.at_work[asset] = lambda: results.of_trade(trade, entered)
+
+    def _hear_of_change(self, trade: Trade, one: Adjustment, entered: Action) -> None:
+        running = self._open_to_change(one.decision_id, one.received_at, trade.asset)
+        if running is None:
+            tell = functools.partial(results.of_adjustment, trade, one, entered)
+            self._correct(one.decision_id, one.received_at, trade, orders_for(trade, one), tell)
         else:
-            if results.status_of(trade) is not AssetStatus.PENDING:
-                self.report(trade.decision_id, trade.received_at, results.of_trade(trade, entered))
-            elif running.results[asset].status is AssetStatus.PENDING:
-                running.at_work[asset] = lambda: results.of_trade(trade, entered)
-        for one in trade.adjustments:
-            running = self._open_to_change(one.decision_id, one.received_at, asset)
-            if running is None:
-                tell = functools.partial(results.of_adjustment, trade, one, entered)
-                self._correct(one.decision_id, one.received_at, trade, orders_for(trade, one), tell)
-            else:
-                outcome = results.of_adjustment(trade, one, running.results[asset].action)
-                self.report(one.decision_id, one.received_at, outcome)
+            outcome = results.of_adjustment(trade, one, running.results[trade.asset].action)
+            self.report(one.decision_id, one.received_at, outcome)
 
     def _correct(
         self,
@@ -351,12 +368,13 @@ class Intake:
     def _record_once_begun(self, running: RunningDecision, result: AssetResult) -> None:
         """A refusal may be quicker than the disk: an end without a beginning would never be taken by the database."""
         if not running.landing.done():
-            running.landing.add_done_callback(lambda _: self._record_once_begun(running, result))
+            again = functools.partial(self._record_once_begun, running, result)
+            running.landing.add_done_callback(lambda _: self._background.attempt(again))
         elif _has_landed(running.landing):
-            if any(running.is_at_work(asset) for asset in running.results):
-                self._record(running, result)
-            else:
-                self._complete(running)
+            is_last = not any(running.is_at_work(asset) for asset in running.results)
+            record = functools.partial(self._complete, running) if is_last else lambda: self._record(running, result)
+            if not self._background.attempt(record):  # whoever waits for it does not wait for ever
+                (_end if is_last else _tell)(running, dict(running.results) if is_last else {result.asset: result})
 
     def _record(self, running: RunningDecision, result: AssetResult) -> None:
         """Tell of an asset that has ended before the others, once that is on record."""

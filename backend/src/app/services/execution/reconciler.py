@@ -140,6 +140,14 @@ class Reconciler:
         self._wants_whole = self._wants_whole or reach is Reach.WHOLE
         self._wanted.set()
 
+    def hear(self, trade: Trade) -> None:
+        """A trade has changed: see to it that what the exchange knows of that is read."""
+        self.late_funding.hear(trade)
+        if trade.fills:
+            self._hearing.executed(trade.fills[-1].time)
+        if trade.has_unknown_order or (trade.is_ended and self._projection.held(trade.asset)):
+            self.request()  # or the frame that shows us flat got lost, and would keep the asset blocked
+
     async def run(self, reach: Reach = Reach.WHOLE) -> ReconciliationReport:
         """Read, compare, put right, and tell.
 

@@ -191,6 +191,15 @@ def at_first(item: AssetDecision | UnreadableDecision) -> AssetResult:
     return AssetResult(asset=item.asset, action=item.action, status=AssetStatus.PENDING, success=False)
 
 
+def broken(asset: str, action: Action | None, trade_id: str | None = None) -> AssetResult:
+    """The result where a step of ours broke, so that nothing can be said; it changes once there is something to say."""
+    text = "an internal step failed; see the log and what the service shows of the asset's trades"
+    error = ResultError(code=ErrorCode.INTERNAL_ERROR, message=text)
+    return AssetResult(
+        asset=asset, action=action, status=AssetStatus.FAILED, success=False, trade_id=trade_id, error=error
+    )
+
+
 def failed(item: AssetDecision, code: ErrorCode, message: str) -> AssetResult:
     """Something went wrong on the way; nothing is known to have been executed."""
     error = ResultError(code=code, message=message)

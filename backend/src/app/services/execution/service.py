@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import Callable
 from datetime import datetime
 from decimal import Decimal
@@ -116,7 +117,7 @@ class ExecutionService:
         self._background = Supervisor(clock, self._on_failure)
         self._kill_switch = KillSwitch(self.account_id, flags, narrator, host_clock, self._background)
         self._troubles = TroubleDesk(client, flags, host_clock, self._kill_switch, self._tell_alert, place)
-        self._emergencies = EmergencyWatch()
+        self._emergencies = EmergencyWatch(clock, self._kill_switch.trip)
         self._repeats = Repeats(clock)
         self._projection = Projection()
         self._hearing = Hearing()
@@ -171,6 +172,7 @@ class ExecutionService:
             is_paper=self.is_paper,
             decisions=decisions,
             narrator=narrator,
+            background=self._background,
             ids=ids,
             clock=clock,
             require_ready=self._gate.require_ready,
@@ -345,19 +347,10 @@ class ExecutionService:
     # --- 3. what the desks report ----------------------------------------------------------------------------------
 
     def _on_change(self, trade: Trade) -> None:
-        self._market.entries_ended(trade)
-        self._market.judge_refusals(trade)
-        self._intake.hear(trade)
-        if trade.close_reason is CloseReason.EMERGENCY and (why := self._emergencies.note(trade.id, self._clock.now())):
-            self._kill_switch.trip(why)
-        if trade.fills:
-            self._hearing.executed(trade.fills[-1].time)
-        self._reconciler.late_funding.hear(trade)
-        self._closer.hear(trade)
-        if trade.is_ended:
-            self._daily.request()
-        if trade.has_unknown_order or (trade.is_ended and self._projection.held(trade.asset)):
-            self._reconciler.request()  # or the frame that shows us flat got lost, and would keep the asset blocked
+        """Tell everybody whom a change concerns; one who breaks over it keeps it from nobody."""
+        hears = (self._intake, self._emergencies, self._reconciler, self._closer, self._daily)
+        for hear in (self._market.entries_ended, self._market.judge_refusals, *(one.hear for one in hears)):
+            self._background.attempt(functools.partial(hear, trade))
 
     def _on_refused(self, wish: EntryWish, refusal: RiskRefused) -> None:
         refused = results.refused if wish.flipped is None else results.nothing_opened
@@ -373,7 +366,7 @@ class ExecutionService:
         if trade is not None and (not trade.is_ended or self._intake.running(trade.decision_id) is not None):
             desk.learn(key.trade_id, fact)
         else:
-            self._background.start(self._recall.learn(desk, key.trade_id, fact))
+            self._background.start(self._recall.learn(desk, key.trade_id, fact), self._reconciler.request)
 
     def _on_forced(self, asset: str) -> None:
         """The exchange liquidated or deleveraged: the position tells what is left, the siblings go (W6)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import structlog
@@ -66,8 +67,12 @@ class Teller:
     def _tell(self, trade_id: str) -> None:
         """Hand the change to the writer and go on: what already happened is recorded right behind."""
         before, after = self._last_told.pop(trade_id), self._due.pop(trade_id)
-        events = tuple(self._narrator.changes(before, after))
-        self._store(after, lambda: self._trades.record_progress(before, after, events))
+        events: list[Event] = []
+        # what can't be put into words is on record all the same, and what could not be recorded is with the next change
+        self._background.attempt(lambda: events.extend(self._narrator.changes(before, after)))
+        record = functools.partial(self._trades.record_progress, before, after, tuple(events))
+        if not self._background.attempt(lambda: self._store(after, record)):
+            self._last_told.setdefault(trade_id, before)
         self._on_change(after)
 
     def _store(self, trade: Trade, write: Callable[[], object]) -> None:

@@ -24,6 +24,7 @@ from app.schemas.result import AssetResult, AssetStatus, ResultStatus
 from app.services.execution.intake import Intake
 from app.services.execution.narration import Narrator
 from app.services.execution.steady_clock import SteadyClock
+from app.services.execution.supervision import Supervisor
 from support.patience import PATIENCE_S
 
 ITEM = {"asset": "BTCUSDT", "action": "buy", "allocation_usd": "1000", "sl_price": "94000"}
@@ -37,6 +38,7 @@ class Bench:
     time: datetime = START
     is_ready: bool = True
     numbers: count[int] = field(default_factory=lambda: count(1))
+    failures: list[Exception] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.decisions = DecisionRepository(self.database)
@@ -71,6 +73,7 @@ class Bench:
             is_paper=True,
             decisions=self.decisions,
             narrator=narrator,
+            background=Supervisor(self, self.failures.append),
             ids=IdSource(self, self),
             clock=SteadyClock(self),
             require_ready=self.require_ready,

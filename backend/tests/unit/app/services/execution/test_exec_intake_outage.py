@@ -14,6 +14,7 @@ from app.schemas.decision import parse_decision
 from app.services.execution import results
 from app.services.execution.intake import Intake, Submission
 from app.services.execution.narration import Narrator
+from app.services.execution.supervision import Supervisor
 from support.patience import PATIENCE_S
 
 
@@ -34,11 +35,13 @@ async def test_a_result_that_cannot_be_recorded_is_told_all_the_same() -> None:
     decisions: Any = SimpleNamespace(accept=accept, complete=complete)
     clock: Any = SimpleNamespace(now=now)
     ids: Any = SimpleNamespace(new=lambda: "d-1")
+    failures: list[Exception] = []
     intake = Intake(
         account_id="default",
         is_paper=True,
         decisions=decisions,
         narrator=Narrator(account_id="default", is_paper=True, new_id=lambda: "id", now=now),
+        background=Supervisor(clock, failures.append),
         ids=ids,
         clock=clock,
         require_ready=lambda _: None,
