@@ -19,6 +19,7 @@ from app.services.execution.recording import Recording
 from app.services.execution.send_time import SendTime
 
 ENTRY = {"method": "POST", "path": "/order", "params": {"type": "MARKET"}}
+DEAF: dict[str, Any] = {"action": {"type": "drop_events"}, "count": 0, "event": "ORDER_TRADE_UPDATE"}
 CLOSE = {"asset": BTC, "action": "close_position"}
 ADD = {
     "asset": BTC,
@@ -108,6 +109,10 @@ def tells_of_a_fill(_trade: object, fact: object) -> bool:
     return isinstance(fact, facts.OrderStreamed)
 
 
+def is_a_reply(_trade: object, fact: object) -> bool:
+    return isinstance(fact, facts.Placed)
+
+
 def holds_something(trade: Any, *_: object) -> bool:
     return bool(trade.exposure)
 
@@ -117,21 +122,21 @@ def tells_of_a_trade(_narrator: object, before: object, after: Any) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("owner", "name", "is_due"),
+    ("owner", "name", "is_due", "faults"),
     [
-        (desk, "fold", tells_of_a_fill),
-        (desk, "decide", holds_something),
-        (Evidence, "resolve", None),
-        (Narrator, "changes", tells_of_a_trade),
+        (desk, "fold", tells_of_a_fill, []),
+        (desk, "fold", is_a_reply, [DEAF]),
+        (desk, "decide", holds_something, []),
+        (Evidence, "resolve", None, [DEAF, {"action": {"type": "drop_after"}, **ENTRY}]),
+        (Narrator, "changes", tells_of_a_trade, []),
     ],
 )
 async def test_a_fill_over_which_a_step_breaks_is_protected_all_the_same(
-    stage: Arena, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, is_due: Any
+    stage: Arena, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, is_due: Any, faults: list[dict[str, Any]]
 ) -> None:
     async with stage.application() as application:
-        if name == "resolve":
-            await stage.levers.fault({"type": "drop_events"}, count=0, event="ORDER_TRADE_UPDATE")
-            await stage.levers.fault({"type": "drop_after"}, **ENTRY)
+        for fault in faults:
+            await stage.levers.fault(**fault)
         bug = Bug(monkeypatch, owner, name, is_due)
         (told,) = (await decide(application.service("default"), buy())).results
         assert (told.status, bug.is_to_come) == (AssetStatus.PROTECTED, False)

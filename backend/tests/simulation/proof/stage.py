@@ -194,6 +194,8 @@ class Stage:
             readiness = service.readiness()
             if not readiness.is_ready:
                 return f"{account} is not ready: {readiness.reasons}"
+            if any(desk.jobs.looks_later for desk in service._desks.values()):
+                return "an entry that was given up is to be asked for once more"
             for trade in service._active_trades():
                 orders = " ".join(f"{order.client_order_id[-2:]}:{order.state.value}" for order in trade.orders[-6:])
                 if len(trade.orders) > _MANY_ORDERS:

@@ -80,14 +80,20 @@ class CommandRunner:
         """Whether the exchange is being asked what it holds of a trade."""
         return ("check", trade_id) in self._jobs
 
+    @property
+    def looks_later(self) -> bool:
+        """Whether an entry that was given up is to be asked for once more."""
+        return any(key[0] == "later" for key in self._jobs)
+
     def look(self, trade: Trade, maybe_sent: Sequence[str]) -> None:
         """Read the position, and the orders of which nobody knows whether they left, before anything is sent anew."""
         self._looks_until[trade.id] = self._tools.clock.now() + LOOK_FIRST
         self.start(("check", trade.id), self._check_position(trade, maybe_sent), trade.id)
 
     def question(self, trade: Trade, entry: Order) -> None:
-        """Ask again for an entry in doubt or given up."""
+        """Ask again for an entry in doubt or given up: now, and once more when even late lists show it."""
         self.start(("late", entry.client_order_id), self._look_again(trade, entry))
+        self._ask_later(trade.id, entry)
 
     def ended(self, trade_id: str) -> None:
         """Forget what was known of a trade."""
@@ -195,7 +201,7 @@ class CommandRunner:
         self._jobs.pop(("query", client_order_id), None)
         self._desk.learn(trade.id, fact)
         if order.role is OrderRole.ENTRY and isinstance(fact, facts.OrderAbsent):
-            self.start(("later", client_order_id), self._look_later(trade.id, order))
+            self._ask_later(trade.id, order)
 
     async def _look_again(self, trade: Trade, entry: Order) -> bool:
         """Whether an entry that was given up has turned up."""
@@ -205,6 +211,9 @@ class CommandRunner:
         for fact in found:
             self._desk.learn(trade.id, fact)
         return bool(found)
+
+    def _ask_later(self, trade_id: str, entry: Order) -> None:
+        self.start(("later", entry.client_order_id), self._look_later(trade_id, entry))
 
     async def _look_later(self, trade_id: str, entry: Order) -> None:
         """Lists may be later than an entry is waited for; nothing else tells of one that is executed and gone again."""
