@@ -278,7 +278,7 @@ async def test_a_close_and_a_restart_end_the_parts(stage: Arena) -> None:
     async with stage.application() as application:
         await until_true(lambda: covers(stage, "0.020"))
         assert await entries(stage) == ["0.01", "0.01"]
-        (trade,) = await application.trades.of_decision("default", "parts")
+        (trade,) = (await application.trades.of_decision("default", "parts")).items
         assert [order.state for order in trade.entries] == [OrderState.FILLED, OrderState.FILLED, OrderState.NOT_PLACED]
         assert (trade.entries[-1].refusal_message or "").startswith("the part before it")
         assert (await application.service("default").close_position(BTC)).status is AssetStatus.CLOSED
