@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request
@@ -15,6 +15,7 @@ from app.api.problems import may_refuse
 from app.core.settings import DEFAULT_ACCOUNT
 from app.core.tokens import Scope
 from app.core.version import program_version
+from app.domain.money import plain
 from app.domain.trades import CloseReason
 from app.schemas.control import (
     AccountState,
@@ -122,6 +123,7 @@ async def halt(request: Request, account_id: Account = None) -> HaltedDocument:
 
     With `is_recorded` false it holds for this process only, until the database takes the record.
     With `flatten`, everything of ours is closed; `is_flat` is what the exchange then shows, `left_open` what is left.
+    `external` names the positions that others opened: they are not touched.
     """
     order = _read_order(await read_body(request))
     chosen = _chosen(application_of(request), account_id)
@@ -130,7 +132,15 @@ async def halt(request: Request, account_id: Account = None) -> HaltedDocument:
         return _halted(chosen)
     closed = await _on_each(chosen, lambda service: service.halt(order.reason, flatten=True))
     left = [line for lines in await asyncio.gather(*(service.left_open() for service in chosen)) for line in lines]
-    return _halted(chosen, closed=closed, is_flat=not left, left_open=tuple(left))
+    external = tuple(line for service in chosen for line in _external(service))
+    return _halted(chosen, closed=closed, is_flat=not left, left_open=tuple(left), external=external)
+
+
+def _external(service: ExecutionService) -> Iterator[str]:
+    """A line for each position of the account that no trade of ours holds."""
+    for row in service.positions().items:
+        if row.trade_id is None:
+            yield f"{row.asset}: {plain(row.quantity)} {row.side.value} on {service.account_id}"
 
 
 @router.post("/resume", dependencies=needs(Scope.ADMIN), responses=may_refuse({422: _UNKNOWN_ACCOUNT}))

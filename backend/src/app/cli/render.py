@@ -318,7 +318,7 @@ def decisions_table(items: Iterable[Document]) -> FittingTable:
 def closes(items: Sequence[Document]) -> RenderableType:
     """What became of closes."""
     if not items:
-        return Text("no position to close", "dim")
+        return Text("no position of the service to close", "dim")
     rows = [
         (
             item.get("account_id"),
@@ -339,8 +339,11 @@ def halted(document: Document, *, is_flattened: bool) -> Group:
     lines = [Text(f"{one['account_id']}: halted, {one['halt']['reason']}") for one in document["accounts"]]
     if not is_flattened:
         return Group(*lines)
-    flat = [Text("flat: the exchange shows no position and no order of ours")] if document["is_flat"] else []
-    return Group(*lines, closes(document["closed"]), *flat)
+    external = document["external"]
+    held = "no position of the service" if external else "flat: the exchange shows no position"
+    left = [Text(f"{held}, and no order of ours")] if document["is_flat"] else []
+    left += [Text(f"{line} was not opened by the service and STAYS OPEN: close it there", "red") for line in external]
+    return Group(*lines, closes(document["closed"]), *left)
 
 
 def resumed(document: Document) -> Group:

@@ -70,6 +70,9 @@ class HaltedDocument(ResumedDocument):
     closed: tuple[ClosedPosition, ...] = ()
     is_flat: bool | None = Field(default=None, description="with `flatten`: whether the exchange shows nothing of ours")
     left_open: tuple[str, ...] | None = Field(default=None, description="with `flatten`: what it still shows")
+    external: tuple[str, ...] | None = Field(
+        default=None, description="with `flatten`: the positions that the service did not open, which stay open"
+    )
 
 
 class DifferenceDocument(_Document):

@@ -345,6 +345,7 @@ def test_a_proxy_is_told_to_say_for_whom_it_asks() -> None:
         "Connection $http_connection",
     ):
         assert f"proxy_set_header {header};" in settings
+    assert f"reverse_proxy {Settings().host}:{Settings().port}\n" in block("docs/operations.md", "tes.example.org {")
 
 
 @pytest.mark.long

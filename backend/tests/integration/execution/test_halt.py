@@ -14,6 +14,7 @@ import pytest
 from arena import BTC, ETH, Arena, arena, buy, decide, sell, settled, stored, until, until_true
 
 from app.bootstrap import Application
+from app.cli.render import console, halted
 from app.schemas.result import AssetResult, AssetStatus
 from app.services.execution import halting
 from support.commands import tes
@@ -227,3 +228,20 @@ def held(path: Path) -> Iterator[None]:
     finally:
         file.execute("ROLLBACK")
         file.close()
+
+
+async def test_a_flatten_names_what_others_opened_and_does_not_call_it_flat(stage: Arena) -> None:
+    """An operator who reads "flat" walks away; a position of somebody else stays, and still costs money."""
+    async with stage.application(TES_API_TOKEN=TOKEN) as application, serving(application) as face:
+        await decide(application.service("default"), buy())
+        await stage.levers.by_hand(symbol=ETH, side="BUY", quantity="0.5")
+        await until(lambda: any(row.asset == ETH for row in application.service("default").positions().items))
+        answer = (await face.post("/v1/halt", {"reason": "news", "flatten": True})).json
+        assert (answer["is_flat"], answer["left_open"]) == (True, [])
+        assert answer["external"] == ["ETHUSDT: 0.5 long on default"]
+        shown = console()
+        shown.width = 200
+        with shown.capture() as written:
+            shown.print(halted(answer, is_flattened=True))
+        assert "flat:" not in written.get()
+        assert "ETHUSDT: 0.5 long on default was not opened by the service and STAYS OPEN" in written.get()
