@@ -90,6 +90,24 @@ async def test_a_decrease_refused_for_a_new_step_is_rounded_down_by_it(stage: Ar
         assert (await stored(application, opened.trade_id)).exposure == Decimal("0.04")
 
 
+async def test_a_decrease_refused_for_a_new_maximum_goes_in_parts(stage: Arena) -> None:
+    """H8, O7: a decrease that meets a new maximum and a new step goes in parts that obey both."""
+    half = {"adjustment_type": "decrease", "adjustment_percentage": 50}
+    async with stage.application() as application:
+        service = application.service("default")
+        await decide(service, buy(allocation_usd=4_805, **BARE))
+        coarser(stage, "0.01")
+        stage.limit_market_orders(BTC, "0.013")
+        item = {"asset": BTC, "action": "adjust_position", "position_adjustment": half}
+        result = (await decide(service, item)).results[0]
+        assert (result.status, result.filled_quantity) == (AssetStatus.ADJUSTED, Decimal("0.02"))
+        assert await stage.levers.position(BTC) == Decimal("0.03")
+        assert [row["origQty"] for row in await stage.levers.orders(symbol=BTC, side="SELL", status="FILLED")] == [
+            "0.01",
+            "0.01",
+        ]
+
+
 async def test_an_exit_that_no_rounding_helps_is_tried_as_often_as_ever(stage: Arena, traffic: list[Request]) -> None:
     """H8, P2: one read for each refusal, and the failure policy after the last attempt."""
     settings = {"TES_PROTECTION_MAX_ATTEMPTS": "3", "TES_PROTECTION_BASE_DELAY_SECONDS": "0.1"}

@@ -20,7 +20,7 @@ from app.domain.reports import OrderRequest, OrderType, PositionSide
 from app.domain.trades import Adjustment, Trade
 from app.services.execution.commands import Account, Alert, Command, Query, ReadBook, Resolve, Severity, WakeAt
 from app.services.execution.covering import is_secured, is_stopped
-from app.services.execution.fitting import READ_PATIENCE, on_step, rounded_again, rules_since, wants_rules
+from app.services.execution.fitting import READ_PATIENCE, cut_again, wants_rules
 from app.services.execution.outcomes import error_of
 from app.services.execution.protection import BURST_GRACE_S, REASON_OF_EXIT, Moment, make_room, send
 
@@ -158,16 +158,14 @@ def _await_order(trade: Trade, adjustment: Adjustment, order: Order, moment: Mom
     parts = orders_for(trade, adjustment)
     if order.refusal is Refusal.REDUCE_ONLY and _refusals(trade, adjustment) < _MOST_REFUSALS:
         # exits that rest for the whole position may stand in the way (O4): make room, then once more
-        again = tuple(part.quantity for part in parts)
-        trade, first = _planned_anew(trade, adjustment, again, moment.now)
+        trade, first = _planned_anew(trade, adjustment, tuple(part.quantity for part in parts), moment.now)
         return _send_again(trade, first, moment)
     is_reduction = order.role is OrderRole.REDUCE
     if is_reduction and wants_rules(order, moment.room, moment.now):
         return trade, [ReadBook(rules=True), WakeAt(moment.now + READ_PATIENCE)]
-    if is_reduction and (quantity := rounded_again(order, moment.room)):
-        rules = rules_since(order, moment.room)
-        rest = (on_step(part.quantity, rules, may_exceed=False) for part in parts[1:])
-        trade, first = _planned_anew(trade, adjustment, (quantity, *rest), moment.now)
+    planned = [part.quantity for part in parts]
+    if is_reduction and (again := cut_again(order, planned, adjustment.reference_price, moment.room)):
+        trade, first = _planned_anew(trade, adjustment, again, moment.now)
         return send(trade, first, OrderTrigger.SUBMIT, moment.now)
     return _fail(_without_planned(trade, parts, moment.now), adjustment, order, moment.now)
 

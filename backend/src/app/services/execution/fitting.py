@@ -7,6 +7,7 @@ is tried as any refused exit. Each refusal leads to one read, and the attempts a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -16,7 +17,7 @@ from app.domain.instruments import Instrument
 from app.domain.money import ZERO, is_multiple, round_down_to_step, round_up_to_step
 from app.domain.orders import Order
 from app.domain.trades import Leg
-from app.services.execution.slices import ExitRoom
+from app.services.execution.slices import ExitRoom, cut
 
 READ_PATIENCE = timedelta(seconds=3)
 """What can't be read must not hold an exit up for longer; then it is tried as before."""
@@ -59,8 +60,14 @@ def on_step(quantity: Decimal, rules: Instrument | None, *, may_exceed: bool) ->
     return round_up_to_step(quantity, step) if may_exceed else round_down_to_step(quantity, step) or step
 
 
-def rounded_again(refused: Order, room: ExitRoom | None) -> Decimal | None:
-    """What a refused reduction may be by rules that were read since; None where that is the same, or nothing."""
+def cut_again(
+    refused: Order, quantities: Sequence[Decimal], price: Decimal, room: ExitRoom | None
+) -> tuple[Decimal, ...]:
+    """What the parts of a reduction, the first of which was refused, may be by rules that were read since.
+
+    They are on the new step and within the new maximum; none where these are the same parts, or nothing is left.
+    """
     rules = rules_since(refused, room) if refused.refusal is Refusal.FILTER else None
-    part = round_down_to_step(refused.quantity, rules.market_step) if rules is not None else refused.quantity
-    return part if ZERO < part != refused.quantity else None
+    whole = round_down_to_step(sum(quantities, start=ZERO), rules.market_step) if rules is not None else ZERO
+    parts = cut(whole, rules, price) if whole > ZERO else ()
+    return parts if parts != tuple(quantities) else ()
