@@ -34,7 +34,7 @@ _ROUGH_FOR_GOOD = ("host_clock", "key_dies")
 """The deadline is measured by the host's clock, and a dead key is noticed by what it does not tell."""
 _CLEAR_FATES = frozenset(fate.name for family in ("refused", "stuck") for fate in FATES[family])
 """What leaves no doubt once something was executed: the stream tells of a stuck order as of any other."""
-_EXPECTED_IN_THE_LOG = ("desk.not_recorded", "trading.alert")
+_EXPECTED_IN_THE_LOG = ("desk.not_recorded", "halt.not_recorded", "trading.alert")
 _EXPECTED_OF_TWO = (
     "store.ownership_lost",
     "ownership.lost",

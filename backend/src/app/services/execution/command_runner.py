@@ -58,6 +58,7 @@ class CommandRunner:
         self._covers: dict[str, ForeignCover] = {}
         self._relieved: set[str] = set()
         self._failures: dict[str, int] = {}
+        self._asked_later: set[str] = set()
 
     # --- what the desk asks -----------------------------------------------------------------------------------------
 
@@ -213,7 +214,10 @@ class CommandRunner:
         return bool(found)
 
     def _ask_later(self, trade_id: str, entry: Order) -> None:
-        self.start(("later", entry.client_order_id), self._look_later(trade_id, entry))
+        """Once in a process; a position that nobody explains brings the question up again by itself."""
+        if entry.client_order_id not in self._asked_later:
+            self._asked_later.add(entry.client_order_id)
+            self.start(("later", entry.client_order_id), self._look_later(trade_id, entry))
 
     async def _look_later(self, trade_id: str, entry: Order) -> None:
         """Lists may be later than an entry is waited for; nothing else tells of one that is executed and gone again."""
