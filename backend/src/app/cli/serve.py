@@ -31,6 +31,7 @@ _READY_TIMEOUT_S = 60
 _READY_POLL_S = 0.02
 _FOLLOW_TIMEOUT_S = 60
 _LAST_STEPS_S = 2
+_SAMPLE = "sample-"
 
 HostOption = Annotated[str | None, typer.Option("--host", help="Address to listen on [TES_HOST].")]
 PortOption = Annotated[
@@ -66,7 +67,10 @@ def run(
     port: PortOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Start the service, send it one decision with a fresh id and time, show each step, then serve until Ctrl-C."""
+    """Start the service, send it one decision with a fresh id and time, show each step, then serve until Ctrl-C.
+
+    On paper it closes what the sample of an earlier run left open, and has no cooldown unless one is set.
+    """
     settings = _settings(config, paper=paper, testnet=testnet, host=host, port=port, is_demonstration=True)
     if settings.venue.value == "live":
         raise UsageFailed("'tes run' sends a sample decision, never with real money: use 'tes serve --live'")
@@ -95,7 +99,11 @@ def _settings(
     from app.core.logging import configure_logging
 
     venue = common.chosen_venue(paper=paper, testnet=testnet, live=live)
-    settings = load_settings(os.environ, config=config, overrides={"venue": venue, "host": host, "port": port})
+    overrides: dict[str, Any] = {"venue": venue, "host": host, "port": port}
+    settings = load_settings(os.environ, config=config, overrides=overrides)
+    if is_demonstration and settings.is_paper and "risk_cooldown_seconds" not in settings.model_fields_set:
+        # the sample can be run again at once, and so can what the README sends behind it
+        settings = load_settings(os.environ, config=config, overrides={**overrides, "risk_cooldown_seconds": 0})
     is_quiet = is_demonstration and "log_level" not in settings.model_fields_set
     configure_logging(settings.log_format, "WARNING" if is_quiet else settings.log_level)
     for warning in settings.warnings:
@@ -227,6 +235,13 @@ async def until_ready(application: Application) -> None:
         await clock.sleep(_READY_POLL_S)
 
 
+async def _close_earlier_samples(application: Application, account_id: str) -> None:
+    """Close what the sample of an earlier run left open on paper, and nothing else: it would refuse the new one."""
+    found = await application.trades.open_trades(account_id)
+    held = [trade.asset for trade in found.items if trade.decision_id.startswith(_SAMPLE)]
+    await asyncio.gather(*(application.service(account_id).close_position(asset) for asset in held))
+
+
 async def demonstrate(application: Application, body: bytes) -> None:
     """Execute a decision under a fresh id and time, showing each step and the result.
 
@@ -239,10 +254,12 @@ async def demonstrate(application: Application, body: bytes) -> None:
     from app.schemas.result import AssetStatus
 
     decision = parse_decision(body).model_copy(
-        update={"decision_id": f"sample-{application.ids.new()}", "timestamp": application.clock.now()}
+        update={"decision_id": f"{_SAMPLE}{application.ids.new()}", "timestamp": application.clock.now()}
     )
     shown = render.console()
     shown.print(f"decision {decision.decision_id}", style="bold")
+    if application.settings.is_paper:
+        await _close_earlier_samples(application, decision.account_id)
     after = await application.events.last_seq()
     steps = asyncio.create_task(_show_steps(application, after, decision.decision_id))
     try:

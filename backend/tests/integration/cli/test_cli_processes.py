@@ -79,6 +79,23 @@ def test_run_serves_until_ctrl_c_and_shows_where(tmp_path: Path) -> None:
         assert process.wait(PATIENCE_S) == 0
 
 
+@pytest.mark.long
+def test_the_sample_runs_again_where_the_one_before_is_still_open(tmp_path: Path) -> None:
+    """It closes its own kind alone: what was opened otherwise stays, on paper as well."""
+    other = json.dumps({"decisions": [{"asset": "SOLUSDT", "action": "buy", "allocation_usd": 200}]})
+    with background(tmp_path, "run", "--paper", "--submit", str(EXAMPLE), "--port", "0") as process:
+        line_with(process, "API token")
+        assert tes(tmp_path, "submit", "-", given=other).returncode == 0
+    with background(tmp_path, "run", "--paper", "--submit", str(EXAMPLE), "--port", "0") as process:
+        line_with(process, "API token")
+        trades = json.loads(tes(tmp_path, "trades", "--json").stdout)["items"]
+    found = sorted((trade["asset"], trade["status"]) for trade in trades)
+    assert found == [
+        *(("BTCUSDT", "closed"), ("BTCUSDT", "open"), ("ETHUSDT", "closed"), ("ETHUSDT", "open")),
+        ("SOLUSDT", "open"),
+    ]
+
+
 def test_a_restart_finds_positions_and_protection_again(tmp_path: Path) -> None:
     with background(tmp_path, "run", "--paper", "--submit", str(EXAMPLE), "--port", "0") as process:
         line_with(process, "API token")

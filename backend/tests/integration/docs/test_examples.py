@@ -169,11 +169,17 @@ def test_the_command_line_is_found_after_the_export(tmp_path: Path) -> None:
 def test_a_first_decision_goes_as_it_is_told(tmp_path: Path) -> None:
     (tmp_path / "examples").mkdir()
     shutil.copy(EXAMPLE, tmp_path / "examples")
+    for _ in ("the first time", "the second time"):
+        _go_through_a_first_decision(tmp_path)
+
+
+def _go_through_a_first_decision(tmp_path: Path) -> None:
+    """``make run``, and every command behind it in its order."""
     said: dict[str, str] = {}
-    with background(tmp_path, "serve", "--paper", "--port", "0") as process:
+    _, *started = shlex.split(recipe("run"))
+    with background(tmp_path, *started, "--port", "0") as process:
         line_with(process, "API token")
-        assert tes(tmp_path, "ready", "--wait", "30").returncode == 0
-        for line in block("README.md", "tes submit --dry-run").splitlines():
+        for line in block("README.md", "tes positions").splitlines():
             _, *words = shlex.split(line, comments=True)
             if "--follow" in words:
                 with background(tmp_path, *words) as following:
