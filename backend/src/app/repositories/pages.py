@@ -15,8 +15,8 @@ T = TypeVar("T")
 
 PAGE_BYTES = 1024 * 1024
 """A page ends early once it has so much, with a cursor, but has one item at least."""
-_SLICE = 20
-"""Items that are read and shown at once: somebody else's turn comes after them."""
+_SLICE = 60
+"""Items that are read and shown at once, a usual page: after them it is somebody else's turn."""
 _LARGEST_NUMBER = 2**63 - 1
 _DIGITS = "(?:[MN][DTjz]|O[DT])[AEIMQUYcgk]"
 CURSOR_PATTERN = f"^(?:{_DIGITS}[w-z0-5]){{0,5}}(?:{_DIGITS}[w-z0-5]|{_DIGITS}|[MN][AQgw]|O[AQ])$"
