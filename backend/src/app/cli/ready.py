@@ -31,8 +31,11 @@ def ready(
 
 def _words(found: dict[str, Any]) -> str:
     halted = found["halted"]
-    told = f"ready: {', '.join(found['accounts'])}"
-    return f"{told}; entries are halted on {', '.join(halted)} until 'tes resume'" if halted else told
+    ready = [account_id for account_id in found["accounts"] if account_id not in halted]
+    told = [f"ready: {', '.join(ready)}"] if ready else []
+    if halted:
+        told.append(f"HALTED: {', '.join(halted)}: no entry is sent until 'tes resume', exits go on")
+    return "; ".join(told)
 
 
 async def _look(asking: Asking, wait_s: float) -> Any:

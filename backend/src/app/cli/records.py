@@ -70,8 +70,21 @@ def orders(
 @app.command(rich_help_panel=_PANEL)
 @asks
 def positions(asking: Asking, asset: AssetOption = None, follow: FollowOption = False) -> None:
-    """Show open positions as the exchange last told them."""
-    _list(asking, "/v1/positions", "positions_table", "no open position", follow=follow, asset=asset)
+    """Show open positions as the exchange last told them, and which of them are held without all their exits."""
+
+    async def look(client: Connection) -> Any:
+        document = await client.get("/v1/positions", asset=asset)
+        if asking.as_json:
+            return document
+        trades = await client.get("/v1/trades", status=_OPEN_TRADES, asset=asset, limit=500)
+        statuses = {trade["trade_id"]: trade["status"] for trade in trades["items"]}
+        return {**document, "items": [{**item, "status": statuses.get(item["trade_id"])} for item in document["items"]]}
+
+    asking.show_list(
+        look,
+        lambda render, document: render.listing(render.positions_table, document, "no open position"),
+        follow=follow,
+    )
 
 
 @app.command(rich_help_panel=_PANEL)

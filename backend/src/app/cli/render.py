@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Context
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -17,6 +18,7 @@ from rich.text import Text
 
 from app.core.clock import SystemClock
 from app.core.plain_text import harmless
+from app.domain.money import plain
 
 _GOOD = frozenset({"protected", "filled", "closed", "adjusted", "executed", "open", "FILLED", "NEW", "long", "ok"})
 _BAD = frozenset(
@@ -37,6 +39,7 @@ _PIPE_WIDTH = 160
 _UNBOUNDED = 10_000
 _ROOMY = 110
 _LONGEST_EVENT = 23
+_TEN_DIGITS = Context(prec=10)
 Document = Mapping[str, Any]
 
 
@@ -91,6 +94,11 @@ def _plain(value: Any) -> str:
 def _short(text: str | None, digits: int = 8) -> str:
     """A number with at most so many decimals: enough to read, the JSON output has all."""
     return "–" if text is None else re.sub(rf"(\.\d{{{digits}}})\d+$", r"\1", text)
+
+
+def _price(text: str | None) -> str:
+    """A price to ten digits, however small it is: enough to read, the JSON output has all."""
+    return "–" if text is None else plain(_TEN_DIGITS.create_decimal(text))
 
 
 def _time(text: str | None) -> str:
@@ -155,7 +163,7 @@ def result_table(result: Document) -> FittingTable:
             _status(item["status"]),
             item.get("side"),
             item.get("filled_quantity"),
-            _short(item.get("fill_price")),
+            _price(item.get("fill_price")),
             None if item.get("leverage") is None else f"{item['leverage']}x",
             _exit(item, "take_profit"),
             _exit(item, "stop_loss") or _exit(item, "trailing_stop"),
@@ -211,7 +219,7 @@ def _plan_lines(plan: Document) -> Iterable[str]:
     yield f"  {plan['side']} {plan['quantity']} worth {worth}, {leverage}, mark price {mark}"
     if plan["margin"] is not None:
         at = plan["liquidation_price"]
-        liquidation = "no liquidation price" if at is None else f"liquidation at about {_short(at, 4)}"
+        liquidation = "no liquidation price" if at is None else f"liquidation at about {_price(at)}"
         yield f"  margin {plan['margin']}, fees {_short(plan['fees'], 4)} in and out, {liquidation}"
     for name in ("stop_loss", "take_profit"):
         leg = plan[name]
@@ -242,10 +250,10 @@ def trades_table(items: Iterable[Document]) -> FittingTable:
             trade["side"],
             _status(trade["status"]),
             trade["filled_quantity"],
-            _short(trade["entry_price"], 4),
+            _price(trade["entry_price"]),
             trade["take_profit_price"],
             trade["stop_loss_price"],
-            _short(trade["exit_price"], 4),
+            _price(trade["exit_price"]),
             _short(trade["realised_pnl"], 4),
             trade["close_reason"],
             trade["trade_id"],
@@ -279,23 +287,32 @@ def orders_table(items: Iterable[Document]) -> FittingTable:
 
 
 def positions_table(items: Iterable[Document]) -> FittingTable:
-    """Open positions."""
+    """Open positions; ``status`` is that of the trade that holds one."""
     rows = [
         (
             position["account_id"],
             position["asset"],
             _status(position["side"]),
             position["quantity"],
-            _short(position["entry_price"], 4),
+            _price(position["entry_price"]),
             position["mark_price"],
             None if position["leverage"] is None else f"{position['leverage']}x",
             _short(position["unrealised_pnl"], 4),
-            position["trade_id"] or "external",
+            _status(_held_as(position)),
+            position["trade_id"],
         )
         for position in items
     ]
-    columns = ("?Account", "Asset", "Side", "#Quantity", "#Entry", "#Mark", "#Lev", "#PnL", "?Trade")
-    return FittingTable(None, columns, rows)
+    columns = ("?Account", "Asset", "Side", "#Quantity", "#Entry", "#Mark", "#Lev", "#PnL", "Status")
+    return FittingTable(None, (*columns, "?Trade"), rows)
+
+
+def _held_as(position: Document) -> str | None:
+    """What a position's exits are like, in one word."""
+    if position["trade_id"] is None:
+        return "external"
+    status: str | None = position["status"]
+    return "unprotected" if status == "protecting" else status
 
 
 def decisions_table(items: Iterable[Document]) -> FittingTable:

@@ -228,7 +228,7 @@ def test_closing_nothing_is_refused_with_a_reason(service: Path) -> None:
 
 def test_halt_says_so_and_resume_accepts_entries_again(service: Path) -> None:
     assert "halted, lunch" in tes(service, "halt", "--reason", "lunch").stdout
-    assert "halted on default" in tes(service, "ready").stdout
+    assert "HALTED: default" in tes(service, "ready").stdout
     assert "halted" in submitted(service).stderr
     assert "accepted" in tes(service, "resume").stdout
 

@@ -10,7 +10,17 @@ import pytest
 from rich.console import Console
 
 from app.cli.common import print_json
-from app.cli.render import EventLine, closes, console, findings, halted, reconciliation, result_table
+from app.cli.ready import _words
+from app.cli.render import (
+    EventLine,
+    closes,
+    console,
+    findings,
+    halted,
+    positions_table,
+    reconciliation,
+    result_table,
+)
 
 KEYS = ("kind", "asset", "detail")
 NOW = "2026-01-02T03:04:05.000000Z"
@@ -62,3 +72,55 @@ def test_json_for_a_terminal_escapes_what_it_would_obey(capsys: pytest.CaptureFi
     written = capsys.readouterr().out
     assert not set("\x1b\x07\r\x9b\u202e") & set(written)
     assert json.loads(written) == {"reason": HOSTILE}
+
+
+def printed(view: Any) -> str:
+    """What a table or a line looks like where there is room."""
+    shown = console()
+    shown.width = 200
+    with shown.capture() as written:
+        shown.print(view)
+    return written.get()
+
+
+def test_a_price_keeps_its_digits_however_small_it_is() -> None:
+    position = {
+        "account_id": "a",
+        "asset": "1000XUSDT",
+        "side": "long",
+        "quantity": "7",
+        "trade_id": "t",
+        "status": "open",
+        "entry_price": "0.000012345678901234",
+        "mark_price": "0.000012",
+        "leverage": 5,
+        "unrealised_pnl": "0",
+    }
+    assert " 0.0000123456789 " in printed(positions_table([position]))
+    assert " 96012.33333 " in printed(positions_table([{**position, "entry_price": "96012.3333333333333333"}]))
+
+
+@pytest.mark.parametrize(
+    ("trade_id", "status", "told"),
+    [("t", "protecting", "unprotected"), ("t", "open", "open"), ("t", "closing", "closing"), (None, None, "external")],
+)
+def test_a_position_is_told_with_what_its_exits_are_like(trade_id: str | None, status: str | None, told: str) -> None:
+    position = {
+        "account_id": "a",
+        "asset": "BTCUSDT",
+        "side": "long",
+        "quantity": "7",
+        "mark_price": "1",
+        "leverage": 5,
+        "entry_price": "1",
+        "unrealised_pnl": "0",
+        "trade_id": trade_id,
+        "status": status,
+    }
+    assert f" {told} " in printed(positions_table([position]))
+
+
+def test_a_halted_service_is_not_called_ready() -> None:
+    assert _words({"accounts": ["a"], "halted": []}) == "ready: a"
+    assert _words({"accounts": ["a"], "halted": ["a"]}).startswith("HALTED: a: ")
+    assert _words({"accounts": ["a", "b"], "halted": ["b"]}).startswith("ready: a; HALTED: b: ")
