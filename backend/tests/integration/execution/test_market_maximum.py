@@ -279,14 +279,13 @@ async def test_a_close_and_a_restart_end_the_parts(stage: Arena) -> None:
     async with stage.application() as application:
         await until_true(lambda: covers(stage, "0.020"))
         assert await entries(stage) == ["0.01", "0.01"]
-        (trade,) = (await application.trades.of_decision("default", "parts")).items
-        assert [order.state for order in trade.entries[:2]] == [OrderState.FILLED] * 2
 
-        async def is_dropped() -> bool:
-            (known,) = (await application.trades.of_decision("default", "parts")).items
-            return known.entries[-1].state is OrderState.NOT_PLACED
+        async def is_settled() -> bool:
+            (trade,) = (await application.trades.of_decision("default", "parts")).items
+            states = [order.state for order in trade.entries]
+            return states == [OrderState.FILLED, OrderState.FILLED, OrderState.NOT_PLACED]
 
-        await until_true(is_dropped)
+        await until_true(is_settled)
         assert (await application.service("default").close_position(BTC)).status is AssetStatus.CLOSED
         assert await stage.levers.position(BTC) == 0
 
