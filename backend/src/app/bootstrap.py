@@ -283,7 +283,13 @@ class _TradingFloor:
         if self._core.binding is not None:
             await self._core.binding.bind(self._core.database)
         await self._open()
-        watch = OutageWatch(self._core.clock, lambda: self._core.database.health, self._tell, self._record)
+        watch = OutageWatch(
+            self._core.clock,
+            lambda: self._core.database.health,
+            lambda: self._ownership.may_send() or self._ownership.is_lost,  # which is told by itself
+            self._tell,
+            self._record,
+        )
         self._start(watch.run())
 
     def _start(self, work: Coroutine[None, None, None]) -> None:

@@ -108,6 +108,11 @@ class CommitQueue:
         return Health(reason is None, reason, self._failure is not None and self._is_everyones)
 
     @property
+    def last_failure(self) -> str | None:
+        """Why the last round failed; None when it did not."""
+        return self._failure
+
+    @property
     def waiting(self) -> int:
         """Jobs that have not ended."""
         return self._pending
@@ -216,7 +221,8 @@ class CommitQueue:
         return min(FIRST_RETRY_S * 2.0 ** min(self._failed_rounds - 1, 30), LONGEST_RETRY_S)
 
     def _tell(self, ended: list[tuple[Job, Outcome]]) -> None:
-        if ended and self._loop is not None:
+        # a writer that a stop has left behind may come to its end when nobody is there any more
+        if ended and self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._deliver, ended)
 
     def _deliver(self, ended: list[tuple[Job, Outcome]]) -> None:

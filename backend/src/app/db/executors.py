@@ -13,7 +13,8 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Protocol, TypeAlias, TypeVar
 
@@ -25,6 +26,9 @@ LINGER_S = 0.002
 """For how long work that nobody waits for may wait for company."""
 IDLE_S = 1.25
 """After so long without a round the writer keeps alive what has to be; half of what a lease lasts."""
+
+STOP_S = 8.0
+"""How long a stop lets calls end that a database has not answered."""
 
 T = TypeVar("T")
 
@@ -58,8 +62,12 @@ class Executor(Protocol):
         """
         ...
 
-    async def stop(self) -> None:
-        """Run rounds until one has nothing to wait for, then end. May be called without ``start``."""
+    async def stop(self) -> bool:
+        """Run rounds until one has nothing to wait for, then end. May be called without ``start``.
+
+        Returns whether everything has ended; else, after :data:`STOP_S` seconds, a call that the database has not
+        answered goes on until the process ends, and what it uses must be left alone.
+        """
         ...
 
 
@@ -99,6 +107,41 @@ class LocalBrowser:
             self._reader = None
 
 
+class _Lane:
+    """One thread that makes blocking calls, one after the other.
+
+    A daemon: a process that ends does not wait for a database that has not answered.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._calls: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    async def call(self, function: Callable[[], T]) -> T:
+        """Make a call, unless nobody waits for it any more when its turn comes."""
+        if self._thread.ident is None:
+            self._thread.start()
+        answer: Future[T] = Future()
+
+        def make() -> None:
+            if answer.set_running_or_notify_cancel():
+                try:
+                    answer.set_result(function())
+                except BaseException as error:  # noqa: BLE001 — whoever called gets it
+                    answer.set_exception(error)
+
+        self._calls.put(make)
+        return await asyncio.wrap_future(answer)
+
+    def end(self) -> None:
+        """End after the calls that were made before."""
+        self._calls.put(None)
+
+    def _run(self) -> None:
+        while (make := self._calls.get()) is not None:
+            make()
+
+
 class ThreadExecutor:
     """One thread for the writer, one for trading's reads, one for the process which reads for lists.
 
@@ -108,17 +151,20 @@ class ThreadExecutor:
     def __init__(self, browser: Callable[[OpenReader], Browser] = ReaderProcess) -> None:
         self._signals: SimpleQueue[None] = SimpleQueue()
         self._stopping = threading.Event()
-        self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store-reader")
+        self._reader = _Lane("store-reader")
         self._make_browser = browser
-        self._browsing = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store-browser")
+        self._browsing = _Lane("store-browser")
         self._browser: Browser | None = None
         self._writer: threading.Thread | None = None
+        self._has_written: Future[None] = Future()
         self._timer: asyncio.TimerHandle | None = None
+        self._has_ended: bool | None = None
 
     def start(self, run_round: Round, idle_round: Round) -> None:
         """Start the writer thread."""
         # a daemon: a process that dies without closing the store must not hang on it, and recovers as from a crash
         rounds = run_round, idle_round
+        self._has_written.set_running_or_notify_cancel()  # a stop that waits no longer must not cancel it
         self._writer = threading.Thread(target=self._run, args=rounds, name="store-writer", daemon=True)
         self._writer.start()
 
@@ -136,28 +182,46 @@ class ThreadExecutor:
 
     async def call(self, function: Callable[[], T]) -> T:
         """Run ``function`` in the reader thread."""
-        return await asyncio.get_running_loop().run_in_executor(self._reader, function)
+        return await self._reader.call(function)
 
     async def browse(self, open_reader: OpenReader, work: Work[T]) -> T:
         """Run ``work`` in the readers' process, which is started when it is first needed."""
         if self._browser is None:
             self._browser = self._make_browser(open_reader)
-        return await asyncio.get_running_loop().run_in_executor(self._browsing, self._browser.run, work)
+        return await self._browsing.call(partial(self._browser.run, work))
 
-    async def stop(self) -> None:
+    async def stop(self) -> bool:
         """Let the writer finish, then end all threads, and the readers' process."""
-        browser, self._browser = self._browser, None
-        if browser is not None:
-            await asyncio.get_running_loop().run_in_executor(self._browsing, browser.close)
-        self._browsing.shutdown()
-        if self._writer is not None:
-            self._stopping.set()
-            self.wake()
-            await self.call(self._writer.join)
-            self._writer = None
-        self._reader.shutdown()
+        if self._has_ended is None:
+            self._has_ended = await self._end()
+        return self._has_ended
+
+    async def _end(self) -> bool:
+        try:
+            async with asyncio.timeout(STOP_S):
+                if self._writer is not None:
+                    self._stopping.set()
+                    self.wake()
+                    await asyncio.wrap_future(self._has_written)
+                    self._writer = None
+                await self._reader.call(lambda: None)
+                browser, self._browser = self._browser, None
+                if browser is not None:
+                    await self._browsing.call(browser.close)
+        except TimeoutError:
+            return False
+        finally:
+            self._reader.end()
+            self._browsing.end()
+        return True
 
     def _run(self, run_round: Round, idle_round: Round) -> None:
+        try:
+            self._run_rounds(run_round, idle_round)
+        finally:
+            self._has_written.set_result(None)
+
+    def _run_rounds(self, run_round: Round, idle_round: Round) -> None:
         delay_s = run_round()
         while not self._stopping.is_set():
             if delay_s is not None:
@@ -221,7 +285,7 @@ class InlineExecutor:
             self._browser = LocalBrowser(open_reader)
         return self._browser.run(work)
 
-    async def stop(self) -> None:
+    async def stop(self) -> bool:
         """Run the remaining rounds."""
         if self._browser is not None:
             self._browser.close()
@@ -231,10 +295,9 @@ class InlineExecutor:
             self._waiting.cancel()
             await asyncio.wait([self._waiting])
             self._waiting = None
-        if run_round is None:
-            return
-        while (delay_s := run_round()) is not None:
+        while run_round is not None and (delay_s := run_round()) is not None:
             await self._clock.sleep(delay_s)
+        return True
 
     def _step(self) -> None:
         if self._run_round is None:

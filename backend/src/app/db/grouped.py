@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
+import structlog
 from sqlalchemy import Dialect
 
 from app.db.commit_queue import CommitQueue, EventRow, Guard, Job, Operation, Outcome
@@ -24,6 +25,13 @@ from app.domain.errors import StoreUnavailable
 from app.domain.events import Event, RecordedEvent
 
 T = TypeVar("T")
+
+READ_TIMEOUT_S = 8.0
+"""For a read that trading waits for, its turn included."""
+BROWSE_TIMEOUT_S = 20.0
+"""For a read of somebody who only looks, its turn and the start of the readers' process included."""
+
+_log = structlog.get_logger(__name__)
 
 
 class GroupNotCommitted(Exception):
@@ -82,7 +90,9 @@ class GroupedDatabase(ABC):
         """Write what is queued, then close everything."""
         self._takes_reads = False
         self._queue.close()
-        await self._executor.stop()
+        if not await self._executor.stop():
+            _log.error("store.given_up_at_close", waiting=self._queue.waiting, reason=self._queue.last_failure)
+            return
         if self._reader is not None:
             self._reader.close()
             self._reader = None
@@ -113,12 +123,21 @@ class GroupedDatabase(ABC):
 
     async def snapshot(self, *reads: Read) -> list[list[Row]]:
         """The rows of several queries as of one moment."""
-        return await self._executor.call(partial(self._open_reader(), *reads))
+        return await self._answer(self._executor.call(partial(self._open_reader(), *reads)), READ_TIMEOUT_S)
 
     async def browse(self, work: Work[T]) -> T:
         """Run ``work`` where it keeps nobody waiting; see the port."""
         self._open_reader()
-        return await self._executor.browse(self._browsers_reader(), work)
+        return await self._answer(self._executor.browse(self._browsers_reader(), work), BROWSE_TIMEOUT_S)
+
+    async def _answer(self, call: Coroutine[Any, Any, T], limit_s: float) -> T:
+        """What a call answers; nobody waits longer than ``limit_s`` for it."""
+        try:
+            async with asyncio.timeout(limit_s):
+                return await call
+        except TimeoutError:
+            text = f"database {self._name}: no answer within {limit_s:g} s: look at what the database is doing"
+            raise StoreUnavailable(text) from None
 
     def _open_reader(self) -> Reader:
         if self._reader is None or not self._takes_reads:

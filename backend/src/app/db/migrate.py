@@ -20,10 +20,13 @@ from app.domain.errors import ConfigurationError, StoreUnavailable
 if TYPE_CHECKING:
     import psycopg
 
+    from app.db.postgres_server import BoundedConnection
+
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _BUSY_TIMEOUT_MS = 5000
 _HAS_VERSION = "SELECT FROM pg_tables WHERE schemaname = current_schema() AND tablename = 'alembic_version'"
 _MIGRATION_LOCK = 0x7E5
+_LONGEST_MIGRATION_S = 3600.0
 """Two programs that start at the same moment migrate one after the other."""
 
 
@@ -99,7 +102,7 @@ def migrate_sqlite(connection: apsw.Connection, path: Path) -> None:
         raise StoreUnavailable(explain(path, error)) from None
 
 
-def migrate_postgres(connection: psycopg.Connection, shown: str) -> None:
+def migrate_postgres(connection: BoundedConnection, shown: str) -> None:
     """Like ``migrate_sqlite``, for the database that messages call ``shown``."""
     import psycopg
 
@@ -108,6 +111,7 @@ def migrate_postgres(connection: psycopg.Connection, shown: str) -> None:
     try:
         if postgres_version(connection) == HEAD:
             return
+        connection.answer_timeout_s = _LONGEST_MIGRATION_S
         with connection.transaction():
             # to read the revisions takes a busy host seconds, in which the transaction is idle
             connection.execute(

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any, TypeVar
+
 import psycopg
 from psycopg import conninfo
+from psycopg.abc import PQGen
 
 from app.core.database_url import PostgresLocation
 from app.domain.errors import ConfigurationError, StoreUnavailable
 
+T = TypeVar("T")
+
 CONNECT_TIMEOUT_S = 5
+ANSWER_TIMEOUT_S = 10.0
+"""Silence after which a connection counts as lost; a server that works gives up on a statement earlier, see below."""
 
 _DEFAULTS = {
     "application_name": "tes",
@@ -75,7 +82,34 @@ def explain(shown: str, sqlstate: str | None, message: str) -> str:
     return f"database {shown}: {fix} ({text})"
 
 
-def connect(location: PostgresLocation) -> psycopg.Connection:
+class BoundedConnection(psycopg.Connection[Any]):
+    """A connection that counts as lost when the server does not answer for :data:`ANSWER_TIMEOUT_S` seconds.
+
+    Time limits of a session are the server's, and a server that hangs keeps none.
+    """
+
+    answer_timeout_s: float | None = None
+    """None: :data:`ANSWER_TIMEOUT_S`."""
+
+    def __del__(self, *_: Any) -> None:
+        """Close: a stop leaves a connection behind that is in use by a call which nobody has answered."""
+        self.pgconn.finish()
+
+    def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
+        """Wait for one answer; everything that a connection does waits here.
+
+        Raises:
+            psycopg.OperationalError: there was none in time; the connection is closed.
+        """
+        limit_s = timeout or self.answer_timeout_s or ANSWER_TIMEOUT_S
+        try:
+            return super().wait(gen, interval, limit_s)
+        except psycopg.errors._WaitTimeout:  # noqa: SLF001 — how psycopg names it
+            self.pgconn.finish()  # or the ends of pipeline and transaction would each wait as long again
+            raise psycopg.OperationalError(f"no answer for {limit_s:g} s") from None
+
+
+def connect(location: PostgresLocation) -> BoundedConnection:
     """A connection that commits each statement by itself unless told otherwise.
 
     Raises:
@@ -89,7 +123,7 @@ def connect(location: PostgresLocation) -> psycopg.Connection:
         text = "TES_DATABASE_URL is no PostgreSQL URL: use postgresql://USER:PASSWORD@HOST/DATABASE, % escaped as %25"
         raise ConfigurationError(text) from None
     try:
-        connection = psycopg.connect(
+        connection = BoundedConnection.connect(
             conninfo.make_conninfo(**{**_DEFAULTS, **chosen}), autocommit=True, cursor_factory=psycopg.RawCursor
         )
         connection.execute(_SESSION)

@@ -12,10 +12,9 @@ from collections.abc import Iterable, Sequence
 import psycopg
 from psycopg import pq
 
+from app.db import postgres_server
 from app.db.commit_queue import Operation
 
-ANSWER_TIMEOUT_S = 10
-"""Silence after which a connection counts as lost; the server gives up on a statement earlier, see its settings."""
 PREPARED_LIMIT = 1000
 """Statements that the server keeps for us; beyond that all are forgotten and prepared again as they come."""
 
@@ -100,9 +99,9 @@ class PostgresSession:
             while True:
                 is_sent = libpq.flush() == 0
                 self._poll.modify(libpq.socket, select.POLLIN if is_sent else select.POLLIN | select.POLLOUT)
-                ready = self._poll.poll(ANSWER_TIMEOUT_S * 1000)
+                ready = self._poll.poll(postgres_server.ANSWER_TIMEOUT_S * 1000)
                 if not ready:
-                    raise ConnectionLost(f"no answer for {ANSWER_TIMEOUT_S} s")
+                    raise ConnectionLost(f"no answer for {postgres_server.ANSWER_TIMEOUT_S:g} s")
                 if ready[0][1] & ~select.POLLOUT:
                     libpq.consume_input()
                 while not libpq.is_busy():

@@ -15,6 +15,7 @@ from app.db.statements import Query, Row, Statement
 from app.domain.events import Event
 from app.domain.tracing import TRACEPARENT
 from app.models.decisions import asset_results, decisions
+from app.models.trades import legs, orders, trades
 from app.repositories.pages import Page, Show, Slice, make_slice, read_page, slice_parameters
 from app.repositories.readable import Found, Unreadable, read_each, the_only
 from app.schemas.result import AssetResult, ExecutionResult, ResultStatus
@@ -30,6 +31,22 @@ _COMPLETE = Statement(
     .values({name: bindparam(name) for name in ("status", "result", "completed_at")})
 )
 _FIND = Query(select(decisions).where(decisions.c.decision_id == bindparam("decision")))
+_PLANNED = (
+    select(trades.c.id)
+    .where(trades.c.account_id == bindparam("account"), trades.c.decision_id == bindparam("decision"))
+    .scalar_subquery()
+)
+_WITHDRAW = (
+    *(Statement(delete(parts).where(parts.c.trade_id.in_(_PLANNED))) for parts in (legs, orders)),
+    *(
+        Statement(
+            delete(of_decision).where(
+                of_decision.c.account_id == bindparam("account"), of_decision.c.decision_id == bindparam("decision")
+            )
+        )
+        for of_decision in (trades, decisions)
+    ),
+)
 _FORGET_RESULT = Statement(
     delete(asset_results).where(
         asset_results.c.decision_id == bindparam("decision"), asset_results.c.asset == bindparam("name")
@@ -117,6 +134,11 @@ class DecisionRepository:
             "completed_at": None,
         }
         return self._database.enqueue(Unit((Write(_INSERT, values),), tuple(events), must_land=must_land))
+
+    def withdraw(self, account_id: str, decision_id: str) -> Landing:
+        """Forget a decision of which nothing was sent, and what was planned for it, if it is on record. Must land."""
+        values = {"account": account_id, "decision": decision_id}
+        return self._database.enqueue(Unit(tuple(Write(one, values) for one in _WITHDRAW), must_land=True))
 
     def record_asset_result(
         self, account_id: str, decision_id: str, asset: str, result: Mapping[str, Any], now: datetime

@@ -26,6 +26,7 @@ class OutageWatch:
     """Looks at the database's health, as long as it runs.
 
     Args:
+        may_send: whether requests may leave: a database that only we can't reach may have a new owner of our accounts.
         tell: sends an alert to people without recording it.
         record: records one; it may land late.
     """
@@ -34,15 +35,18 @@ class OutageWatch:
         self,
         clock: Clock,
         health: Callable[[], Health],
+        may_send: Callable[[], bool],
         tell: Callable[[Alert], object],
         record: Callable[[Alert], object],
     ) -> None:
         self._clock = clock
         self._health = health
+        self._may_send = may_send
         self._tell = tell
         self._record = record
         self._began: tuple[float, datetime] | None = None
         self._told: str | None = None
+        self._is_told_silent = False
 
     async def run(self) -> None:
         """Look until cancelled."""
@@ -51,21 +55,34 @@ class OutageWatch:
             await self._clock.sleep(_LOOK_S)
 
     def _look(self) -> None:
-        reason = self._health().reason
+        reason, may_send = self._health().reason, self._may_send()
         now = self._clock.monotonic()
-        if reason is None:
+        if reason is None and may_send:
             self._end(now)
             return
+        reason = reason or "it has not answered for longer than the lease on the accounts lasts"
         if self._began is None:
             self._began = now, self._clock.now()
         if self._told is None and now - self._began[0] >= _NOTABLE_S:
             self._told = reason
-            text = f"no entries are sent, exits go on, because the database takes no writes: {reason}"
-            self._tell(Alert(Severity.CRITICAL, "database_unavailable", text))
+            if may_send:
+                text = f"no entries are sent, exits go on, because the database takes no writes: {reason}"
+                self._tell(Alert(Severity.CRITICAL, "database_unavailable", text))
+        if self._told is not None and not may_send and not self._is_told_silent:
+            self._is_told_silent = True
+            self._tell(self._silence(reason))
+
+    def _silence(self, reason: str) -> Alert:
+        text = (
+            "nothing is sent, exits included, because the database does not tell whether another process trades the "
+            f"accounts by now: {reason}; positions keep what rests on the book: close by hand at the exchange if needed"
+        )
+        return Alert(Severity.CRITICAL, "database_unavailable", text)
 
     def _end(self, now: float) -> None:
         began, told = self._began, self._told
         self._began = self._told = None
+        self._is_told_silent = False
         if began is None or told is None:
             return
         since = began[1].isoformat(timespec="seconds")

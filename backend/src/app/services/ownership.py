@@ -47,6 +47,7 @@ SETTLE_S = 0.3
 _FRESH_S = 0.25
 """How long in an outage what the owner has read of its lease is believed; shorter than :data:`SETTLE_S`."""
 _RETRY_S = 0.25
+_RELEASE_S = 2.0
 HELD_UP_S = 10.0
 """So long the event loop may be held up by work of its own before another process should take over. Until then the
 database's writer renews the lease in its place; a process that died or was frozen renews nothing."""
@@ -268,7 +269,10 @@ class Ownership:
         if epochs is None or self._lost is not None:
             return
         try:
-            await self._leases.release(epochs)
+            async with asyncio.timeout(_RELEASE_S):
+                await self._leases.release(epochs)
+        except TimeoutError:
+            log.warning("ownership.not_released", error="the database does not answer: the lease runs out by itself")
         except (StoreUnavailable, StoreConflict) as error:
             log.warning("ownership.not_released", error=str(error))
 

@@ -13,7 +13,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from app.db import migrate, postgres_session
+from app.db import migrate, postgres_server
 from app.db.executors import ThreadExecutor
 from app.db.migrate import upgrade
 from app.db.port import Unit
@@ -195,7 +195,7 @@ async def test_a_server_that_does_not_answer_is_given_up(
 ) -> None:
     """Silence ends in a refusal; the answer that comes later is nobody's."""
     await database.commit(Unit((), (make_event(),)))
-    monkeypatch.setattr(postgres_session, "ANSWER_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(postgres_server, "ANSWER_TIMEOUT_S", 0.2)
     frozen = backend_pid(database)
     os.kill(frozen, signal.SIGSTOP)
     try:

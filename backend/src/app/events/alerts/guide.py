@@ -113,7 +113,9 @@ WHAT_TO_DO: Mapping[str, str] = {
     ),
     "database_unavailable": (
         "The database takes no writes: nothing is opened, exits go on. The message says why: a full disk, a "
-        "server that is away. Mend that; the service goes on by itself."
+        "server that is away. Mend that; the service goes on by itself. Where the message says that nothing is sent, "
+        "exits included, this process can't know whether another one trades the accounts by now: the server can't be "
+        "reached, or hangs. Positions keep what rests on the book; close by hand at the exchange if you must."
     ),
     "database_recovered": "It does again. Look at `tes reconcile` once.",
     "taken_over": (

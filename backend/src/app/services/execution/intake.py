@@ -24,6 +24,7 @@ from app.repositories.decisions import DecisionRepository, StoredDecision
 from app.schemas.decision import Action, AssetDecision, TradingDecision
 from app.schemas.result import AssetResult, AssetStatus, ExecutionResult, ResultStatus, whole_status
 from app.services.execution import results
+from app.services.execution.lasting import accepted_in_the_end
 from app.services.execution.narration import Narrator
 from app.services.execution.phases import decision_reduces
 from app.services.execution.planning import EntryWish
@@ -194,7 +195,7 @@ class Intake:
         accept = functools.partial(
             self._decisions.accept, decision_id, self._account_id, fingerprint, decision.body(), now, (event,)
         )
-        landing = _accepted_in_the_end(accept) if decision_reduces(decision) else accept()
+        landing = accepted_in_the_end(accept) if decision_reduces(decision) else accept()
         running = self._remember(decision, decision_id, fingerprint, decided_at, now, landing)
         return Admission(decision_id, is_replay=False, running=running)
 
@@ -259,8 +260,22 @@ class Intake:
         """Drop a decision whose record was refused: it does not use up its id."""
         self._known.pop(running.decision_id, None)
         running.ended.set()
+        if not running.landing.done():
+            self._withdraw(running)
         for ending in running.endings.values():
             ending.set()
+
+    def _withdraw(self, running: RunningDecision) -> None:
+        """Take a decision that was refused off the record again, should the database have it after all.
+
+        From now on nobody who waits for the record acts on it.
+        """
+        log.warning("intake.withdrawn", decision_id=running.decision_id)
+        running.landing.set_exception(StoreUnavailable("the decision was refused before its record was known"))
+        try:
+            self._decisions.withdraw(self._account_id, running.decision_id)
+        except StoreUnavailable as error:
+            log.warning("intake.not_withdrawn", decision_id=running.decision_id, error=str(error))
 
     def running(self, decision_id: str) -> RunningDecision | None:
         """The decision, when it is in memory."""
@@ -430,46 +445,6 @@ class Intake:
             completed_at=running.completed_at,
             results=ordered,
         )
-
-
-def _accepted_in_the_end(accept: Callable[..., Landing]) -> Landing:
-    """Record a decision with exits, if not now then as soon as the database takes it: exits do not wait (C2).
-
-    Raises:
-        StoreUnavailable: it can't even be kept for later.
-    """
-    recorded: Landing = asyncio.get_running_loop().create_future()
-    recorded.add_done_callback(_look_at_error)
-
-    def hand_on(landing: Landing) -> None:
-        if landing.cancelled() or recorded.done():
-            return
-        error = landing.exception()
-        if error is None:
-            recorded.set_result(landing.result())
-        else:
-            recorded.set_exception(error)
-
-    def once_more(landing: Landing) -> None:
-        if landing.cancelled() or not isinstance(landing.exception(), StoreUnavailable):
-            hand_on(landing)
-            return
-        try:
-            accept(must_land=True).add_done_callback(hand_on)
-        except StoreUnavailable as error:
-            recorded.set_exception(error)
-
-    try:
-        accept().add_done_callback(once_more)
-    except StoreUnavailable:
-        accept(must_land=True).add_done_callback(hand_on)
-    return recorded
-
-
-def _look_at_error(landing: Landing) -> None:
-    """Whoever waits for it hears of the error; when there is none, it makes no noise."""
-    if not landing.cancelled():
-        landing.exception()
 
 
 def _tell(running: RunningDecision, known: Mapping[str, AssetResult]) -> None:

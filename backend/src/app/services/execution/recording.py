@@ -17,6 +17,8 @@ from app.repositories.trades import TradeRepository
 from app.services.execution.supervision import Supervisor
 
 _PATIENCE_S = 2.0
+RECORD_S = 5.0
+"""How long a sender waits to hear whether a decision was taken on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +37,18 @@ class Recording:
         """
         await self.background.caught_up()
         await self.trades.settled()
+
+    async def until_landed(self, landing: Landing) -> None:
+        """Wait until this record is durable; raises what its future raises.
+
+        Raises:
+            StoreUnavailable: the database has not answered for a while: whether it has the record is not known.
+        """
+        try:
+            async with asyncio.timeout(RECORD_S):
+                await asyncio.shield(landing)
+        except TimeoutError:
+            raise StoreUnavailable(f"the database has not answered for {RECORD_S:g} s: nothing is sent") from None
 
     async def try_to_land(self, *landings: Landing) -> None:
         """Wait for these records for a moment: what only reduces risk goes on without."""

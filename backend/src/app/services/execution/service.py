@@ -292,7 +292,7 @@ class ExecutionService:
             if decision_reduces(running.decision):
                 await self._tools.recording.try_to_land(running.landing)
             if not decision_reduces(running.decision) or running.landing.done():
-                await asyncio.shield(running.landing)
+                await self._tools.recording.until_landed(running.landing)
         except StoreUnavailable:
             self._intake.forget(running)
             raise

@@ -9,6 +9,7 @@ from app.db.port import Health
 from app.services.execution.commands import Alert
 from app.services.outage import OutageWatch
 
+SILENT = "no answer"
 START = datetime(2026, 11, 22, tzinfo=UTC)
 
 
@@ -39,7 +40,9 @@ async def watched(plan: list[str | None]) -> tuple[list[Alert], list[Alert]]:
     recorded: list[Alert] = []
 
     clock = Clock(plan)
-    watch = OutageWatch(clock, lambda: Health(plan[0] is None, plan[0]), told.append, recorded.append)
+    watch = OutageWatch(
+        clock, lambda: Health(plan[0] is None, plan[0]), lambda: plan[0] != SILENT, told.append, recorded.append
+    )
     task = asyncio.create_task(watch.run())
     while len(plan) > 1:
         await asyncio.sleep(0)
@@ -55,6 +58,14 @@ async def test_an_outage_is_told_once_and_its_end_is_recorded_with_its_length() 
     assert [alert.code for alert in recorded] == ["database_recovered"]
     assert "for 10.0 s since 2026-11-22T00:00:00+00:00" in recorded[0].message
     assert "the disk is full" in recorded[0].message
+
+
+async def test_an_outage_that_keeps_exits_from_leaving_says_so() -> None:
+    """The operator must know that only what rests on the book protects the positions."""
+    told, recorded = await watched([None, *["the disk is full"] * 40, *[SILENT] * 40, None, None])
+    assert ["exits go on" in alert.message for alert in told] == [True, False]
+    assert "nothing is sent, exits included" in told[1].message
+    assert [alert.code for alert in recorded] == ["database_recovered"]
 
 
 async def test_trouble_of_a_moment_wakes_nobody() -> None:
