@@ -39,9 +39,14 @@ class WallClock(SystemClock):
     """The host's clock, which somebody sets: ``set_s`` seconds ahead, or back where that is negative."""
 
     set_s = 0.0
+    slept_s = 0.0
+    """So long the machine slept, or this process stood still: both of its clocks are ahead by it."""
 
     def now(self) -> datetime:
-        return super().now() + timedelta(seconds=self.set_s)
+        return super().now() + timedelta(seconds=self.set_s + self.slept_s)
+
+    def monotonic(self) -> float:
+        return super().monotonic() + self.slept_s
 
 
 Request = tuple[float, str, int]

@@ -91,6 +91,32 @@ async def test_the_age_of_a_decision_is_still_by_the_wall_clock(stage: Arena) ->
         assert taken.status is AssetStatus.PROTECTED
 
 
+async def test_a_clock_that_is_set_fills_no_window_and_prolongs_no_pause(stage: Arena) -> None:
+    """L1, L7: what the exchange's limit leaves goes by durations; nothing becomes unready for a step of the clock."""
+    clock = WallClock()
+    async with stage.application(clock=clock) as application:
+        service = application.service("default")
+        assert (await decide(service, buy())).success
+        for step_s in (300, -300):
+            clock.set_s = step_s
+            await until(application.ownership.may_send)
+            assert service.readiness().reasons == ()
+            assert service.vital_signs().weight.used < service.vital_signs().weight.limit / 4
+            assert (await service.reconcile()).differences == ()
+
+
+async def test_who_stood_still_does_not_blame_the_rate_limit(stage: Arena) -> None:
+    """A machine that slept has not compared its record for a while: entries wait for that, and it follows at once."""
+    clock = WallClock()
+    async with stage.application(clock=clock) as application:
+        service = application.service("default")
+        clock.slept_s = 300
+        (reason,) = (text for text in service.readiness().reasons if "not reconciled" in text)
+        assert reason == "not reconciled for 300 s: this process stood still, and reconciles now"
+        await until(lambda: service.readiness().is_ready)
+        assert (await decide(service, buy())).success
+
+
 @pytest.mark.long
 async def test_a_deadline_recorded_by_a_clock_an_hour_ahead_is_kept(stage: Arena) -> None:
     """At start it becomes a duration: what is unprotected is looked after now, not in an hour."""

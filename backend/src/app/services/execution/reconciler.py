@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from datetime import timedelta
 
 import structlog
 
@@ -63,7 +62,7 @@ ROUTINE_SHARE = 0.4
 REQUESTED_SHARE = 0.6
 """The same for a run that somebody asks for."""
 _LONGEST_REQUEST_WAIT_S = 60.0
-_LONGEST_WAIT = timedelta(seconds=120)
+_LONGEST_WAIT_S = 120.0
 """A record that could not be compared for so long is no ground for entries."""
 
 
@@ -115,16 +114,18 @@ class Reconciler:
         self._with_orders_of_ours: frozenset[str] = frozenset()
         self._closed_markets: frozenset[str] = frozenset()
         self._trouble: str | None = None
-        self._succeeded_at = clock.now()
+        self._succeeded_at = clock.monotonic()
 
     @property
     def trouble(self) -> str | None:
         """Why the record can't be trusted to be equal to the exchange, if so."""
         if self._trouble is not None:
             return self._trouble
-        waited = self._clock.now() - self._succeeded_at
-        if waited > _LONGEST_WAIT + timedelta(seconds=2 * self._policy.reconcile.interval_s):
-            return f"not reconciled for {waited.total_seconds():.0f} s: the rate limit leaves no room for it"
+        waited_s = self._clock.monotonic() - self._succeeded_at
+        if waited_s > _LONGEST_WAIT_S + 2 * self._policy.reconcile.interval_s:
+            has_room = self._client.wait_for_room(self._weight(self._next_reach()), ROUTINE_SHARE) == 0
+            why = "this process stood still, and reconciles now" if has_room else "the rate limit leaves no room for it"
+            return f"not reconciled for {waited_s:.0f} s: {why}"
         return None
 
     def has_external_stop(self, asset: str) -> bool:
@@ -178,7 +179,7 @@ class Reconciler:
             )
             self._announce(report)
             self.latest = report
-            self._succeeded_at = self._clock.now()
+            self._succeeded_at = self._clock.monotonic()
             if reach is Reach.WHOLE:
                 self._latest_whole = (number, report)
             return report
