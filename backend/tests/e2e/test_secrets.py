@@ -108,14 +108,14 @@ async def call(http: aiohttp.ClientSession, method: str, url: str, token: str, b
         return repr(dict(answer.headers)).encode() + await answer.read()
 
 
-async def stream(http: aiohttp.ClientSession, url: str, message: object) -> bytes:
-    """What the stream says to a first message, until it pauses or hangs up."""
+async def stream(http: aiohttp.ClientSession, url: str, message: object, last: bytes = b"") -> bytes:
+    """What the stream says to a first message, until it hangs up, or pauses once it has said the ``last``."""
     said = b""
     async with http.ws_connect(f"{url}/v1/stream?after=0") as socket:
         await socket.send_json(message)
         while True:
             try:
-                came = await socket.receive(timeout=1)
+                came = await socket.receive(timeout=1 if last and last in said else PATIENCE_S)
             except TimeoutError:
                 return said
             said += f"{came.data} {came.extra}\n".encode()
@@ -194,7 +194,7 @@ async def test_no_secret_is_in_logs_answers_events_database_backup_or_crash_outp
                 found[account] = await call(http, "POST", f"{url}/v1/decisions?wait=20", given["token"], decision)
                 assert b'"executed"' in found[account], found[account]
             found["answers to misuse"] = await misuse(http, url, given)
-            found["the stream"] = await stream(http, url, {"token": given["reader's token"]})
+            found["the stream"] = await stream(http, url, {"token": given["reader's token"]}, b"TradeProtected")
             assert b"TradeProtected" in found["the stream"]
             # an exchange that refuses the key raises an alert, and one channel is not there, the other fails
             action = {"type": "error", "status": 401, "code": -2015, "msg": "no such key"}

@@ -211,3 +211,15 @@ def test_the_webhooks_template_is_taken_by_the_service(paper: str) -> None:
     with urllib.request.urlopen(call, timeout=PATIENCE_S) as again:
         assert again.headers["Idempotent-Replay"] == "true"
         assert json.load(again)["decision_id"] == result["decision_id"]
+
+
+def test_the_proxies_reach_the_service_and_give_themselves_away() -> None:
+    """What nginx is told to add is what access looks for; Caddy adds it unasked. Both name the address of ours."""
+    nginx, caddy = block("docs/operations.md", "location / {"), block("docs/operations.md", "tes.example.org {")
+    port = Settings.model_fields["port"].default
+    assert f"proxy_pass http://127.0.0.1:{port};" in nginx
+    assert f"reverse_proxy 127.0.0.1:{port}" in caddy
+    added = {name.lower() for name in re.findall(r"proxy_set_header (\S+)", nginx)}
+    assert added >= {"host", "x-forwarded-for", "upgrade", "connection"}
+    (patience_s,) = re.findall(r"proxy_read_timeout (\d+)s", nginx)
+    assert int(patience_s) > 120, "POST /v1/decisions waits for so long at most"

@@ -266,16 +266,20 @@ async def test_a_close_and_a_restart_end_the_parts(stage: Arena) -> None:
     stage.limit_market_orders(BTC, "0.010")
     purchase = {"method": "POST", "path": "/order", "params": {"type": "MARKET", "side": "BUY"}}
     async with stage.application() as application:
-        service = application.service("default")
-        await stage.levers.fault({"type": "delay_before", "seconds": 1.5}, skip=1, **purchase)
-        Turn(application, after=1)  # where this host is slower than the exchange
-        opening = asyncio.create_task(decide(service, buy(allocation_usd=2_900), decision_id="parts"))
+        await stage.levers.fault({"type": "drop_events"}, count=0, event="ORDER_TRADE_UPDATE")
+        await stage.levers.fault({"type": "drop_after"}, skip=1, **purchase)
+        await stage.levers.fault({"type": "error", "status": 503}, count=0, method="GET", path="/order")
+        opening = asyncio.create_task(
+            decide(application.service("default"), buy(allocation_usd=2_900), decision_id="parts")
+        )
 
-        async def second() -> bool:
-            return len(await entries(stage)) == 2
+        async def is_in_doubt() -> bool:
+            (trade,) = (await application.trades.of_decision("default", "parts")).items or (None,)
+            return trade is not None and trade.entries[1].state is OrderState.UNKNOWN
 
-        await until_true(second)
+        await until_true(is_in_doubt)
         opening.cancel()
+    await stage.levers.heal()
     async with stage.application() as application:
         await until_true(lambda: covers(stage, "0.020"))
         assert await entries(stage) == ["0.01", "0.01"]
@@ -286,15 +290,16 @@ async def test_a_close_and_a_restart_end_the_parts(stage: Arena) -> None:
             return states == [OrderState.FILLED, OrderState.FILLED, OrderState.NOT_PLACED]
 
         await until_true(is_settled)
+        (trade,) = (await application.trades.of_decision("default", "parts")).items
+        assert (trade.entries[-1].refusal_message or "").startswith("the part before it")
         assert (await application.service("default").close_position(BTC)).status is AssetStatus.CLOSED
         assert await stage.levers.position(BTC) == 0
 
 
 class Turn:
-    """Where the first of an entry's further parts, or the first ``after`` others, waits until a test lets it go on."""
+    """Where the first of an entry's further parts waits until a test lets it go on."""
 
-    def __init__(self, application: Application, *, after: int = 0) -> None:
-        self._passing = after
+    def __init__(self, application: Application) -> None:
         self._flow = application.service("default")._desk(BTC).parts
         self._send = self._flow.send
         self.has_come = asyncio.Event()
@@ -302,11 +307,8 @@ class Turn:
         self._flow.send = self._wait  # type: ignore[method-assign]
 
     async def _wait(self, trade_id: str, order: Order) -> None:
-        if self._passing:
-            self._passing -= 1
-        else:
-            self.has_come.set()
-            await self.may_leave.wait()
+        self.has_come.set()
+        await self.may_leave.wait()
         await self._send(trade_id, order)
 
 

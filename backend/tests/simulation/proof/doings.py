@@ -230,7 +230,7 @@ class Doings:
         if owner.dual_side:
             params["positionSide"] = "LONG" if side == "BUY" else "SHORT"
         order_id = people.place(self._stage.exchange.runtime, owner, params)["orderId"]
-        if kind == "LIMIT" and self._stage.world.settings["TES_PROTECTION_FOREIGN_ORDERS"] == "alert":
+        if kind == "LIMIT" and self._stage.world.settings.get("TES_PROTECTION_FOREIGN_ORDERS") == "alert":
             # nothing but its owner takes away what blocks a close then: at the end the owner heeds the alert
             self._take_back(owner, asset, order_id, math.inf)
 
