@@ -49,6 +49,16 @@ def candles() -> list[Any]:
     return _both([*ours, sample(info)], [*recorded, SHARED / "data" / RECORDED[info]])
 
 
+def payloads() -> list[Any]:
+    """Parameters of a test: our documents and alerts as senders write them, and those of the collection beside us."""
+    folders = {"ours": OURS / "payloads", "recorded": SHARED / "payloads"}
+    return [
+        pytest.param(path, id=f"{name}-{path.name}")
+        for name, folder in folders.items()
+        for path in sorted(folder.glob("[dw]-*"))
+    ]
+
+
 def _both(ours: list[Path], recorded: list[Path]) -> list[Any]:
     found = {"ours": ours}
     if all(path.exists() for path in recorded):

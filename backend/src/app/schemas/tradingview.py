@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, TypeAdapter, Valid
 
 from app.domain.money import plain
 from app.schemas.decision import Action, AssetDecision, TradingDecision
-from app.schemas.fields import DecimalText, Leverage, Positive, PositivePercentage, UtcTime
+from app.schemas.fields import DecimalText, Leverage, Number, Positive, PositivePercentage, UtcTime
 from app.schemas.json_text import invalid, read_object, wrong_fields
 
 _EXCHANGE = re.compile(r"^[A-Z0-9_]+:")
@@ -24,7 +24,7 @@ _KEPT = frozenset(
     {
         *("exchange", "interval", "timenow", "bar", "open", "high", "low", "close", "volume", "currency"),
         *("basecurrency", "syminfo", "strategy_name", "name", "note", "description", "order_id", "order_comment"),
-        *("comment", "message", "alert_message", "position_size"),
+        *("comment", "message", "alert_message"),
     }
 )
 """What alerts carry beside what we use; it is kept with the record."""
@@ -37,7 +37,7 @@ _SYNONYMS = {
 _OTHER_SIDE = {"long": "short", "short": "long"}
 
 _PERCENT_DIGITS = Decimal("0.000001")
-_POSITIVE: TypeAdapter[Decimal] = TypeAdapter(Positive)
+_NUMBER: TypeAdapter[Decimal] = TypeAdapter(Number)
 Position = Literal["long", "short", "flat"]
 
 
@@ -68,6 +68,11 @@ class TradingViewAlert(BaseModel):
     )
     prev_market_position: Position | None = Field(
         None, description="`{{strategy.prev_market_position}}`: where something else is held, nothing is sent"
+    )
+    position_size: Any = Field(
+        None,
+        description="`{{strategy.position_size}}`: the position after the order, below 0 short and 0 flat; says what "
+        "`market_position` does, where that is absent",
     )
     market_position_size: Any = Field(
         None, description="`{{strategy.market_position_size}}`; with the one before, how much of it a reduction leaves"
@@ -130,9 +135,10 @@ class TradingViewAlert(BaseModel):
         """What is to be done, and what must be held for it.
 
         Raises:
-            DecisionRefused: the action and the positions before and after it contradict each other.
+            DecisionRefused: the action and the positions before and after it contradict each other, or sizes stand
+                without a side.
         """
-        before, after = self.prev_market_position, self.market_position
+        before, after = self._before(), self._after()
         if self.action == "close":
             if after in _OTHER_SIDE:
                 raise self._contradiction(f"a close after which the position is {after}")
@@ -147,10 +153,61 @@ class TradingViewAlert(BaseModel):
             if before not in (None, other):
                 raise self._contradiction(f"a {self.action} after which a {before} position is {other}")
             return Action.ADJUST_POSITION, other
+        if after is None and _positive(self.market_position_size):
+            if before not in ("flat", own):
+                text = (
+                    f"market_position: does this {self.action} reduce a {other} position, or open a {own} one? "
+                    "market_position_size has no side; give market_position or position_size"
+                )
+                raise invalid(text, field="market_position")
+            return Action(self.action), before
+        if after is None and before is None and _positive(self.prev_market_position_size):
+            text = (
+                "market_position: prev_market_position_size has no side; give market_position and prev_market_position"
+            )
+            raise invalid(text, field="market_position")
         if after is None and before == other:
             text = f"market_position: a {self.action} of a {other} position may reduce, close or turn it; say which"
             raise invalid(text, field="market_position")
+        if before == own == after and self._shrinks():
+            raise self._contradiction(f"a {self.action} that makes a {own} position smaller")
         return Action(self.action), before
+
+    def _shrinks(self) -> bool | None:
+        """Whether the position is smaller after the order than before it; None where the two sizes do not say."""
+        after, before = self._size_after(), _positive(self.prev_market_position_size)
+        return after < before if after and before else None
+
+    def _size_after(self) -> Decimal | None:
+        signed = _number(self.position_size)
+        return _positive(self.market_position_size) or (abs(signed) if signed else None)
+
+    def _before(self) -> Position | None:
+        """Where the alert says, or a size of 0 does, which position was held before the order."""
+        is_flat = _number(self.prev_market_position_size) == 0
+        return self._agreed("prev_market_position", self.prev_market_position, "flat" if is_flat else None)
+
+    def _after(self) -> Position | None:
+        """Where the alert says, or the sign of a size does, which position is held after the order.
+
+        Raises:
+            DecisionRefused: two fields say it differently, or the only one that could says nothing that can be read.
+        """
+        signed = _number(self.position_size)
+        if signed is None and self.position_size not in (None, "") and self.market_position is None:
+            text = "position_size: {{strategy.position_size}} is a number, below 0 for a short position; this is none"
+            raise invalid(text, field="position_size")
+        shown: Position | None = None
+        if signed is not None:
+            shown = "flat" if signed == 0 else "long" if signed > 0 else "short"
+        is_flat = _number(self.market_position_size) == 0
+        said = self._agreed("position_size", self.market_position, shown)
+        return self._agreed("market_position_size", said, "flat" if is_flat else None)
+
+    def _agreed(self, name: str, said: Position | None, shown: Position | None) -> Position | None:
+        if said is not None and shown is not None and said != shown:
+            raise self._contradiction(f"{said} beside {name}, which says {shown},")
+        return said or shown
 
     def _contradiction(self, what: str) -> Exception:
         return invalid(f"market_position: {what} contradicts itself, so nothing was sent", field="market_position")
@@ -166,25 +223,33 @@ class TradingViewAlert(BaseModel):
         Raises:
             DecisionRefused: nothing says it.
         """
-        after, before = _positive(self.market_position_size), _positive(self.prev_market_position_size)
-        if after and before and after < before:
+        after, before = self._size_after(), _positive(self.prev_market_position_size)
+        if self._shrinks() is False:
+            raise self._contradiction(f"a {self.action} that leaves as much {self._after()} as before, or more,")
+        if after and before:
             return {"adjustment_percentage": plain((100 * (before - after) / before).quantize(_PERCENT_DIGITS))}
         amount = self.allocation_usd or self._value_of_order()
         if amount is None:
             text = (
-                f"allocation_usd: by how much is the {self.market_position} position to be reduced? Give "
+                f"allocation_usd: by how much is the {self._after()} position to be reduced? Give "
                 "allocation_usd, contracts and price, or market_position_size and prev_market_position_size"
             )
             raise invalid(text, field="allocation_usd")
         return {"adjustment_amount_usd": amount}
 
 
-def _positive(value: Any) -> Decimal | None:
-    """A number above zero, or None: placeholders come empty, and as words."""
+def _number(value: Any) -> Decimal | None:
+    """A number, or None: placeholders come empty, and as words."""
     try:
-        return _POSITIVE.validate_python(value)
+        return _NUMBER.validate_python(value)
     except ValidationError:
         return None
+
+
+def _positive(value: Any) -> Decimal | None:
+    """A number above zero, or None."""
+    number = _number(value)
+    return number if number is not None and number > 0 else None
 
 
 def parse_alert(body: bytes) -> TradingViewAlert:

@@ -58,6 +58,20 @@ async def test_a_partial_exit_of_nothing_opens_nothing_and_is_alerted_once(stage
 
 
 @SIDES
+@pytest.mark.parametrize("is_held", [True, False], ids=["held", "flat"])
+async def test_the_sign_of_what_stays_is_a_partial_exit(stage: Arena, side: str, *, is_held: bool) -> None:
+    """P16: `{{strategy.position_size}}` alone tells that the position stays; a flat account opens nothing for it."""
+    stays = {"position_size": "0.005" if side == "long" else "-0.005", "contracts": "0.005", "price": "96000"}
+    async with stage.application(TES_RISK_ON_EXISTING_POSITION="flip") as application:
+        if is_held:
+            await decide(application.service("default"), OPENED[side])
+        before = await stage.levers.position(BTC)
+        result = await alerted(application, action=EXIT[side], allocation_usd=None, **stays)
+        assert result.status is (AssetStatus.ADJUSTED if is_held else AssetStatus.REJECTED)
+        assert await stage.levers.position(BTC) == before / 2
+
+
+@SIDES
 async def test_a_partial_exit_of_the_other_side_changes_nothing(stage: Arena, side: str) -> None:
     async with stage.application(TES_RISK_ON_EXISTING_POSITION="flip") as application:
         await decide(application.service("default"), OPENED[OTHER[side]])

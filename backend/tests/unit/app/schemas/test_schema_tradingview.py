@@ -54,6 +54,51 @@ def test_each_story_has_one_meaning(action: str, own: str, other: str) -> None:
                 assert meant(**fields) == table[before, after], (before, after)
 
 
+@pytest.mark.parametrize(
+    ("fields", "meaning"),
+    [
+        ({"action": "sell", "position_size": "0.005"}, ("adjust_position", "long")),
+        ({"action": "buy", "position_size": -0.005}, ("adjust_position", "short")),
+        ({"action": "sell", "position_size": "-0.005"}, ("sell", None)),
+        ({"action": "buy", "position_size": "0.005"}, ("buy", None)),
+        ({"action": "sell", "position_size": "0"}, ("close_position", None)),
+        ({"action": "sell", "market_position_size": 0}, ("close_position", None)),
+        ({"action": "sell", "position_size": "0.005", "prev_market_position": "long"}, ("adjust_position", "long")),
+        ({"action": "sell", "market_position": "long", "position_size": "0.005"}, ("adjust_position", "long")),
+        ({"action": "sell", "market_position": "long", "position_size": "x"}, ("adjust_position", "long")),
+        ({"action": "sell", "position_size": "", "market_position_size": ""}, ("sell", None)),
+        ({"action": "sell", "market_position_size": 5, "prev_market_position_size": 0}, ("sell", "flat")),
+        ({"action": "sell", "market_position_size": 5, "prev_market_position": "short"}, ("sell", "short")),
+    ],
+)
+def test_a_size_says_the_position_where_it_can(fields: dict[str, Any], meaning: tuple[str, str | None]) -> None:
+    """P16: the sign of the position's size, and a size of 0, tell what `market_position` would."""
+    assert meant(**fields) == meaning
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"market_position_size": "5", "prev_market_position_size": "10"}, "market_position_size has no side"),
+        ({"market_position_size": "5"}, "market_position_size has no side"),
+        ({"market_position_size": "5", "prev_market_position": "long"}, "market_position_size has no side"),
+        ({"prev_market_position_size": "5"}, "prev_market_position_size has no side"),
+        ({"position_size": "half of it"}, "^position_size: "),
+        ({"position_size": "5", "market_position": "short"}, "contradicts itself"),
+        ({"position_size": "5", "market_position_size": "0"}, "contradicts itself"),
+        ({"position_size": "5", "prev_market_position": "short"}, "contradicts itself"),
+        ({"position_size": "5", "prev_market_position_size": "0"}, "contradicts itself"),
+        ({"position_size": "5", "prev_market_position_size": "4"}, "contradicts itself"),
+        ({"position_size": "-5", "prev_market_position": "short", "prev_market_position_size": "9"}, "contradicts"),
+        ({"position_size": "5", "strategy": {"position_size": "-5"}}, "said twice"),
+    ],
+)
+def test_sizes_that_cannot_say_it_are_refused(fields: dict[str, Any], sentence: str) -> None:
+    """P16: a sell of which nobody can say whether it reduces or opens is not sent."""
+    with pytest.raises(DecisionRefused, match=sentence):
+        meant(action="sell", **fields)
+
+
 def test_a_close_closes_unless_the_position_is_said_to_stay() -> None:
     assert meant(action="close") == ("close_position", None)
     assert meant(action="close", market_position="flat", prev_market_position="long") == ("close_position", "long")
@@ -70,6 +115,7 @@ def test_a_close_closes_unless_the_position_is_said_to_stay() -> None:
             {"prev_market_position_size": "0.03", "market_position_size": "0.01", "allocation_usd": 500},
             {"adjustment_percentage": "66.666667"},
         ),
+        ({"prev_market_position_size": "0.04", "position_size": "0.03"}, {"adjustment_percentage": "25"}),
         (
             {"prev_market_position_size": "", "market_position_size": "x", "allocation_usd": 5},
             {"adjustment_amount_usd": "5"},
@@ -93,7 +139,7 @@ def test_a_nested_template_is_understood_and_its_extras_kept() -> None:
         "exchange": "BINANCE",
         "bar": {"time": "2026-11-30T10:00:00Z", "open": 96100, "volume": 7},
         "strategy": {
-            "position_size": 0.02,
+            "position_size": -0.02,
             "order_action": "sell",
             "order_contracts": 0.02,
             "order_price": 96100,
