@@ -204,6 +204,8 @@ class UnreadableDecision:
 class TradingDecision(BaseModel):
     """A whole decision. Unknown fields on this level are kept with the record and ignored.
 
+    Fields of an asset's decision are refused here: an exit around the decisions must not leave a position bare (P16).
+
     ``decisions`` are those that could be read. :attr:`unreadable` are the others, which only :func:`parse_decision`
     lets pass.
     """
@@ -240,6 +242,17 @@ class TradingDecision(BaseModel):
     @classmethod
     def _absent_account(cls, value: Any) -> Any:
         return "default" if value is None else value
+
+    @model_validator(mode="after")
+    def _nothing_that_trades_around(self, info: ValidationInfo) -> Self:
+        wrong = {} if is_recorded(info) else usage.misplaced(self.model_extra or {})
+        if wrong:
+            problems = [
+                InitErrorDetails(type=PydanticCustomError("misplaced_field", sentence), loc=(name,), input=None)
+                for name, sentence in wrong.items()
+            ]
+            raise ValidationError.from_exception_data(type(self).__name__, problems)
+        return self
 
     @model_validator(mode="after")
     def _each_asset_once(self) -> Self:

@@ -75,29 +75,53 @@ _NOFX_ACTIONS: Mapping[str, Mapping[str, Any]] = {
 def _of_nofx(document: Any) -> dict[str, Any]:
     if not isinstance(document, list):
         raise invalid("format=nofx needs an array of decisions with symbol and action, as NOFX writes it")
-    return {"decisions": [_item_of_nofx(item) for item in document], "format": DecisionFormat.NOFX, "said": document}
+    items = [_item_of_nofx(place, item) for place, item in enumerate(document)]
+    return {"decisions": items, "format": DecisionFormat.NOFX, "said": document}
 
 
-def _item_of_nofx(said: Any) -> Any:
+def _item_of_nofx(place: int, said: Any) -> Any:
+    """One of its decisions as one of ours.
+
+    Raises:
+        DecisionRefused: it says one thing by two names, and differently.
+    """
     if not isinstance(said, dict):
         return said
     action = said.get("action")
+    meaning = _NOFX_ACTIONS.get(action) if isinstance(action, str) else None
     # their risk_usd tells what the size comes to, and sizes nothing; it stays with the record
-    item: dict[str, Any] = {str(name): value for name, value in said.items() if name != "risk_usd"}
-    item = {_NOFX_NAMES.get(name, name): value for name, value in item.items()}
-    item |= _NOFX_ACTIONS.get(action, {}) if isinstance(action, str) else {}
+    dropped = {"risk_usd"} if meaning is None else {"risk_usd", "action"}
+    item: dict[str, Any] = {}
+    named = {str(name): value for name, value in said.items() if name not in dropped}
+    for name, value in (*named.items(), *(meaning or {}).items()):
+        _say(item, _NOFX_NAMES.get(name, name), value, place)
     match action:
         case "update_stop_loss":
-            item["order_adjustment"] = {"new_sl_price": item.pop("new_stop_loss", None)}
+            change = {"new_sl_price": item.pop("new_stop_loss", None)}
+            _say(item, "order_adjustment", change, place)
         case "update_take_profit":
-            item["order_adjustment"] = {"new_tp_price": item.pop("new_take_profit", None)}
+            change = {"new_tp_price": item.pop("new_take_profit", None)}
+            _say(item, "order_adjustment", change, place)
         case "partial_close":
-            percentage = item.pop("close_percentage", None)
-            item["position_adjustment"] = {"adjustment_type": "decrease", "adjustment_percentage": percentage}
+            change = {"adjustment_type": "decrease", "adjustment_percentage": item.pop("close_percentage", None)}
+            _say(item, "position_adjustment", change, place)
     for name in ("new_stop_loss", "new_take_profit", "close_percentage"):
         if name in item and not item[name]:
             del item[name]
     return item
+
+
+def _say(item: dict[str, Any], name: str, value: Any, place: int) -> None:
+    """Put a field into the item.
+
+    Raises:
+        DecisionRefused: it is there already, and differs: a reader that keeps one drops the other unseen.
+    """
+    known = item.get(name)
+    if known is not None and value is not None and known != value:
+        path = f"decisions[{place}].{name}"
+        raise invalid(f"{path}: said by two names, and differently; leave one of the two out", field=path)
+    item[name] = value if known is None else known
 
 
 # --- Nocturne -------------------------------------------------------------------------------------------------------

@@ -43,6 +43,18 @@ PLANNED = frozenset(
 )
 """Fields of an entry whose names are settled and which are not built yet (contract, section 10)."""
 
+_FOREIGN = frozenset({"position_size_usd", "stop_loss", "take_profit", "new_stop_loss", "new_take_profit"})
+"""What other engines call fields of ours."""
+_ANY_USE = frozenset({"asset", "action"}) | _SOME_USE
+_INSIDE_BLOCKS = frozenset(
+    {
+        *("adjustment_type", "adjustment_amount_usd", "adjustment_percentage", "new_tp_price", "new_sl_price"),
+        *("adjust_tp", "adjust_sl", "cancel_tp", "cancel_sl", "callback_rate", "activation_price"),
+    }
+)
+_MISPLACED = _ANY_USE | _INSIDE_BLOCKS | _FOREIGN | (PLANNED - {"tags", "note"})
+"""What trades inside an asset's decision and does nothing around them; remarks on the whole may stand there."""
+
 _HOME_OF_ENTRIES = {
     "new_sl_price": "sl_price",
     "new_tp_price": "tp_price",
@@ -81,6 +93,24 @@ def superfluous(said: Mapping[str, Any]) -> dict[str, Any]:
     if _is_increase(said):
         used |= {"leverage"}
     return {name: value for name, value in said.items() if name in PLANNED or name in _SOME_USE - used}
+
+
+def misplaced(around: Mapping[str, Any]) -> dict[str, str]:
+    """The fields around the assets' decisions that belong into one of them, each with a sentence.
+
+    ``null`` and ``false`` say nothing. A 0 may stand for an exit that was meant.
+    """
+    wrong = sorted(name for name in _MISPLACED & around.keys() if not _is_empty(around[name], is_entry=True))
+    return {name: _sentence_around(name) for name in wrong}
+
+
+def _sentence_around(name: str) -> str:
+    if name in PLANNED:
+        return "a planned field, not built yet; leave it out"
+    if name in _FOREIGN:
+        return "no field of ours, and it does nothing around the decisions; put what it says into the asset's decision"
+    where = "into its block of the asset's decision" if name in _INSIDE_BLOCKS else "into the asset's decision"
+    return f"it does nothing around the decisions; put it {where}, such as decisions[0]"
 
 
 def _is_increase(said: Mapping[str, Any]) -> bool:

@@ -48,6 +48,16 @@ async def test_an_entry_with_exits_in_another_block_is_not_sent(
         assert await sent_orders(stage) == []
 
 
+async def test_exits_around_the_decisions_send_nothing(stage: Arena) -> None:
+    """P16: kept with the record and ignored, they would leave the position bare, with success."""
+    entry = {"asset": BTC, "action": "buy", "allocation_usd": 1000}
+    text = json.dumps({"decisions": [entry], "sl_price": 94000, "tp_price": 99000})
+    async with stage.application() as application:
+        with pytest.raises(DecisionRefused, match=r"^sl_price: .*; tp_price: .*asset's decision"):
+            await send(application.service("default"), text)
+        assert await sent_orders(stage) == []
+
+
 async def test_a_key_that_comes_twice_sends_nothing(stage: Arena) -> None:
     """P16: of two values for sl_price a parser keeps the last, which may be null."""
     text = '{"decisions":[{"asset":"BTCUSDT","action":"buy","allocation_usd":900,"sl_price":94000,"sl_price":null}]}'

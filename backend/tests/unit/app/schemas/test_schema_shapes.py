@@ -154,6 +154,24 @@ def test_another_shape_is_recognised(document: Any, words: list[str]) -> None:
         assert word in message
 
 
+@pytest.mark.parametrize(
+    ("said", "name"),
+    [
+        ({"asset": "ETHUSDT"}, "asset"),
+        ({"sl_price": 93001}, "sl_price"),
+        ({"tp_price": 1}, "tp_price"),
+        ({"allocation_usd": 1}, "allocation_usd"),
+        ({"action": "close_long", "expected_position": "short"}, "expected_position"),
+        ({"action": "partial_close", "close_percentage": 5, "position_adjustment": {}}, "position_adjustment"),
+    ],
+)
+def test_one_thing_by_two_names_of_nofx_says_one_thing(said: dict[str, Any], name: str) -> None:
+    """Of two values the last one won, unseen."""
+    assert f"decisions[0].{name}: said by two names" in refusal([{**NOFX[0], **said}], "nofx")
+    same = {"asset": "BTCUSDT", "sl_price": 93000, "tp_price": None}
+    assert read([{**NOFX[0], **same}], "nofx")["decisions"] == read(NOFX[:1], "nofx")["decisions"]
+
+
 @pytest.mark.parametrize("shape", ["nofx", "nocturne"])
 def test_our_shape_under_another_name_is_refused(shape: str) -> None:
     assert f"format={shape}" in refusal(OURS, shape)

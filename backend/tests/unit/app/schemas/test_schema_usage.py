@@ -166,6 +166,40 @@ def test_nothing_but_false_flags_is_nothing_to_do() -> None:
     assert "nothing to do" in refused("adjust_orders", order_adjustment=orders).message
 
 
+AROUND = {
+    **MEANS_SOMETHING,
+    "asset": "BTCUSDT",
+    "action": "buy",
+    "new_sl_price": 94000,
+    "cancel_sl": True,
+    "callback_rate": 1,
+    "stop_loss": 94000,
+    "take_profit": 0,
+    "risk_percent": 1,
+    "take_profits": [1],
+}
+
+
+@pytest.mark.parametrize("name", AROUND)
+@pytest.mark.parametrize("is_wrapped", [False, True], ids=["ours", "DecisionResult"])
+def test_what_trades_does_not_stand_around_the_decisions(name: str, *, is_wrapped: bool) -> None:
+    """P16: kept with the record and ignored, an exit there leaves the entry bare."""
+    ours = {"decisions": [{"asset": "BTCUSDT", "action": "buy", "allocation_usd": 1000}]}
+    around = {name: AROUND[name]}
+    document = {"decision": ours, "validation_passed": True, **around} if is_wrapped else {**ours, **around}
+    with pytest.raises(DecisionRefused, match=f"^{name}: ") as caught:
+        parse_decision(json.dumps(document))
+    assert caught.value.field == name
+    body = {**ours, **around} if is_wrapped else document
+    assert TradingDecision.from_record(body).decisions  # as it was accepted
+
+
+def test_remarks_around_the_decisions_and_what_says_nothing_are_kept() -> None:
+    remarks = {"confidence": 80, "rationale": "r", "tags": ["a"], "note": "n", "sl_price": None, "cancel_sl": False}
+    document = {"decisions": [{"asset": "BTCUSDT", "action": "hold"}], **remarks}
+    assert remarks.items() <= parse_decision(json.dumps(document)).body().items()
+
+
 def test_a_record_is_read_as_it_was_accepted() -> None:
     """By looser rules, and with what could not be read as it was told then."""
     older = {"decisions": [{"asset": "BTCUSDT", "action": "buy", "allocation_usd": "5", "order_adjustment": {}}]}
