@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+from app.domain.ids import OrderRole
 from app.domain.money import ZERO
 from app.domain.orders import Order
 from app.domain.trades import Adjustment, Trade
@@ -51,6 +52,12 @@ def executed_of(trade: Trade, orders: tuple[Order, ...]) -> Decimal:
 def has_executed(trade: Trade, adjustment: Adjustment) -> bool:
     """Whether the size has been changed for an adjustment, in part or whole."""
     return executed_of(trade, orders_for(trade, adjustment)) > ZERO
+
+
+def leaving_quantity(trade: Trade) -> Decimal:
+    """What reductions that are planned, on their way or in doubt may still take off the position."""
+    reductions = (order for order in trade.orders_of(OrderRole.REDUCE) if not order.is_final)
+    return sum((max(order.quantity - trade.executed(order), ZERO) for order in reductions), start=ZERO)
 
 
 def executed_before(trade: Trade, order: Order) -> Decimal:

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from arena import BTC, Arena, buy, decide, settled, until, until_true
+from arena import BTC, Arena, buy, decide, settled, stored, until, until_true
 
 from app.bootstrap import Application
 from app.domain.reports import FillReport
@@ -185,3 +185,44 @@ async def test_a_close_of_a_dead_process_is_found_where_quantities_agree(stage: 
         assert (await application.service("default").close_position(BTC)).status is AssetStatus.CLOSED
         assert await sold(stage) == OURS
         await only_ours_is_booked(stage, application, opened.trade_id, OURS)
+
+
+def less(percentage: int) -> dict[str, Any]:
+    change = {"adjustment_type": "decrease", "adjustment_percentage": percentage}
+    return {"asset": BTC, "action": "adjust_position", "position_adjustment": change}
+
+
+@pytest.mark.parametrize("is_beside", [True, False])
+async def test_two_decreases_at_once_sell_nothing_of_theirs(stage: Arena, is_beside: bool) -> None:
+    """O9: the second is a part of what the first leaves, whatever becomes of that."""
+    async with stage.application() as application:
+        service = application.service("default")
+        opened = (await decide(service, buy())).results[0]
+        if is_beside:
+            await person_buys(stage, Decimal("0.010"), is_hedged=False)
+        told = await asyncio.gather(decide(service, less(60)), decide(service, less(60)))
+        assert [one.results[0].status for one in told] == [AssetStatus.ADJUSTED] * 2
+        assert await sold(stage) == Decimal("0.008")
+        assert (await stored(application, opened.trade_id)).exposure == Decimal("0.002")
+
+
+async def test_a_decrease_beside_one_in_doubt_counts_it_as_gone(stage: Arena) -> None:
+    """O9, U1."""
+    async with stage.application() as application:
+        service = application.service("default")
+        opened = (await decide(service, buy())).results[0]
+        await person_buys(stage, Decimal("0.010"), is_hedged=False)
+        await stage.levers.fault({"type": "drop_events"}, count=0, event="ORDER_TRADE_UPDATE")
+        await stage.levers.fault({"type": "drop_after"}, **CLOSE)
+        await stage.levers.fault({"type": "error", "status": 503}, count=0, method="GET", path="/order")
+        first = asyncio.create_task(decide(service, less(60)))
+        await until(lambda: any(trade.has_unknown_order for trade in service._active_trades()))
+        second = asyncio.create_task(decide(service, less(60)))
+        await until_true(lambda: is_asked_for(application, opened.trade_id, 2))
+        await stage.levers.heal()
+        await asyncio.gather(first, second)
+        assert await sold(stage) == Decimal("0.008")
+
+
+async def is_asked_for(application: Application, trade_id: str | None, changes: int) -> bool:
+    return len((await stored(application, trade_id)).adjustments) == changes

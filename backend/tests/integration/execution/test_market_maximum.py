@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from arena import BTC, ETH, Arena, buy, decide, sell, stored, until_true
+from arena import BTC, ETH, Arena, buy, decide, sell, stored, until, until_true
 
 from app.bootstrap import Application
 from app.domain.ids import OrderRole
@@ -294,6 +294,38 @@ async def test_a_close_and_a_restart_end_the_parts(stage: Arena) -> None:
         assert (trade.entries[-1].refusal_message or "").startswith("the part before it")
         assert (await application.service("default").close_position(BTC)).status is AssetStatus.CLOSED
         assert await stage.levers.position(BTC) == 0
+
+
+async def test_a_restart_ends_the_parts_of_a_decrease(stage: Arena) -> None:
+    """O7, C9: nobody knows whether the decision is still meant by then."""
+    stage.limit_market_orders(BTC, "0.010")
+    sale = {"method": "POST", "path": "/order", "params": {"type": "MARKET", "side": "SELL"}}
+    less = {"adjustment_type": "decrease", "adjustment_percentage": 75}
+    wish = {"asset": BTC, "action": "adjust_position", "position_adjustment": less}
+    async with stage.application(**ADDS) as application:
+        await twice(application)
+        service = application.service("default")
+        await stage.levers.fault({"type": "drop_events"}, count=0, event="ORDER_TRADE_UPDATE")
+        await stage.levers.fault({"type": "drop_after"}, **sale)
+        await stage.levers.fault({"type": "error", "status": 503}, count=0, method="GET", path="/order")
+        asking = asyncio.create_task(decide(service, wish, decision_id="less"))
+        await until(lambda: any(trade.has_unknown_order for trade in service._active_trades()))
+        asking.cancel()
+    await stage.levers.heal()
+    async with stage.application(**ADDS) as application:
+        await until_true(lambda: covers(stage, "0.010"))
+        await until_true(lambda: has_ended(application, "less"))
+        known = await application.decisions.find("less")
+        assert known is not None
+        assert known.result is not None
+        (told,) = known.result.results
+        assert (told.status, told.filled_quantity) == (AssetStatus.ADJUSTED, Decimal("0.010"))
+        assert [row for row in await closes(stage) if row[1] is None] == [("0.01", None)]
+
+
+async def has_ended(application: Application, decision_id: str) -> bool:
+    stored = await application.decisions.find(decision_id)
+    return stored is not None and stored.result is not None
 
 
 class Turn:

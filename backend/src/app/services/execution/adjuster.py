@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from app.domain.errors import ErrorCode, ExchangeError, NotSent, StoreConflict, StoreUnavailable
 from app.domain.ids import OrderRole
 from app.domain.orders import Order, OrderTrigger
-from app.domain.parts import parts_of
+from app.domain.parts import leaving_quantity, parts_of
 from app.domain.reports import NeverSent, Placement
 from app.domain.trades import Adjustment, AdjustmentKind, CloseReason, Trade, TradeError, TradeStatus
 from app.services.execution import facts
@@ -280,11 +280,14 @@ class Adjuster:
         return self._gone(approved) or self._desk.send_time.objection(cleared)
 
     def _gone(self, approved: AdjustmentApproved) -> TradeError | None:
-        """Whether the position is no longer there to be changed."""
+        """Whether the position is no longer there to be changed, or not enough of it to be reduced (O9)."""
         planned = approved.plan.trade
         trade = self._desk.trade(planned.id)
         if trade is not None and trade.status in _ADJUSTABLE and not trade.is_leaving:
-            return None
+            if leaving_quantity(trade) <= trade.exposure:
+                return None
+            text = f"less was left of the position on {planned.asset} than this and earlier decreases were to take off"
+            return TradeError(code=ErrorCode.POSITION_ABSENT, message=text)
         text = f"the position on {planned.asset} was closed before the order could be sent"
         return TradeError(code=ErrorCode.POSITION_ABSENT, message=text)
 

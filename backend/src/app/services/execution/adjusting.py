@@ -15,7 +15,7 @@ from app.domain.errors import Refusal
 from app.domain.ids import ClientOrderId, OrderRole
 from app.domain.money import ZERO
 from app.domain.orders import IN_FLIGHT, Order, OrderState, OrderTrigger
-from app.domain.parts import has_executed, orders_for
+from app.domain.parts import has_executed, leaving_quantity, orders_for
 from app.domain.reports import OrderRequest, OrderType, PositionSide
 from app.domain.trades import Adjustment, Trade
 from app.services.execution.commands import Account, Alert, Command, Query, ReadBook, Resolve, Severity, WakeAt
@@ -129,7 +129,7 @@ def _go_on_reducing(trade: Trade, adjustment: Adjustment, moment: Moment) -> tup
         if before is not None and not before.is_final:
             return trade, [_ask_about(before)] if before.state not in IN_FLIGHT else []
         if part is not None and before is not None and part.state is OrderState.PLANNED:
-            if before.state is OrderState.FILLED:
+            if before.state is OrderState.FILLED and leaving_quantity(trade) <= trade.exposure:
                 return _send_again(trade, part, moment)
             return _without_planned(trade, parts, moment.now), []
     return trade, []

@@ -36,6 +36,7 @@ _SENT_BEFORE_RECORDED = frozenset(
 """Exits leave at once, and their record follows (design: between the fill and its exits there is no disk)."""
 _TYPES = frozenset(OrderType)
 _LONGEST_PAUSE = timedelta(seconds=5)
+_ITS_PROCESS_ENDED = "the process that had planned it ended before it was sent"
 """After a restart no attempt waits for longer."""
 
 
@@ -353,7 +354,9 @@ def _not_ahead(time: datetime | None, at: datetime) -> datetime | None:
 
 
 def _restarted(trade: Trade, fact: facts.Restarted) -> Trade:
-    trade = _by_this_clock(drop_parts(trade, fact.at), fact.at)
+    # what a dead process had planned is not sent by the next one: the decision may be too old by now (C9, O7)
+    trade = drop_parts(drop_parts(trade, fact.at), fact.at, OrderRole.REDUCE, _ITS_PROCESS_ENDED)
+    trade = _by_this_clock(trade, fact.at)
     if trade.exposure > ZERO:
         # the last close may have been sent and not recorded; its id is not used again (U5)
         trade = replace(trade, close_attempts=trade.close_attempts + 1)

@@ -41,11 +41,11 @@ def next_part(trade: Trade, now: datetime) -> tuple[Trade, list[Command]]:
     return trade.with_order(sent), [Send(sent)]
 
 
-def drop_parts(trade: Trade, now: datetime) -> Trade:
-    """The trade without the parts of entries that have not left, which they no longer will."""
-    for part in waiting_entries(trade):
-        dropped = part.after(OrderTrigger.NOT_SENT, now)
-        trade = trade.with_order(replace(dropped, refusal_message=_NOT_SENT))
+def drop_parts(trade: Trade, now: datetime, of: OrderRole = OrderRole.ENTRY, why: str = _NOT_SENT) -> Trade:
+    """The trade without the parts of entries, or reductions, that have not left, which they no longer will."""
+    for part in trade.orders_of(of):
+        if part.state is OrderState.PLANNED:
+            trade = trade.with_order(replace(part.after(OrderTrigger.NOT_SENT, now), refusal_message=why))
     return trade
 
 

@@ -11,6 +11,7 @@ from app.domain.ids import ClientOrderId, OrderRole
 from app.domain.instruments import Instrument
 from app.domain.money import BPS, ZERO, divide_down, round_down_to_step
 from app.domain.orders import Order
+from app.domain.parts import leaving_quantity
 from app.domain.policy import AccountPolicy, AllocationBasis, ProtectionPolicy
 from app.domain.reports import MarkPrice, OrderRequest, OrderType, PositionSide, Side, WorkingType
 from app.domain.trades import AdjustmentKind, Leg, Trade, TradeSide
@@ -252,16 +253,23 @@ def moves_stop(item: AssetDecision) -> bool:
 
 
 def _adjusted_quantity(item: AssetDecision, trade: Trade, market: MarketView) -> Decimal:
-    """Percentages are of what is held, and win over amounts; rounded down, a decrease to what is held at the most."""
+    """Percentages are of what is held, and win over amounts; rounded down, a decrease to what is held at the most.
+
+    What other decreases may still take off, though nobody knows whether they do, counts as gone: a second one must not
+    sell more than is ours (O9).
+    """
     change = item.position_adjustment
     kind = adjustment_kind(item)
     if change is None or kind is AdjustmentKind.EXITS:
         return ZERO
+    left = trade.exposure
+    if kind is AdjustmentKind.DECREASE:
+        left = max(left - leaving_quantity(trade), ZERO)
     if change.adjustment_percentage is not None:
-        wanted = trade.exposure * change.adjustment_percentage / 100
+        wanted = left * change.adjustment_percentage / 100
     else:
         wanted = divide_down(change.adjustment_amount_usd or ZERO, market.mark.mark_price)
-    if kind is AdjustmentKind.DECREASE and wanted >= trade.exposure:
+    if kind is AdjustmentKind.DECREASE and wanted >= left > ZERO:
         return trade.exposure
     return round_down_to_step(wanted, market.instrument.market_step)
 
