@@ -174,6 +174,7 @@ ORDER_TABLE: dict[OrderState, dict[OrderTrigger, OrderState]] = {
 LIVE = frozenset({_S.NEW, _S.PARTIALLY_FILLED, _S.CANCELING})
 FINAL = frozenset({_S.FILLED, _S.CANCELED, _S.REJECTED, _S.EXPIRED, _S.NOT_PLACED})
 IN_FLIGHT = frozenset({_S.SUBMITTING, _S.RESUBMITTING})
+_TAKE_OFF = frozenset({OrderRole.CLOSE, OrderRole.REDUCE, OrderRole.TAKE_BACK})
 
 
 def next_order_state(state: OrderState, trigger: OrderTrigger) -> OrderState:
@@ -238,10 +239,10 @@ class Order:
         return self.key.role
 
     @property
-    def is_plain_close(self) -> bool:
-        """Whether it is a close without reduce-only, which could open the other side: sent once, like an entry."""
+    def is_plain(self) -> bool:
+        """Whether it takes off without reduce-only, and so could open the other side: sent once, like an entry."""
         is_one_way = self.request.position_side is PositionSide.BOTH
-        return self.role is OrderRole.CLOSE and is_one_way and not self.request.reduce_only
+        return self.role in _TAKE_OFF and is_one_way and not self.request.reduce_only
 
     @property
     def quantity(self) -> Decimal:

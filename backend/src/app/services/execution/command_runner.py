@@ -16,7 +16,7 @@ from app.domain.errors import StoreUnavailable
 from app.domain.ids import OrderRole
 from app.domain.money import ZERO
 from app.domain.orders import Order
-from app.domain.reports import NeverSent, Placement
+from app.domain.reports import NeverSent, Placement, Side
 from app.domain.trades import Trade
 from app.services.execution import commands, facts
 from app.services.execution.accounting import account_for
@@ -128,8 +128,8 @@ class CommandRunner:
                 self.start(("check", trade.id), self._check_position(trade), trade.id)
             case commands.ReadBook(rules=rules):
                 self.start(("book", trade.id), self._read_book(trade, rules), trade.id)
-            case commands.ReadCover():
-                self.start(("cover", trade.id), self._read_cover(trade), trade.id)
+            case commands.ReadCover(side=side):
+                self.start(("cover", trade.id), self._read_cover(trade, side), trade.id)
             case commands.CancelForeign(alert=alert):
                 self.start(("foreign", trade.id), self._cancel_foreign(trade, alert), trade.id)
             case commands.CompareTrails(old=old, new=new):
@@ -145,7 +145,7 @@ class CommandRunner:
 
     def _start_sending(self, trade: Trade, order: Order) -> None:
         key = ("send", order.client_order_id, str(order.transmissions))
-        if order.role in _RECORDED_FIRST or order.is_plain_close:
+        if order.role in _RECORDED_FIRST or order.is_plain:
             send = self._desk.parts.send if order.role is OrderRole.ENTRY else self._send_recorded
             self._tools.background.soon(lambda: self.start(key, send(trade.id, order), trade.id))  # behind its record
         else:
@@ -174,7 +174,7 @@ class CommandRunner:
         placement: Placement
         try:
             await self._tools.trades.settled()
-            if order.is_plain_close:
+            if order.is_plain:
                 placement = await send_plain(self._tools.evidence, self._desk.trade(trade_id), order)
             else:
                 placement, _ = await self._desk.once.send(trade_id, order, lambda: None)
@@ -249,8 +249,8 @@ class CommandRunner:
         self._room = await self._until_read(lambda: self._tools.market.exit_room(self._desk.asset, anew=rules))
         self._go_on(trade.id, ("book", trade.id))
 
-    async def _read_cover(self, trade: Trade) -> None:
-        cover = await self._until_read(lambda: read_cover(self._tools.evidence, trade))
+    async def _read_cover(self, trade: Trade, side: Side) -> None:
+        cover = await self._until_read(lambda: read_cover(self._tools.evidence, trade, side))
         self._covers[trade.id] = cover
         self._go_on(trade.id, ("cover", trade.id))
 

@@ -7,6 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from app.domain.orders import Order
+from app.domain.reports import Side
 
 
 class Severity(StrEnum):
@@ -62,7 +63,9 @@ class ReadBook:
 
 @dataclass(frozen=True, slots=True)
 class ReadCover:
-    """Read the position and the others' orders that cover it, for a close refused with -2022 (scenario O8)."""
+    """Read the position and the others' orders that cover it, for one of ours on ``side`` refused with -2022 (O8)."""
+
+    side: Side
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,27 +14,22 @@ from decimal import Decimal
 from app.domain.errors import Refusal
 from app.domain.ids import ClientOrderId, OrderRole, parse_client_order_id
 from app.domain.money import ZERO, plain
-from app.domain.orders import IN_FLIGHT, Order, OrderState, OrderTrigger
+from app.domain.orders import IN_FLIGHT, Order, OrderState
 from app.domain.policy import ForeignOrdersPolicy
-from app.domain.reports import OrderRequest, OrderType, PositionSide, TimeInForce
+from app.domain.reports import OrderType
 from app.domain.trades import CloseReason, Trade, TradeTrigger
 from app.services.execution.commands import (
     Account,
     Alert,
-    CancelForeign,
     CheckPosition,
     Command,
     Query,
-    ReadBook,
-    ReadCover,
     Resolve,
     Severity,
     WakeAt,
 )
 from app.services.execution.covering import STOPS, has_stop, has_triggered
 from app.services.execution.dust import error_of_dust, is_refused_as_dust
-from app.services.execution.fitting import READ_PATIENCE, on_step, rules_since, wants_rules
-from app.services.execution.foreign_cover import ForeignCover
 from app.services.execution.outcomes import error_of
 from app.services.execution.protection import (
     BURST_GRACE_S,
@@ -44,22 +39,16 @@ from app.services.execution.protection import (
     make_room,
     place,
     retire,
-    send,
 )
-from app.services.execution.slices import ExitRoom, market_part, next_slice
+from app.services.execution.taking_off import out_of, pause, take_back, take_off, try_again
 
-_FIRST_PAUSE_S = 0.2
-_LONGEST_PAUSE_S = 5.0
 _GAPS = 20
 """Of more restarts than that in a row, none has left something that an earlier one did not find."""
 _AHEAD = 2
 """A process whose disk took nothing left no trace of its restart either, and its ids are further on."""
-_WARN_AFTER = 2
-_ALARM_EVERY = 5
-_BOOK_FRESH = timedelta(seconds=1)
+_FREED_FOR = 2
+"""So many attempts to close may do without what was taken off the book for them."""
 _DUST_PAUSE = timedelta(minutes=1)
-_ABOVE_MAXIMUM = -4005
-_UNFIT_SLICE = frozenset({Refusal.FILTER, Refusal.FORMAT, Refusal.CONFIG, Refusal.OTHER, Refusal.UNRECOGNISED})
 
 _FORCED_BY_PREFIX = {"autoclose-": CloseReason.LIQUIDATION, "adl_autoclose": CloseReason.ADL}
 _FORCED_TEXT = {
@@ -98,7 +87,7 @@ def _next_to_leave(trade: Trade, role: OrderRole) -> list[ClientOrderId]:
 def wind_up(trade: Trade, moment: Moment, policy: ForeignOrdersPolicy) -> tuple[Trade, list[Command]]:
     """Do what is next on the way out; repeated until the trade is closed."""
     if trade.exposure == ZERO:
-        return _clean_up(trade, moment)
+        return _clean_up(trade, moment, policy)
     trade, commands = _flatten(trade, moment, policy)
     # while nobody knows what came in, a position that is gone is not believed, and no close can be the last one
     doubtful = [entry for entry in trade.entries if entry.state is OrderState.UNKNOWN]
@@ -113,16 +102,15 @@ def _flatten(trade: Trade, moment: Moment, policy: ForeignOrdersPolicy) -> tuple
     latest = trade.latest(OrderRole.CLOSE)
     if latest is not None and latest.state in IN_FLIGHT:
         return trade, []
-    if (doubtful := _in_doubt(trade)) and not moment.is_untouched:
+    doubtful = _in_doubt(trade)
+    if any(order.is_plain for order in doubtful) or (doubtful and not moment.is_untouched):
         return _await_evidence(trade, doubtful, moment)
     if latest is None:
-        return _close(trade, moment)
+        return take_off(trade, out_of(trade), moment)
     if latest.state is not OrderState.UNKNOWN and (latest.is_live or latest.needs_query):
         return trade, [Query(latest.client_order_id, BURST_GRACE_S)]
-    if latest.state is OrderState.UNKNOWN and latest.is_plain_close:
-        return trade, [Resolve(latest.client_order_id)]  # another one could open the other side
     if latest.state is OrderState.FILLED and latest.request.type is OrderType.MARKET:
-        return _close(trade, moment)  # it was a part: the next one follows at once (O7)
+        return take_off(trade, out_of(trade), moment)  # it was a part: the next one follows at once (O7)
     # it ended and something is left, or it is unknown and nobody else holds anything: reduce-only can't overshoot then
     return _close_again(trade, latest, moment, policy)
 
@@ -134,12 +122,12 @@ def _in_doubt(trade: Trade) -> list[Order]:
 
 
 def _await_evidence(trade: Trade, doubtful: list[Order], moment: Moment) -> tuple[Trade, list[Command]]:
-    """Another close could take from what others hold on the same side: first it must be known what ours took (O9)."""
+    """Another close could take from what others hold, or open the other side: first the fate of ours (O8, O9)."""
     commands: list[Command] = [
         Resolve(order.client_order_id) for order in doubtful if order.state is OrderState.UNKNOWN
     ]
     if trade.close_retry_at is None or moment.now >= trade.close_retry_at:
-        trade = _pause(trade, doubtful[-1], moment)
+        trade = pause(trade, out_of(trade), doubtful[-1], moment)
         commands.append(CheckPosition())
     return trade, [*commands, WakeAt(trade.close_retry_at or moment.now)]
 
@@ -147,39 +135,12 @@ def _await_evidence(trade: Trade, doubtful: list[Order], moment: Moment) -> tupl
 def _close_again(
     trade: Trade, latest: Order, moment: Moment, policy: ForeignOrdersPolicy
 ) -> tuple[Trade, list[Command]]:
-    """Free our own targets when they block, wait, re-read the position (U9) and where needed the book, then close."""
-    in_slices, is_blocked = _goes_on_in_slices(latest), latest.refusal is Refusal.REDUCE_ONLY
-    cover = _fresh_cover(latest, moment) if is_blocked else None
+    """Free our own targets when they block, and put back what did not; then the next attempt."""
     trade, commands = _free_or_restore(trade, latest, moment)
     if is_refused_as_dust(latest):
         trade, more = _await_worth(trade, moment)
-        return trade, commands + more
-    if wants_rules(latest, moment.room, moment.now):
-        commands.append(ReadBook(rules=True))
-    elif latest.refusal is Refusal.FILTER and _fits_otherwise(latest, moment):
-        trade, more = _close(trade, moment)  # by the rules of now (H8)
-        return trade, commands + more
-    if trade.close_retry_at is None:
-        trade = _pause(trade, latest, moment)
-        commands += [CheckPosition(), *_tell_failing(trade, latest)]
-        if in_slices:
-            commands.append(ReadBook())
-        if is_blocked:
-            commands.append(ReadCover())
-    due = trade.close_retry_at or moment.now
-    if cover is not None and cover.is_whole and policy is ForeignOrdersPolicy.CANCEL:
-        return trade, [*commands, CancelForeign(_tell_foreign(trade, cover, "they are being canceled"))]
-    if moment.now < due:
-        return trade, [*commands, WakeAt(due)]
-    is_known = moment.room is not None and moment.room.at >= due - _BOOK_FRESH
-    if in_slices and not is_known and moment.now < due + READ_PATIENCE:
-        return trade, [*commands, ReadBook(), WakeAt(due + READ_PATIENCE)]
-    if is_blocked and cover is None and moment.now < due + READ_PATIENCE:
-        return trade, [*commands, ReadCover(), WakeAt(due + READ_PATIENCE)]
-    if cover is not None and cover.is_whole:
-        trade, more = _close_against_foreign(trade, cover, moment, policy)
     else:
-        trade, more = _close(trade, moment, moment.room if in_slices and is_known else None)
+        trade, more = try_again(trade, out_of(trade), moment, policy)
     return trade, commands + more
 
 
@@ -194,42 +155,17 @@ def _await_worth(trade: Trade, moment: Moment) -> tuple[Trade, list[Command]]:
     due = trade.close_retry_at or moment.now
     if moment.now < due:
         return trade, [*commands, WakeAt(due)]
-    trade, more = _close(trade, moment)
+    trade, more = take_off(trade, out_of(trade), moment)
     return trade, commands + more
-
-
-def _fresh_cover(latest: Order, moment: Moment) -> ForeignCover | None:
-    """What others' orders cover, as read after the refusal that they may explain."""
-    is_fresh = moment.cover is not None and latest.finished_at is not None and moment.cover.at >= latest.finished_at
-    return moment.cover if is_fresh else None
-
-
-def _close_against_foreign(
-    trade: Trade, cover: ForeignCover, moment: Moment, policy: ForeignOrdersPolicy
-) -> tuple[Trade, list[Command]]:
-    """Close in spite of others' orders that cover the position; our stop stays whatever becomes of it (O8, P13)."""
-    is_one_way = trade.position_side is PositionSide.BOTH  # in hedge mode no order of the position's can be plainer
-    if policy is ForeignOrdersPolicy.PLAIN and is_one_way:
-        alert = _tell_foreign(trade, cover, "it is closed by a market order that is not reduce-only")
-        trade, commands = _close(trade, moment, at_most=cover.held)
-        return trade, [alert, *commands]
-    is_told = trade.close_attempts % _ALARM_EVERY != 1
-    alert = _tell_foreign(trade, cover, "cancel them, or close by hand; our exits stay")
-    trade, commands = _close(trade, moment)
-    return trade, commands if is_told else [alert, *commands]
-
-
-def _tell_foreign(trade: Trade, cover: ForeignCover, what: str) -> Alert:
-    text = f"{trade.asset}: the exchange refuses to close because of orders that are not ours: {cover.text}; {what}"
-    return Alert(Severity.CRITICAL, "close_blocked", text)
 
 
 def _free_or_restore(trade: Trade, latest: Order, moment: Moment) -> tuple[Trade, list[Command]]:
     """Make room for a close that our targets block (O4). What did not block it comes back, the stop always (P13)."""
-    is_foreign = moment.cover is not None and moment.cover.is_whole
+    cover = moment.cover
+    is_foreign = cover is not None and cover.side is trade.side.exit_side and cover.is_whole
     blocks = latest.refusal is Refusal.REDUCE_ONLY and not is_foreign and _is_in_the_way(trade, latest)
     trade, commands = _free(trade, moment) if blocks else (trade, [])
-    if latest.key.attempt < _WARN_AFTER:
+    if latest.key.attempt < _FREED_FOR:
         return trade, commands
     for leg in sorted(trade.legs, key=lambda leg: leg.role is OrderRole.TAKE_PROFIT):
         last = trade.latest(leg.role)
@@ -267,88 +203,13 @@ def _is_in_the_way(trade: Trade, close: Order) -> bool:
     )
 
 
-def _goes_on_in_slices(latest: Order) -> bool:
-    """Whether a market order does not get us out: the book is too thin for it (O5). Refused slices lead back to it."""
-    if latest.request.type is OrderType.LIMIT:
-        return latest.refusal not in _UNFIT_SLICE
-    has_ended_short = latest.state in (OrderState.EXPIRED, OrderState.CANCELED) and latest.remaining > ZERO
-    return has_ended_short or latest.refusal is Refusal.LIQUIDITY
-
-
-def _tell_failing(trade: Trade, latest: Order) -> list[Command]:
-    """Louder the longer it lasts: a warning after the second attempt, an alarm after every fifth."""
-    is_alarm = trade.close_attempts % _ALARM_EVERY == 0
-    if not is_alarm and trade.close_attempts != _WARN_AFTER:
-        return []
-    text = (
-        f"{trade.asset}: {plain(trade.exposure)} still open after {trade.close_attempts} attempts to close it "
-        f"({latest.refusal_message or latest.state.value}); it is tried on, check the exchange"
-    )
-    return [Alert(Severity.CRITICAL if is_alarm else Severity.WARNING, "close_failing", text)]
-
-
-def _close(
-    trade: Trade, moment: Moment, room: ExitRoom | None = None, *, at_most: Decimal | None = None
-) -> tuple[Trade, list[Command]]:
-    """Send the next close: the whole at market or what one order may be, or with ``room`` what the book takes.
-
-    With ``at_most``, what the exchange showed to be held, it is not reduce-only.
-    """
-    attempt = trade.close_attempts + 1
-    key = ClientOrderId(trade.id, OrderRole.CLOSE, attempt)
-    wanted = trade.exposure if at_most is None else min(trade.exposure, at_most)
-    request = OrderRequest(
-        symbol=trade.asset,
-        side=trade.side.exit_side,
-        type=OrderType.MARKET,
-        client_order_id=str(key),
-        quantity=market_part(wanted, moment.instrument, _accepted_at_most(trade), trade.entry_price),
-        position_side=trade.position_side,
-        reduce_only=trade.position_side is PositionSide.BOTH and at_most is None,
-    )
-    quantity = on_step(request.quantity or ZERO, moment.instrument, may_exceed=request.reduce_only)
-    request = replace(request, quantity=quantity)
-    if room is not None:
-        part = next_slice(request.side, wanted, room, attempt)
-        request = replace(
-            request,
-            type=OrderType.LIMIT,
-            quantity=part.quantity,
-            price=part.price,
-            time_in_force=TimeInForce.IOC,
-        )
-    trade = replace(trade, close_attempts=attempt, close_retry_at=None)
-    return send(trade, Order(key=key, request=request), OrderTrigger.SUBMIT, moment.now)
-
-
-def _fits_otherwise(refused: Order, moment: Moment) -> bool:
-    """Whether rules that were read since a close was refused round it to another size."""
-    rules = rules_since(refused, moment.room)
-    if rules is None or refused.request.type is not OrderType.MARKET:
-        return False
-    return on_step(refused.quantity, rules, may_exceed=refused.request.reduce_only) != refused.quantity
-
-
-def _accepted_at_most(trade: Trade) -> Decimal | None:
-    """What a market close may be where the exchange's maximum is lower than we know: half of what it refused."""
-    refused = [order.quantity for order in trade.orders_of(OrderRole.CLOSE) if order.refusal_code == _ABOVE_MAXIMUM]
-    return min(refused) / 2 if refused else None
-
-
-def _pause(trade: Trade, latest: Order, moment: Moment) -> Trade:
-    """Wait longer after each attempt, but not when the last one got on."""
-    exponent = 0 if latest.executed_quantity > ZERO else max(trade.close_attempts - 1, 0)
-    pause_s = min(_FIRST_PAUSE_S * 2**exponent, _LONGEST_PAUSE_S) * (0.5 + moment.chance / 2)
-    return replace(trade, close_retry_at=moment.now + timedelta(seconds=pause_s))
-
-
-def tidy(trade: Trade, moment: Moment) -> tuple[Trade, list[Command]]:
+def tidy(trade: Trade, moment: Moment, policy: ForeignOrdersPolicy) -> tuple[Trade, list[Command]]:
     """Take what turns up of ours after the end off the book, and book what it executed (scenarios C1, U10)."""
     trade, commands = _retire_exits(trade, moment)
     commands += _follow_up(trade.orders_of(OrderRole.TAKE_BACK))
     if not commands and not trade.is_every_fill_known:
         return trade, [Account()]
-    trade, more = _take_back(trade, moment)
+    trade, more = take_back(trade, moment, policy)
     return trade, commands + more
 
 
@@ -363,11 +224,11 @@ def _retire_exits(trade: Trade, moment: Moment) -> tuple[Trade, list[Command]]:
     return trade, commands
 
 
-def _clean_up(trade: Trade, moment: Moment) -> tuple[Trade, list[Command]]:
+def _clean_up(trade: Trade, moment: Moment, policy: ForeignOrdersPolicy) -> tuple[Trade, list[Command]]:
     """Flat: take the siblings off the book, learn the fate of what is unknown, then account."""
     trade, commands = _retire_exits(trade, moment)
     commands += _follow_up(order for order in trade.orders if not order.role.is_exit)
-    trade, more = _take_back(trade, moment)
+    trade, more = take_back(trade, moment, policy)
     if more or commands or not all(order.is_final for order in trade.orders):
         return trade, commands + more
     if not trade.entered_quantity and not trade.exited_quantity:
@@ -387,38 +248,6 @@ def _follow_up(orders: Iterable[Order]) -> list[Command]:
         elif not order.is_final and order.state not in IN_FLIGHT:
             commands.append(Query(order.client_order_id, BURST_GRACE_S))
     return commands
-
-
-def _take_back(trade: Trade, moment: Moment) -> tuple[Trade, list[Command]]:
-    """Undo what a plain close opened on the other side, as soon as the executions show it (scenario O8)."""
-    latest = trade.latest(OrderRole.TAKE_BACK)
-    has_gone_plain = any(order.is_plain_close and trade.executed(order) for order in trade.orders)
-    if has_gone_plain and not trade.is_accounted and latest is None:
-        return trade, [Account()]  # while the exits are being canceled
-    left = trade.overshoot - trade.taken_back
-    if left <= ZERO or (latest is not None and not latest.is_final):
-        return trade, []
-    if latest is not None and trade.close_retry_at is None:
-        return replace(_pause(trade, latest, moment), is_accounted=False), []  # what is left is looked at again first
-    if trade.close_retry_at is not None and moment.now < trade.close_retry_at:
-        return trade, [WakeAt(trade.close_retry_at)]
-    key = ClientOrderId(trade.id, OrderRole.TAKE_BACK, latest.key.attempt + 1 if latest else 1)
-    request = OrderRequest(
-        symbol=trade.asset,
-        side=trade.side.entry_side,
-        type=OrderType.MARKET,
-        client_order_id=str(key),
-        quantity=market_part(left, moment.instrument, price=trade.entry_price),
-        position_side=trade.position_side,
-        reduce_only=True,
-    )
-    text = (
-        f"{trade.asset}: a close went {plain(left)} beyond the position, since somebody else reduced it at the same "
-        "moment; that is taken back now"
-    )
-    trade = replace(trade, is_accounted=False, close_retry_at=None)
-    trade, commands = send(trade, Order(key=key, request=request), OrderTrigger.SUBMIT, moment.now)
-    return trade, [Alert(Severity.CRITICAL, "close_overshot", text), *commands]
 
 
 def _never_entered(trade: Trade, moment: Moment) -> tuple[Trade, list[Command]]:

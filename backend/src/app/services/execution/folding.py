@@ -56,7 +56,8 @@ def _counted_once(trade: Trade) -> Trade:
     What a plain close of ours went too far was taken off by somebody else at that moment, beside it (O8).
     """
     ours = sum((trade.executed(order) for order in trade.orders if order.role.is_exit), start=ZERO)
-    unexplained = min(trade.externally_reduced, max(trade.entered_quantity - ours, ZERO) + trade.overshoot)
+    bought = trade.entered_quantity - trade.taken_back
+    unexplained = min(trade.externally_reduced, max(bought - ours, ZERO) + trade.overshoot)
     return trade if unexplained == trade.externally_reduced else replace(trade, externally_reduced=unexplained)
 
 

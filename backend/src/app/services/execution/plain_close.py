@@ -1,7 +1,8 @@
 """A plain close: a market order that is not reduce-only, where orders of others make the exchange refuse any other.
 
 It could open the other side, so it is sent once, from a record, and only while the exchange shows what it is to close
-(scenario O8). What a race makes of it all the same is found in the exchange's executions, and taken back.
+(scenario O8). What a race makes of it all the same is found in the exchange's executions, and taken back; what went too
+far may be taken back by a plain order as well.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from datetime import timedelta
 from decimal import Decimal
 
 from app.domain.errors import ExchangeError, Refusal
+from app.domain.ids import OrderRole
 from app.domain.money import ZERO
 from app.domain.orders import Order
 from app.domain.ports import Clock
@@ -31,8 +33,8 @@ _FIRST_PAUSE_S = 0.2
 _LOOK_AGAIN_S = 0.3
 
 
-async def read_cover(evidence: Evidence, trade: Trade) -> ForeignCover:
-    """What is held, and the others' orders that cover it.
+async def read_cover(evidence: Evidence, trade: Trade, side: Side) -> ForeignCover:
+    """What an order on that side would take off, and the others' orders that cover it.
 
     Raises:
         ExchangeError: a read failed.
@@ -41,7 +43,12 @@ async def read_cover(evidence: Evidence, trade: Trade) -> ForeignCover:
     resting, held = await asyncio.gather(
         evidence.client.open_orders(trade.asset, Priority.QUERY), evidence.position(trade)
     )
-    return ForeignCover(held=max(held * trade.side.sign, ZERO), orders=covering_orders(trade, resting), at=at)
+    return ForeignCover(side=side, held=_on(side, held), orders=covering_orders(trade, side, resting), at=at)
+
+
+def _on(side: Side, position: Decimal) -> Decimal:
+    """What of a signed position an order on that side takes off."""
+    return max(position if side is Side.SELL else -position, ZERO)
 
 
 async def cancel_covering(client: AsterClient, cover: ForeignCover, clock: Clock) -> ForeignCover:
@@ -60,12 +67,17 @@ async def cancel_covering(client: AsterClient, cover: ForeignCover, clock: Clock
 async def send_plain(evidence: Evidence, trade: Trade | None, order: Order) -> Placement:
     """Send the order unless the position, read once more, is smaller than it by now. Its intent is on record."""
     try:
-        held = await evidence.position(trade) * trade.side.sign if trade is not None else ZERO
+        position = await evidence.position(trade) if trade is not None else ZERO
     except ExchangeError as error:
         return NeverSent(reason=f"the position could not be read: {error}")
-    if trade is None or min(held, trade.exposure) < order.quantity:
+    held = _on(order.request.side, position)
+    if trade is None or min(held, _of_ours(trade, order)) < order.quantity:
         return NeverSent(reason="the position is smaller by now")
     return await transmit(evidence.client, order)
+
+
+def _of_ours(trade: Trade, order: Order) -> Decimal:
+    return trade.overshoot - trade.taken_back if order.role is OrderRole.TAKE_BACK else trade.exposure
 
 
 async def with_overshoot(evidence: Evidence, trade: Trade, accounted: facts.Accounted) -> facts.Accounted:
@@ -77,7 +89,7 @@ async def with_overshoot(evidence: Evidence, trade: Trade, accounted: facts.Acco
     Raises:
         ExchangeError: a read failed; that proves nothing, ask again.
     """
-    plain = {order.exchange_order_id for order in trade.orders if order.is_plain_close and trade.executed(order)}
+    plain = {order.exchange_order_id for order in trade.orders if order.is_plain and trade.executed(order)}
     if not plain:
         return accounted
     since = min(fill.time for fill in accounted.fills if fill.order_id in plain) - _LOOK_BACK
@@ -91,7 +103,10 @@ async def with_overshoot(evidence: Evidence, trade: Trade, accounted: facts.Acco
         await evidence.clock.sleep(_LOOK_AGAIN_S)
         waited_s += _LOOK_AGAIN_S
     held = row.quantity if row is not None else ZERO
-    return replace(accounted, overshoot=trade.taken_back + _beyond(trade, plain, held, fills))
+    beyond = _beyond(trade, plain, held, fills)
+    if beyond < ZERO and (row is None or not _is_explained(row, fills)):
+        beyond = ZERO
+    return replace(accounted, overshoot=trade.taken_back + beyond)
 
 
 def _is_explained(row: PositionReport, fills: list[FillReport]) -> bool:
@@ -99,11 +114,26 @@ def _is_explained(row: PositionReport, fills: list[FillReport]) -> bool:
 
 
 def _beyond(trade: Trade, plain: set[int | None], held: Decimal, fills: list[FillReport]) -> Decimal:
-    """How much of the position on the other side was opened by the orders ``plain`` and not taken back since."""
-    sign = trade.side.sign
-    after, opened = held * sign, ZERO
-    for fill in sorted(fills, key=lambda fill: fill.exchange_trade_id, reverse=True):
-        if fill.order_id in plain:
-            opened += min(fill.quantity, max(-after, ZERO))
-        after -= fill.quantity * (1 if fill.side is Side.BUY else -1) * sign
-    return max(min(opened - trade.taken_back, -held * sign), ZERO)
+    """How much of the position on the other side plain orders opened and nobody has taken back since.
+
+    Negative is what is held on the trade's own side since a take-back went too far, and was not closed yet.
+    """
+    roles = {order.exchange_order_id: order.role for order in trade.orders if order.role is not OrderRole.ENTRY}
+    ordered = sorted(fills, key=lambda fill: fill.exchange_trade_id)
+    signed = [fill.quantity * (1 if fill.side is Side.BUY else -1) * trade.side.sign for fill in ordered]
+    after = held * trade.side.sign - sum(signed, start=ZERO)
+    opened = beyond = ZERO
+    for fill, change in zip(ordered, signed, strict=True):
+        after += change
+        role = roles.get(fill.order_id)
+        if role is OrderRole.TAKE_BACK:
+            beyond -= change
+        elif fill.order_id in plain:
+            crossed = min(-change, max(-after, ZERO))
+            opened += crossed
+            beyond = beyond + crossed if beyond >= ZERO else min(beyond - change, crossed)
+        elif role is not None:
+            beyond = max(beyond, min(beyond - change, ZERO))
+        # what others took of it is gone
+        beyond = min(max(beyond, -max(after, ZERO)), max(-after, ZERO))
+    return min(beyond, max(opened - trade.taken_back, ZERO))

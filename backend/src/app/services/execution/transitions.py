@@ -77,7 +77,7 @@ def decide(trade: Trade, moment: Moment, policy: ProtectionPolicy) -> Step:
         trade, more = wind_up(trade, moment, policy.foreign_orders)
         commands += more
     elif trade.status is TradeStatus.CLOSED:
-        trade, more = tidy(trade, moment)
+        trade, more = tidy(trade, moment, policy.foreign_orders)
         commands += more
     return Step(trade, tuple(commands))
 

@@ -15,7 +15,16 @@ from app.domain.money import ZERO
 from app.domain.orders import Order, OrderState
 from app.domain.policy import ForeignOrdersPolicy as Foreign
 from app.domain.policy import ProtectionPolicy
-from app.domain.reports import Accepted, ExchangeOrderStatus, OrderType, PositionSide, Refused, TimeInForce, Unknown
+from app.domain.reports import (
+    Accepted,
+    ExchangeOrderStatus,
+    OrderType,
+    PositionSide,
+    Refused,
+    Side,
+    TimeInForce,
+    Unknown,
+)
 from app.domain.reports import RequestStamp as Stamp
 from app.domain.trades import AdjustmentKind, CloseReason, TradeStatus
 from app.services.execution import facts
@@ -225,7 +234,7 @@ def test_a_close_refused_for_a_resting_target_frees_it_rereads_and_tries_again()
     story.refuse(first, Refusal.REDUCE_ONLY, -2022)
     assert story.canceled == [story.target.client_order_id]
     assert story.all(CheckPosition) == [CheckPosition()]
-    assert story.all(ReadCover) == [ReadCover()]
+    assert story.all(ReadCover) == [ReadCover(side=Side.SELL)]
     assert story.sent() == []
     story.clean()
     story.cover = replace(covered(story), orders=())
@@ -248,7 +257,9 @@ def covered(story: Story, held: Decimal = WHOLE, limit: str = "0.010") -> Foreig
     theirs = replace(ours, client_order_id="web_1", type_text="LIMIT", original_quantity=Decimal(limit), order_id=77)
     rising = replace(theirs, client_order_id="web_2", side=story.trade.side.entry_side)
     waiting = replace(theirs, client_order_id="web_3", type_text="STOP_MARKET")
-    return ForeignCover(held=held, orders=covering_orders(story.trade, (ours, theirs, rising, waiting)), at=story.now)
+    side = story.trade.side.exit_side
+    orders = covering_orders(story.trade, side, (ours, theirs, rising, waiting))
+    return ForeignCover(side=side, held=held, orders=orders, at=story.now)
 
 
 def test_a_close_that_a_foreign_order_covers_is_plain_and_the_stop_stays() -> None:
