@@ -342,7 +342,7 @@ def closes(items: Sequence[Document]) -> RenderableType:
             item["asset"],
             _status(item["status"]),
             item.get("filled_quantity"),
-            (item.get("error") or {}).get("message"),
+            (item.get("error") or {}).get("message") or "; ".join(item.get("notes") or ()),
         )
         for item in items
     ]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from arena import BTC, Arena, arena, buy, decide, sell, settled, until, until_true
+from arena import BTC, Arena, arena, buy, decide, sell, settled, stored, until, until_true
 from test_database_trouble import locked
 
 from app.bootstrap import Application
@@ -173,6 +173,35 @@ async def test_what_turns_up_after_a_flatten_of_an_entry_that_was_refused_is_clo
         await until_true(lambda: stage.levers.orders(type="MARKET", side="SELL"))
         assert (await settled(application, refused.trade_id)).close_reason == "halt"
         assert await stage.levers.position(BTC) == 0
+
+
+EXPECTED = {**CLOSE, "expected_position": "long"}
+
+
+async def close_expected(service: ExecutionService) -> AssetResult:
+    return (await decide(service, EXPECTED)).results[0]
+
+
+@pytest.mark.parametrize("way", ["decision", "expected", "hand", "all"])
+async def test_what_turns_up_after_a_close_is_closed(stage: Arena, way: str) -> None:
+    """O10: the entry had been refused, so nothing was known to be held; and a later entry is none of the close's."""
+    no = {"type": "error", "status": 400, "code": -2019, "msg": "Margin is insufficient.", "executed": True}
+    async with stage.application() as application:
+        service = application.service("default")
+        await stage.levers.fault({"type": "delay_events", "seconds": 1.5}, count=0, account="default")
+        await stage.levers.fault(no, **ENTRY)
+        refused = (await decide(service, buy())).results[0]
+        assert refused.status is AssetStatus.FAILED
+        closed = await {**WAYS, "expected": close_expected}[way](service)
+        told = closed.error.message if closed.error is not None else " ".join(closed.notes)
+        assert "given up lately" in told
+        assert code_of(closed) == (None if way == "all" else "position_absent")
+        later = (await decide(service, buy())).results[0]
+        await until_true(lambda: stage.levers.orders(type="MARKET", side="SELL"))
+        reason = "decision" if way in ("decision", "expected") else "manual"
+        assert (await settled(application, refused.trade_id)).close_reason == reason
+        assert await stage.levers.position(BTC) == Decimal("0.010")
+        assert (await stored(application, later.trade_id)).close_reason is None
 
 
 SELLING = {"method": "POST", "path": "/order", "params": {"type": "MARKET", "side": "SELL"}}

@@ -104,7 +104,7 @@ class DecisionRunner:
             case Action.BUY | Action.SELL:
                 await self._enter(running, wish)
             case Action.CLOSE_POSITION if refusal := _contradiction(wish, self.desk(item.asset).exposure(wish)):
-                self.on_refused(wish, refusal)
+                self.on_refused(wish, await self.closer.contradicted(wish, refusal))
             case Action.CLOSE_POSITION:
                 await self._close(running, wish)
             case Action.ADJUST_POSITION | Action.ADJUST_ORDERS:

@@ -2,15 +2,16 @@
 
 What is there is every trade that has not ended, whether it holds something or its entry is in flight or UNKNOWN, and
 every entry that was taken on and is no trade yet (scenario O10). An entry that has not left does not leave any more;
-one that has is closed as soon as it is filled.
+one that has is closed as soon as it is filled. So is what turns up of an entry that was given up lately (scenario U10):
+nothing is held of it as far as anybody knows, which the answer says, and more may be.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from app.domain.errors import ErrorCode
@@ -24,7 +25,7 @@ from app.services.execution import facts, results
 from app.services.execution.desk import Desk
 from app.services.execution.dust import is_dust
 from app.services.execution.intake import Intake, RunningDecision
-from app.services.execution.late_fills import doubtful_entries
+from app.services.execution.late_fills import may_turn_up
 from app.services.execution.planning import EntryWish
 from app.services.execution.prices import Prices
 from app.services.execution.recording import Recording
@@ -77,19 +78,23 @@ class Closer:
         item = AssetDecision(asset=asset, action=Action.CLOSE_POSITION)
         trades = self._trades(asset)
         ended = self._call_off(asset, trades, reason)
+        given_up = self._ask_given_up(asset, reason)
         if not trades and not ended:
-            return results.refused(item, self.unknown(asset) or _absent(asset))
+            await self._note(given_up)
+            return results.refused(item, self.unknown(asset) or _absent(asset, given_up))
         self._ask(trades, reason)
         return await self._follow(item, trades, ended, self._asked(asset, self.clock.now()), timeout_s)
 
     async def close_all(self, reason: CloseReason) -> list[AssetResult]:
-        """Close everything, side by side; by a halt also what turns up of an entry that was given up (U10)."""
-        if reason is CloseReason.HALT:
-            ended = [trade for desk in self.desks.values() for trade in desk.known if trade.is_ended]
-            self._ask([trade for trade in ended if not trade.entered_quantity and doubtful_entries(trade)], reason)
+        """Close everything, side by side, also what turns up of entries that were given up (U10)."""
+        given_up = {asset for asset in self.desks if self._ask_given_up(asset, reason)}
         assets = {asset for asset in self.desks if self._trades(asset)}
         assets |= {item.asset for _, item in self.intake.entering()}
-        return list(await asyncio.gather(*(self.close(asset, reason, CLOSE_PATIENCE_S) for asset in sorted(assets))))
+        closed = list(await asyncio.gather(*(self.close(asset, reason, CLOSE_PATIENCE_S) for asset in sorted(assets))))
+        if reason is CloseReason.HALT:
+            return closed  # tells what was held; whatever else turns up is closed until the halt is over
+        await self._note(given_up)
+        return closed + [_nothing_known(asset) for asset in sorted(given_up - assets)]
 
     # --- by decision ------------------------------------------------------------------------------------------------
 
@@ -102,8 +107,10 @@ class Closer:
         trades = [trade for trade in self._trades(item.asset) if wish.means(trade)]
         asked = self._asked(item.asset, wish.received_at)
         ended = self._call_off(item.asset, trades, CloseReason.DECISION, wish)
+        given_up = self._ask_given_up(item.asset, CloseReason.DECISION, wish)
         if not trades and not ended:
-            return results.refused(item, _absent(item.asset))
+            await self._note(given_up)
+            return results.refused(item, _absent(item.asset, given_up))
         for trade in trades:
             binding = Adjustment(
                 decision_id=wish.decision_id,
@@ -116,6 +123,16 @@ class Closer:
         await self.recording.before_acting()
         self._ask(trades, CloseReason.DECISION)
         return await self._follow(item, trades, ended, asked)
+
+    async def contradicted(self, wish: EntryWish, refusal: RiskRefused) -> RiskRefused:
+        """The refusal of a close whose sender takes something else to be held than is; it may be about to turn up."""
+        if too_old(wish, self.policy, self.clock.now()) is not None:
+            return refusal
+        given_up = self._ask_given_up(wish.item.asset, CloseReason.DECISION, wish)
+        if not given_up:
+            return refusal
+        await self._note(given_up)
+        return replace(refusal, message=f"{refusal.message}; {_WOULD_BE_CLOSED}")
 
     async def go_on(self, wish: EntryWish, bound: Sequence[Trade]) -> AssetResult:
         """Go on with a close that a dead process had bound to these trades; one not asked for yet may be too old."""
@@ -165,6 +182,26 @@ class Closer:
     def _ask(self, trades: Sequence[Trade], reason: CloseReason) -> None:
         for trade in trades:
             self.desks[trade.asset].learn(trade.id, facts.CloseAsked(at=self.clock.now(), reason=reason))
+
+    def _ask_given_up(self, asset: str, reason: CloseReason, wish: EntryWish | None = None) -> list[Trade]:
+        """Have what turns up of entries that were given up closed; for a decision of those that it can mean."""
+        desk, now = self.desks.get(asset), self.clock.now()
+        found = [trade for trade in desk.known if may_turn_up(trade, now)] if desk is not None else []
+        if wish is not None:
+            expected = wish.item.expected_position
+            found = [
+                trade
+                for trade in found
+                if trade.received_at <= wish.received_at and expected in (None, trade.side.value)
+            ]
+        for trade in found:
+            self.desks[asset].take(trade.id, facts.CloseAsked(at=now, reason=reason))
+        return found
+
+    async def _note(self, given_up: Collection[object]) -> None:
+        """Wait until it may be told that these would be closed."""
+        if given_up:
+            await self.recording.before_telling()
 
     def _asked(self, asset: str, at: datetime) -> results.CloseWish:
         mark = self.prices.last_mark(asset)
@@ -220,6 +257,15 @@ def _asked_before(wish: EntryWish, bound: Sequence[Trade]) -> results.CloseWish:
     return results.CloseWish(received_at=wish.received_at, mark_price=price)
 
 
-def _absent(asset: str) -> RiskRefused:
+_WOULD_BE_CLOSED = "an entry there was given up lately; should it turn out to be filled, it is closed at once"
+
+
+def _absent(asset: str, given_up: Sequence[Trade]) -> RiskRefused:
     text = f"the service holds no position on {asset}; positions of others are never touched"
-    return RiskRefused(code=ErrorCode.POSITION_ABSENT, message=text)
+    return RiskRefused(code=ErrorCode.POSITION_ABSENT, message=f"{text}; {_WOULD_BE_CLOSED}" if given_up else text)
+
+
+def _nothing_known(asset: str) -> AssetResult:
+    """Of a wish to close all: nothing is held there, as far as is known."""
+    item = AssetDecision(asset=asset, action=Action.CLOSE_POSITION)
+    return results.nothing_left(item).model_copy(update={"notes": (_WOULD_BE_CLOSED,)})

@@ -6,10 +6,12 @@ the fill, or where the exits have filled too: then only a question to the exchan
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
+
 from app.domain.errors import IllegalTransition
 from app.domain.money import ZERO
 from app.domain.orders import Order, OrderState
-from app.domain.trades import Trade
+from app.domain.trades import Trade, TradeStatus
 from app.services.execution import facts
 from app.services.execution.evidence import Evidence, Trades
 from app.services.execution.exits import unrecorded_exits
@@ -17,6 +19,16 @@ from app.services.execution.folding import fold
 
 LOOKS_LATER_S = 60.0
 """After so long an entry that was given up is asked for once more: the exchange's lists may have been that late."""
+
+
+LATEST_FILL = timedelta(hours=1)
+"""Of a request that is stuck for longer nobody has ever heard again."""
+
+
+def may_turn_up(trade: Trade, now: datetime) -> bool:
+    """Whether a fill may still turn up of an entry that was sent lately, and given up or refused (U10)."""
+    is_given_up = trade.status is TradeStatus.FAILED and not trade.entered_quantity
+    return is_given_up and trade.created_at > now - LATEST_FILL
 
 
 def doubtful_entries(trade: Trade) -> list[Order]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 
 import structlog
 
@@ -23,14 +22,12 @@ from app.services.execution import facts
 from app.services.execution.commands import Alert, Severity
 from app.services.execution.desk import Desk
 from app.services.execution.intake import Intake
-from app.services.execution.late_fills import doubtful_entries
+from app.services.execution.late_fills import LATEST_FILL, doubtful_entries
 
 log = structlog.get_logger(__name__)
 
 _MAYBE_GIVEN_UP = frozenset({TradeStatus.FAILED, TradeStatus.CLOSED})
 _MOST_GIVEN_UP = 200
-_LATEST_FILL = timedelta(hours=1)
-"""Of a request that is stuck for longer nobody has ever heard again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +68,7 @@ class Recall:
             await self.decision_of(trade)
             self.desk(trade.asset).adopt(trade)
             self.intake.hear(trade)  # a dead process may have recorded the trade, and not what it says of its decisions
-        since = self.clock.now() - _LATEST_FILL
+        since = self.clock.now() - LATEST_FILL
         ended = await self.trades.latest(_MAYBE_GIVEN_UP, _MOST_GIVEN_UP)
         for trade in ended.items:
             is_recent = trade.account_id == self.account_id and trade.created_at > since
