@@ -82,12 +82,12 @@ def _entries_of(trade: Trade) -> Iterator[tuple[Order, ...]]:
 
 
 def _is_covered(trade: Trade, part: Mapping[str, Any], book: Mapping[str, Any], arrivals: Mapping[str, Sent]) -> bool:
-    """Whether a stop lay for all that this trade held; where others or a stop reduced it meanwhile nobody can tell."""
+    """Whether a stop lay for all that was held; where others, a stop or a decision changed that nobody can tell."""
     at = arrivals[part["clientOrderId"]].at
     if trade.externally_reduced or not any(leg.role in _STOPS for leg in trade.legs):
         return True
-    if any(role in _STOPS for one in trade.adjustments for role in one.drops):
-        return True
+    if any(role in _STOPS for one in trade.adjustments for role in one.roles):
+        return True  # there may have been none at that time
     keys = {row["orderId"]: parse_client_order_id(row["clientOrderId"]) for row in book["orders"]}
     held = Decimal(0)
     for fill in book["fills"]:

@@ -404,7 +404,7 @@ def _untrue(
 def _retold(told: ExecutionResult, stored: ExecutionResult) -> Iterator[str]:
     if told.completed_at is None:
         return
-    open_to_correction = (AssetStatus.FAILED, AssetStatus.UNPROTECTED)
+    open_to_correction = (AssetStatus.FAILED, AssetStatus.UNPROTECTED, AssetStatus.PARTIALLY_PROTECTED)
     for before, after in zip(told.results, stored.results, strict=True):
         if before.status is not after.status and before.status not in open_to_correction:
             where = f"decision {told.decision_id} {after.asset}"

@@ -297,7 +297,9 @@ class Stage:
 
 
 def _is_bounded(trade: Trade) -> bool:
-    """Whether a stop rests for all that is held, or for more of which a person has taken some away."""
+    """Whether a stop rests for all that is held, or for more of which a person took some away; or none is wished."""
+    if not any(leg.role in STOPS for leg in trade.legs):
+        return True
     stops = (order for role in STOPS for order in trade.orders_of(role) if order.is_live)
     return any(order.remaining >= trade.exposure for order in stops)
 
