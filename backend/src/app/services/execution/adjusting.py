@@ -16,13 +16,28 @@ from app.domain.ids import ClientOrderId, OrderRole
 from app.domain.money import ZERO
 from app.domain.orders import IN_FLIGHT, Order, OrderState, OrderTrigger
 from app.domain.parts import has_executed, leaving_quantity, orders_for
+from app.domain.policy import ForeignOrdersPolicy
 from app.domain.reports import OrderRequest, OrderType, PositionSide
 from app.domain.trades import Adjustment, Trade
-from app.services.execution.commands import Account, Alert, Command, Query, ReadBook, Resolve, Severity, WakeAt
+from app.services.execution.commands import (
+    Account,
+    Alert,
+    CancelForeign,
+    Command,
+    Query,
+    ReadBook,
+    ReadCover,
+    Resolve,
+    Severity,
+    WakeAt,
+)
 from app.services.execution.covering import is_secured, is_stopped
 from app.services.execution.fitting import READ_PATIENCE, cut_again, wants_rules
+from app.services.execution.foreign_cover import cover_since
 from app.services.execution.outcomes import error_of
 from app.services.execution.protection import BURST_GRACE_S, REASON_OF_EXIT, Moment, make_room, send
+from app.services.execution.slices import cut
+from app.services.execution.taking_off import ABOVE_MAXIMUM, PLAIN_INSTEAD, accepted_at_most, tell_foreign
 
 _MOST_REFUSALS = 2
 _NOT_SENT = "the part before it was not filled"
@@ -53,7 +68,7 @@ def _was_held_back(trade: Trade, adjustment: Adjustment) -> bool:
     )
 
 
-def reduction(trade: Trade, key: ClientOrderId, quantity: Decimal) -> Order:
+def reduction(trade: Trade, key: ClientOrderId, quantity: Decimal, *, is_plain: bool = False) -> Order:
     """An order that takes a part off the position at market."""
     request = OrderRequest(
         symbol=trade.asset,
@@ -62,16 +77,18 @@ def reduction(trade: Trade, key: ClientOrderId, quantity: Decimal) -> Order:
         client_order_id=str(key),
         quantity=quantity,
         position_side=trade.position_side,
-        reduce_only=trade.position_side is PositionSide.BOTH,
+        reduce_only=trade.position_side is PositionSide.BOTH and not is_plain,
     )
     return Order(key=key, request=request)
 
 
-def reductions(trade: Trade, quantities: tuple[Decimal, ...]) -> tuple[Order, ...]:
-    """The orders that take these parts off one after the other."""
+def reductions(trade: Trade, quantities: tuple[Decimal, ...], *, is_plain: bool = False) -> tuple[Order, ...]:
+    """The orders that take these parts off one after the other, reduce-only unless they are plain (O8)."""
     first = next_key(trade, OrderRole.REDUCE)
     keys = (replace(first, attempt=first.attempt + number) for number in range(len(quantities)))
-    return tuple(reduction(trade, key, quantity) for key, quantity in zip(keys, quantities, strict=True))
+    return tuple(
+        reduction(trade, key, quantity, is_plain=is_plain) for key, quantity in zip(keys, quantities, strict=True)
+    )
 
 
 def next_key(trade: Trade, role: OrderRole) -> ClientOrderId:
@@ -96,20 +113,22 @@ def take_up_again(trade: Trade) -> tuple[Trade, list[Command]]:
     return trade, commands
 
 
-def adjust(trade: Trade, moment: Moment) -> tuple[Trade, list[Command]]:
+def adjust(trade: Trade, moment: Moment, policy: ForeignOrdersPolicy) -> tuple[Trade, list[Command]]:
     """Take every pending adjustment as far as the facts allow."""
     commands: list[Command] = []
     for adjustment in trade.adjustments:
         if adjustment.is_pending and not adjustment.closes:
-            trade, more = _adjust(trade, adjustment, moment)
+            trade, more = _adjust(trade, adjustment, moment, policy)
             commands += more
     return trade, commands
 
 
-def _adjust(trade: Trade, adjustment: Adjustment, moment: Moment) -> tuple[Trade, list[Command]]:
+def _adjust(
+    trade: Trade, adjustment: Adjustment, moment: Moment, policy: ForeignOrdersPolicy
+) -> tuple[Trade, list[Command]]:
     order = trade.order_of(adjustment)
     if order is not None and trade.executed(order) == ZERO:
-        return _await_order(trade, adjustment, order, moment)
+        return _await_order(trade, adjustment, order, moment, policy)
     commands: list[Command] = []
     if order is not None and order.role is OrderRole.REDUCE:
         trade, commands = _go_on_reducing(trade, adjustment, moment)
@@ -148,33 +167,74 @@ def _ask_about(order: Order) -> Command:
     return Query(order.client_order_id, BURST_GRACE_S)
 
 
-def _await_order(trade: Trade, adjustment: Adjustment, order: Order, moment: Moment) -> tuple[Trade, list[Command]]:
+def _await_order(
+    trade: Trade, adjustment: Adjustment, order: Order, moment: Moment, policy: ForeignOrdersPolicy
+) -> tuple[Trade, list[Command]]:
     if order.state is OrderState.PLANNED:
         return _send_again(trade, order, moment)
     if order.role is OrderRole.REDUCE and (order.state is OrderState.UNKNOWN or order.is_live or order.needs_query):
         return trade, [_ask_about(order)]
     if not order.is_final:
         return trade, []
+    if order.role is OrderRole.REDUCE:
+        again = _reduce_again(trade, adjustment, order, moment, policy)
+        if again is not None:
+            return again
     parts = orders_for(trade, adjustment)
-    if order.refusal is Refusal.REDUCE_ONLY and _refusals(trade, adjustment) < _MOST_REFUSALS:
-        # exits that rest for the whole position may stand in the way (O4): make room, then once more
-        trade, first = _planned_anew(trade, adjustment, tuple(part.quantity for part in parts), moment.now)
-        return _send_again(trade, first, moment)
-    is_reduction = order.role is OrderRole.REDUCE
-    if is_reduction and wants_rules(order, moment.room, moment.now):
-        return trade, [ReadBook(rules=True), WakeAt(moment.now + READ_PATIENCE)]
-    planned = [part.quantity for part in parts]
-    if is_reduction and (again := cut_again(order, planned, adjustment.reference_price, moment.room)):
-        trade, first = _planned_anew(trade, adjustment, again, moment.now)
-        return send(trade, first, OrderTrigger.SUBMIT, moment.now)
     return _fail(_without_planned(trade, parts, moment.now), adjustment, order, moment.now)
 
 
+def _reduce_again(
+    trade: Trade, adjustment: Adjustment, order: Order, moment: Moment, policy: ForeignOrdersPolicy
+) -> tuple[Trade, list[Command]] | None:
+    """Go on after a reduction was refused for what can be mended; None where nothing is left to try."""
+    planned = tuple(part.quantity for part in orders_for(trade, adjustment))
+    if order.refusal is Refusal.REDUCE_ONLY:
+        return _make_way(trade, adjustment, order, moment, policy)
+    if wants_rules(order, moment.room, moment.now):
+        return trade, [ReadBook(rules=True), WakeAt(moment.now + READ_PATIENCE)]
+    again = cut_again(order, planned, adjustment.reference_price, moment.room)
+    if not again and order.refusal_code == ABOVE_MAXIMUM:
+        whole = sum(planned, start=ZERO)
+        again = cut(whole, moment.instrument, adjustment.reference_price, accepted_at_most(trade))
+    if not again or again == planned:
+        return None
+    trade, first = _planned_anew(trade, adjustment, again, moment.now, is_plain=order.is_plain)
+    return send(trade, first, OrderTrigger.SUBMIT, moment.now)
+
+
+def _make_way(
+    trade: Trade, adjustment: Adjustment, order: Order, moment: Moment, policy: ForeignOrdersPolicy
+) -> tuple[Trade, list[Command]] | None:
+    """What rests in the way of a reduction: others' orders are dealt with as for a close (O8), ours make room (O4)."""
+    cover, until = cover_since(order, moment.cover), (order.finished_at or moment.now) + READ_PATIENCE
+    planned = tuple(part.quantity for part in orders_for(trade, adjustment))
+    if cover is None and moment.now < until:
+        return trade, [ReadCover(side=order.request.side), WakeAt(until)]
+    if cover is None or not cover.is_whole:
+        if _refusals(trade, adjustment) >= _MOST_REFUSALS:
+            return None
+        trade, first = _planned_anew(trade, adjustment, planned, moment.now)
+        return _send_again(trade, first, moment)
+    if policy is ForeignOrdersPolicy.CANCEL and moment.now < until:
+        return trade, [CancelForeign(tell_foreign(trade, cover, "they are being canceled")), WakeAt(until)]
+    is_one_way = trade.position_side is PositionSide.BOTH
+    anew, first = _planned_anew(trade, adjustment, planned, moment.now, is_plain=True)
+    is_held = leaving_quantity(anew) <= min(cover.held, trade.exposure)
+    if policy is not ForeignOrdersPolicy.PLAIN or not is_one_way or not is_held:
+        alert = tell_foreign(trade, cover, "the decrease has failed: cancel them, and send it again")
+        left = _without_planned(trade, orders_for(trade, adjustment), moment.now)
+        trade, commands = _fail(left, adjustment, order, moment.now)
+        return trade, [alert, *commands]
+    trade, commands = _send_again(anew, first, moment)
+    return trade, [tell_foreign(trade, cover, PLAIN_INSTEAD), *commands]
+
+
 def _planned_anew(
-    trade: Trade, adjustment: Adjustment, quantities: tuple[Decimal, ...], now: datetime
+    trade: Trade, adjustment: Adjustment, quantities: tuple[Decimal, ...], now: datetime, *, is_plain: bool = False
 ) -> tuple[Trade, Order]:
     """The trade with orders of these quantities in the place of a reduction's first ones, and the first of them."""
-    again = reductions(trade, quantities)
+    again = reductions(trade, quantities, is_plain=is_plain)
     trade = _without_planned(trade, orders_for(trade, adjustment), now)
     trade = trade.with_adjustment(replace(adjustment, client_order_id=again[0].client_order_id))
     for order in again:
@@ -185,6 +245,8 @@ def _planned_anew(
 def _send_again(trade: Trade, order: Order, moment: Moment) -> tuple[Trade, list[Command]]:
     if not is_stopped(trade) and not trade.protection_failed:
         return trade, []  # a position without its stop does not lose its target, too (P4)
+    if order.is_plain:
+        return send(trade, order, OrderTrigger.SUBMIT, moment.now)  # nothing that rests is in its way
     trade, commands = make_room(trade, moment.now)
     if commands or any(not one.is_final for one in trade.orders_of(OrderRole.TAKE_PROFIT)):
         return trade, commands

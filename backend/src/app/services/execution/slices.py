@@ -69,12 +69,14 @@ def _worth_an_order(instrument: Instrument, price: Decimal | None) -> Decimal:
     return round_down_to_step(2 * instrument.minimum_notional / price, instrument.market_step) + instrument.market_step
 
 
-def cut(quantity: Decimal, instrument: Instrument | None, price: Decimal) -> tuple[Decimal, ...]:
-    """All the market orders for ``quantity`` at about ``price``; mostly one."""
+def cut(
+    quantity: Decimal, instrument: Instrument | None, price: Decimal, most: Decimal | None = None
+) -> tuple[Decimal, ...]:
+    """All the market orders for ``quantity`` at about ``price``, each of ``most`` at most; mostly one."""
     parts: list[Decimal] = []
     left = quantity
     while left > ZERO:
-        parts.append(market_part(left, instrument, price=price))
+        parts.append(market_part(left, instrument, most, price))
         left -= parts[-1]
     return tuple(parts) or (quantity,)
 

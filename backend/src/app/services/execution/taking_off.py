@@ -38,7 +38,9 @@ _LONGEST_PAUSE_S = 5.0
 _WARN_AFTER = 2
 _ALARM_EVERY = 5
 _BOOK_FRESH = timedelta(seconds=1)
-_ABOVE_MAXIMUM = -4005
+ABOVE_MAXIMUM = -4005
+"""The exchange's answer to a market order above its maximum."""
+PLAIN_INSTEAD = "a market order that is not reduce-only goes instead"
 _UNFIT_SLICE = frozenset({Refusal.FILTER, Refusal.FORMAT, Refusal.CONFIG, Refusal.OTHER, Refusal.UNRECOGNISED})
 
 
@@ -193,7 +195,7 @@ def pause(trade: Trade, way: Way, latest: Order, moment: Moment) -> Trade:
 def accepted_at_most(trade: Trade) -> Decimal | None:
     """What a market order may be where the exchange's maximum is lower than we know: half of what it refused."""
     at_market = (order for order in trade.orders if order.request.type is OrderType.MARKET)
-    refused = [order.quantity for order in at_market if order.refusal_code == _ABOVE_MAXIMUM]
+    refused = [order.quantity for order in at_market if order.refusal_code == ABOVE_MAXIMUM]
     return min(refused) / 2 if refused else None
 
 
@@ -204,7 +206,7 @@ def _take_off_against_foreign(
     is_one_way = trade.position_side is PositionSide.BOTH  # in hedge mode no order of the position's can be plainer
     if policy is ForeignOrdersPolicy.PLAIN and is_one_way:
         is_told = sum(order.is_plain for order in trade.orders_of(way.role)) % _ALARM_EVERY != 0
-        alert = tell_foreign(trade, cover, "a market order that is not reduce-only goes instead")
+        alert = tell_foreign(trade, cover, PLAIN_INSTEAD)
         trade, commands = take_off(trade, way, moment, at_most=cover.held)
     else:
         is_told = way.attempts % _ALARM_EVERY != 1

@@ -149,7 +149,7 @@ def _hold(trade: Trade, moment: Moment, policy: ProtectionPolicy) -> tuple[Trade
             commands.append(Query(entry.client_order_id, BURST_GRACE_S))  # a further one may still wait for the disk
     if trade.exposure == ZERO or trade.close_reason is not None:
         return trade.after(TradeTrigger.CLOSE), commands
-    trade, more = adjust(trade, moment)
+    trade, more = adjust(trade, moment, policy.foreign_orders)
     commands += more
     trade, more = secure(trade, moment, policy)
     commands += more

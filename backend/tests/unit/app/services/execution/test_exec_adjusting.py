@@ -11,12 +11,13 @@ from story import STOP, TARGET, WHOLE, Story, submitted
 from app.domain.errors import ErrorCode, Refusal
 from app.domain.ids import OrderRole
 from app.domain.orders import Order, OrderState
-from app.domain.reports import ExchangeOrderStatus, NeverSent
+from app.domain.reports import ExchangeOrderStatus, NeverSent, Side
 from app.domain.trades import Adjustment, AdjustmentKind, CloseReason, TradeError, TradeStatus
 from app.schemas.decision import Action
 from app.schemas.result import AssetStatus
 from app.services.execution import facts, results
-from app.services.execution.commands import Account, Query, Resolve
+from app.services.execution.commands import Account, Query, ReadCover, Resolve
+from app.services.execution.foreign_cover import ForeignCover
 
 FILLED = ExchangeOrderStatus.FILLED
 SL, TP, TRAILING = OrderRole.STOP_LOSS, OrderRole.TAKE_PROFIT, OrderRole.TRAILING_STOP
@@ -345,6 +346,9 @@ def test_a_decrease_refused_because_exits_cover_makes_room_and_is_sent_once_more
     less = story.adjust(K.DECREASE, "0.004")
     assert less is not None
     story.refuse(less, Refusal.REDUCE_ONLY, -2022)
+    assert (story.canceled, story.all(ReadCover)) == ([], [ReadCover(side=Side.SELL)])
+    story.cover = ForeignCover(side=Side.SELL, held=WHOLE, orders=(), at=story.now)
+    story.wake()
     assert story.canceled == [target.client_order_id]
     story.confirm_cancel(target)
     again = story.latest(OrderRole.REDUCE)
@@ -363,8 +367,10 @@ def test_a_decrease_refused_twice_fails_and_the_target_is_back() -> None:
     less = story.adjust(K.DECREASE, "0.004")
     assert less is not None
     story.refuse(less, Refusal.REDUCE_ONLY, -2022)
+    story.wait(4)  # what can't be read does not hold it up
     story.clean()
     story.refuse(story.latest(OrderRole.REDUCE), Refusal.REDUCE_ONLY, -2022)
+    story.wait(4)
     settle(story)
     assert result(story) is AssetStatus.FAILED
     assert story.trade.status is TradeStatus.OPEN
