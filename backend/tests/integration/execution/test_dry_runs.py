@@ -175,3 +175,26 @@ async def test_a_dry_run_answers_as_the_decision_does(
             real = (await decide(service, item, **fields)).results[0]
             assert (real.error.code if real.error else None) == code, item
             assert (real.status is AssetStatus.REJECTED, real.success) == (code is not None, code is None)
+
+
+@pytest.mark.parametrize(
+    ("settings", "items", "verdicts"),
+    [
+        ({"TES_RISK_MAX_OPEN_POSITIONS": "1"}, [CLOSE, sell(ETH)], ["ok", "ok"]),
+        ({"TES_RISK_MAX_OPEN_POSITIONS": "2"}, [buy("SOLUSDT", **BARE), sell(ETH)], ["ok", "refused"]),
+        ({"TES_RISK_MAX_TOTAL_NOTIONAL": "1600"}, [adjust(**LESS, adjustment_percentage=50), sell(ETH)], ["ok", "ok"]),
+    ],
+    ids=["close frees a place", "entry takes a place", "decrease frees notional"],
+)
+async def test_a_dry_run_judges_each_part_after_those_before_it(
+    stage: Arena, settings: dict[str, str], items: list[dict[str, Any]], verdicts: list[str]
+) -> None:
+    """Issue 19, point 17: it refused the entry behind the close that makes room for it."""
+    async with stage.application(**settings) as application:
+        service = application.service("default")
+        await a_long(stage, service)
+        explained = await service.explain(parse_decision(json.dumps({"decisions": items})))
+        assert [one.verdict for one in explained.assets] == verdicts, explained.assets[-1].checks
+        assert "before it in this decision" in explained.assets[-1].notes[0]
+        real = (await decide(service, *items)).results
+        assert [one.success for one in real] == [verdict == "ok" for verdict in verdicts]

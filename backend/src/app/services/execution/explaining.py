@@ -7,12 +7,12 @@ that fails. What needs the exchange (price, means) is read.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 from app.domain.errors import ErrorCode, ExchangeError
 from app.domain.ids import OrderRole
-from app.domain.money import BPS, plain
+from app.domain.money import BPS, ZERO, plain
 from app.domain.policy import AccountPolicy
 from app.domain.trades import AdjustmentKind, Leg, Trade
 from app.schemas.decision import Action, AssetDecision, TradingDecision, UnreadableDecision
@@ -39,6 +39,40 @@ _CENTS = Decimal("0.01")
 _DIGITS = Decimal("1e-8")
 
 
+_MARGIN_NOT_COUNTED = (
+    "judged as if what goes before it in this decision were done; the margin which that frees or takes is not counted"
+)
+
+
+@dataclass(kw_only=True)
+class _DoneBefore:
+    """What the parts of the decision that go first will have changed: their share of a position, and what they add."""
+
+    left: dict[str, Decimal] = field(default_factory=dict)
+    added: dict[str, Decimal] = field(default_factory=dict)
+
+    @property
+    def has_happened(self) -> bool:
+        return bool(self.left or self.added)
+
+    def note(self, case: Case) -> None:
+        """Count what was found to be in order."""
+        asset, change = case.wish.item.asset, case.adjustment
+        if case.change is Change.CLOSE:
+            self.left[asset] = ZERO
+        elif case.change is Change.DECREASE and change is not None:
+            self.left[asset] = 1 - change.quantity / change.trade.exposure
+        elif case.change in ADDS:
+            self.added[asset] = case.known_entry.notional
+
+    def onto(self, exposure: Exposure) -> Exposure:
+        """What will be held when the next part is judged."""
+        held = {name: value * self.left.get(name, 1) for name, value in exposure.notional_by_asset.items()}
+        for name, value in self.added.items():
+            held[name] = held.get(name, ZERO) + value
+        return replace(exposure, notional_by_asset=held)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Explainer:
     """Explains for one account."""
@@ -55,6 +89,7 @@ class Explainer:
         """What a decision would do now, asset by asset in the order of the phases."""
         now, readiness, halt = self.clock.now(), self.gate.readiness(), self.kill_switch.current
         items = [item for phase in Phase for item in decision.decisions if phase_of(item) is phase]
+        before = _DoneBefore()
         decided_at = self.clock.from_host(decision.timestamp) if decision.timestamp else now
         wishes = [EntryWish(decision_id="", item=item, decided_at=decided_at, received_at=now) for item in items]
         return Explanation(
@@ -65,11 +100,13 @@ class Explainer:
             halt=halt.as_dict() if halt else None,
             assets=(
                 *map(_unreadable, decision.unreadable),
-                *[await self._explain(wish, decision.unreadable) for wish in wishes],
+                *[await self._explain(wish, decision.unreadable, before) for wish in wishes],
             ),
         )
 
-    async def _explain(self, wish: EntryWish, unreadable: tuple[UnreadableDecision, ...]) -> AssetExplained:
+    async def _explain(
+        self, wish: EntryWish, unreadable: tuple[UnreadableDecision, ...], before: _DoneBefore
+    ) -> AssetExplained:
         if wish.item.action is Action.HOLD:
             return _explained(wish.item, "do nothing", ())
         case = Case(
@@ -83,6 +120,7 @@ class Explainer:
         error: ExchangeError | None = None
         if case.change is not Change.CLOSE:
             case, error = await self._read(case)
+        case = replace(case, exposure=before.onto(case.exposure))
         checks = [_checked(check, case, error) for check in CHECKS if case.change in check.applies_to]
         not_known = None if case.change in ADDS else self.gate.refuses_exit(wish.item.asset)
         if not_known is not None:
@@ -90,7 +128,12 @@ class Explainer:
         if unreadable and wish.item.adds_risk:
             checks.insert(0, _refused("validation", beside_unreadable(unreadable)))
         plan = _explained_plan(case) if case.entry is not None else None
-        return _explained(wish.item, self._in_words(case), tuple(checks), plan)
+        explained = _explained(wish.item, self._in_words(case), tuple(checks), plan)
+        if before.has_happened and case.change in ADDS:
+            explained = explained.model_copy(update={"notes": (*explained.notes, _MARGIN_NOT_COUNTED)})
+        if explained.verdict is Verdict.OK:
+            before.note(case)
+        return explained
 
     async def _read(self, case: Case) -> tuple[Case, ExchangeError | None]:
         """The case with what the exchange tells, as far as it can be read."""
