@@ -163,6 +163,36 @@ async def test_nothing_leaves_before_it_is_on_the_disk(tmp_path: Path) -> None:
         assert (await deciding).results[0].status is AssetStatus.PROTECTED
 
 
+@pytest.mark.long
+async def test_a_plain_close_waits_for_the_disk_and_the_stop_stays(tmp_path: Path) -> None:
+    """O8: without a record the next process could send it once more, and open the other side. The alert says why."""
+    trouble = read_only(tmp_path / "tes.db")
+    async with arena(trouble.url) as stage, stage.application() as application:
+        service = application.service("default")
+        opened = await decide(service, buy())
+        theirs = {"symbol": BTC, "type": "LIMIT", "side": "SELL", "price": "97900", "quantity": "0.010"}
+        await stage.levers.by_hand(timeInForce="GTC", **theirs)
+        async with during(trouble, application):
+            closing = asyncio.create_task(service.close_position(BTC))
+
+            async def closes() -> list[dict[str, Any]]:
+                return await stage.levers.requests("POST", "/order", type="MARKET", side="SELL")
+
+            async def is_tried_again() -> bool:
+                return len(await closes()) >= 2
+
+            await until_true(is_tried_again)
+            assert all("reduceOnly" in row["params"] for row in await closes())
+            assert [row["status"] for row in await stage.levers.orders(type="STOP_MARKET")] == ["NEW"]
+        await asyncio.wait_for(closing, PATIENCE_S)
+        assert await stage.levers.position(BTC) == 0
+        assert len([row for row in await closes() if "reduceOnly" not in row["params"]]) == 1
+        await settled(application, opened.results[0].trade_id)
+        log = await application.events.after(0, 10_000)
+        told = [one.event.data["message"] for one in log if one.event.data.get("code") == "close_failing"]
+        assert any("could not be recorded" in text for text in told)
+
+
 async def test_a_stop_that_vanishes_is_restored_while_nothing_can_be_recorded(trouble: Trouble) -> None:
     """P5 does not wait for the disk."""
     async with arena(trouble.url) as stage, stage.application() as application:

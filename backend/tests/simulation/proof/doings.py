@@ -245,13 +245,15 @@ class Doings:
                 params["reduceOnly"] = "true"
             people.place(self._stage.exchange.runtime, owner, params)
 
-    def human_cover(self, account: str, asset: str, bps: int, reduce_only: bool, lasts: float) -> None:
-        """A person's limit for all that is held, taken back after a time."""
+    def human_cover(
+        self, account: str, asset: str, bps: int, reduce_only: bool, lasts: float, opposite: bool = False
+    ) -> None:
+        """A person's limit for all that is held, or for as much on the other side, taken back after a time."""
         stage, owner = self._stage, self._stage.exchange.account(account)
         market = stage.exchange.market(asset)
         tick = market.instrument.tick
         for held in owner.held(asset):
-            sells = held.amount > 0
+            sells = (held.amount > 0) is not opposite
             price = market.prices.mark * (1 + Decimal(bps if sells else -bps) / 10_000)
             params = {"symbol": asset, "side": "SELL" if sells else "BUY", "type": "LIMIT", "timeInForce": "GTC",
                       "positionSide": held.side, "quantity": str(abs(held.amount)),

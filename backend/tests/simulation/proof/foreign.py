@@ -45,7 +45,7 @@ class ForeignOrders(Scenes):
         return [self._enter(at, where), self._cover(at + 2.0, where), self._leave(at + 2.6, where)]
 
     def _covered_race(self, at: float, where: dict[str, str]) -> list[Happening]:
-        """The limit is executed in about the moment in which the plain close arrives."""
+        """The limit is executed in the moment in which the plain close arrives; often another rests to buy back."""
         dice = self._dice
         moves = [
             Happening(
@@ -53,9 +53,10 @@ class ForeignOrders(Scenes):
             )
             for bps in (35, -70)
         ]
-        return [
-            self._enter(at, where), self._cover(at + 2.0, where, bps=30), self._leave(at + 2.6, where), *moves
-        ]  # fmt: skip
+        scene = [self._enter(at, where), self._cover(at + 2.0, where, bps=30)]
+        if dice.random() < 0.7:
+            scene.append(self._cover(at + 2.1, where, bps=150, reduce_only=False, lasts=9.0, opposite=True))
+        return [*scene, self._leave(at + 2.6, where), *moves]
 
     def _covered_in_doubt(self, at: float, where: dict[str, str]) -> list[Happening]:
         """The plain close gets no answer, or its process dies as it leaves."""
