@@ -64,7 +64,7 @@ async def test_a_trailing_stop_without_a_place_for_its_new_size_leaves_the_posit
         deciding = asyncio.create_task(decide(service, wish))
 
         async def is_told() -> bool:
-            return "take_profit_missing" in await alerts(application)
+            return "exit_for_too_much" in await alerts(application)
 
         await until_true(is_told)
         assert "protection_failed" not in await alerts(application)

@@ -15,6 +15,11 @@ WHAT_TO_DO: Mapping[str, str] = {
         "takes 10 conditional orders on most symbols, whoever placed them. With `TES_PROTECTION_ON_TP_FAILURE=close` "
         "such a position is closed."
     ),
+    "exit_for_too_much": (
+        "The position became smaller, and the exchange does not take a stop or target of its new size. The larger one "
+        "stays: it can't execute more than is held. The smaller one is still tried. Look at the reason: the exchange "
+        "takes 10 conditional orders on most symbols, whoever placed them. Cancel one that is not needed."
+    ),
     "stop_not_filled": (
         "The market jumped over a limit stop, or had no counter-offers for it. The position is being closed at market: "
         "see that it ends flat. `TES_PROTECTION_SL_TYPE=STOP_MARKET` has no limit to jump over."

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from app.domain.ids import OrderRole
 from app.domain.orders import Order, OrderState
 from app.domain.reports import OrderType
@@ -32,18 +34,33 @@ def has_stop(trade: Trade) -> bool:
 
 
 def is_stopped(trade: Trade) -> bool:
-    """Whether the exchange shows the stop that bounds the loss for all that is held.
+    """Whether the exchange shows the stop that bounds the loss, for exactly what is held."""
+    return all(covering(trade, leg) is not None for leg in _bounding(trade))
 
-    That is the stop loss; a trailing stop where no stop loss is wished.
+
+def is_bounded(trade: Trade) -> bool:
+    """Whether the exchange shows the stop that bounds the loss, for what is held or for more.
+
+    A position that became smaller is not naked while its stop still has the old size: what closes a position can't
+    execute more than is held (it is reduce-only, or bound to its side in hedge mode).
     """
+    return all(outsizing(trade, leg) is not None for leg in _bounding(trade))
+
+
+def _bounding(trade: Trade) -> list[Leg]:
+    """The wished exits that bound the loss: the stop loss; a trailing stop where no stop loss is wished."""
     stops = [leg for leg in trade.legs if leg.role in STOPS]
-    bounding = [leg for leg in stops if leg.role is OrderRole.STOP_LOSS] or stops
-    return all(covering(trade, leg) is not None for leg in bounding)
+    return [leg for leg in stops if leg.role is OrderRole.STOP_LOSS] or stops
 
 
-def missing_beside_the_stop(trade: Trade) -> list[Leg]:
-    """Wished exits that are missing while the stop stands: the target, or a trailing stop beside the stop loss."""
-    return [leg for leg in trade.legs if covering(trade, leg) is None] if is_stopped(trade) else []
+def unsized(trade: Trade) -> list[Leg]:
+    """Wished exits that rest for more than is held, and not for exactly that."""
+    return [leg for leg in trade.legs if covering(trade, leg) is None and outsizing(trade, leg) is not None]
+
+
+def missing(trade: Trade) -> list[Leg]:
+    """Wished exits that do not rest, or for less than is held."""
+    return [leg for leg in trade.legs if outsizing(trade, leg) is None]
 
 
 def realises(order: Order, leg: Leg) -> bool:
@@ -65,18 +82,38 @@ def covering(trade: Trade, leg: Leg) -> Order | None:
     The newest of several; of trailing stops the oldest, which has followed the price the furthest (P15).
     """
     exposure = leg.quantity_for(trade.exposure)
-    orders = trade.orders_of(leg.role)
-    follows = leg.order_type is OrderType.TRAILING_STOP_MARKET
-    for order in orders if follows else reversed(orders):
-        is_shown = order.state in (OrderState.NEW, OrderState.PARTIALLY_FILLED) and not order.needs_query
-        if is_shown and realises(order, leg):
-            if has_triggered(order) and order.request.price is not None:
-                continue  # a limit, which the market may have left behind (P11)
+    for order in _shown(trade, leg):
+        if realises(order, leg):
             if order.request.close_position or order.remaining == exposure:
                 return order
             if order.state is OrderState.PARTIALLY_FILLED and order.remaining > exposure:
                 return order  # it is executing right now; its rest can't exceed the position (reduce-only)
     return None
+
+
+def outsizing(trade: Trade, leg: Leg) -> Order | None:
+    """The order that the exchange shows for ``leg`` and that is for what is held or for more; or None.
+
+    Where no adjustment wishes for another exit, an order that was made for the leg before its price was rounded anew,
+    or before its activation price was reached, is as good.
+    """
+    is_settled = not wishing(trade, leg)
+    for order in _shown(trade, leg):
+        is_meant = is_settled or realises(order, leg)
+        if is_meant and (order.request.close_position or order.remaining >= trade.exposure):
+            return order
+    return None
+
+
+def _shown(trade: Trade, leg: Leg) -> Iterator[Order]:
+    """The orders of the leg's role that the exchange shows: the newest first; of trailing stops the oldest."""
+    orders = trade.orders_of(leg.role)
+    follows = leg.order_type is OrderType.TRAILING_STOP_MARKET
+    for order in orders if follows else reversed(orders):
+        is_shown = order.state in (OrderState.NEW, OrderState.PARTIALLY_FILLED) and not order.needs_query
+        may_be_left_behind = has_triggered(order) and order.request.price is not None  # a limit (P11)
+        if is_shown and not may_be_left_behind:
+            yield order
 
 
 def has_triggered(order: Order) -> bool:

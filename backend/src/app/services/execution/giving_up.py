@@ -14,36 +14,46 @@ from app.domain.policy import ProtectionFailurePolicy, ProtectionPolicy
 from app.domain.trades import AdjustmentKind, CloseReason, Leg, Trade, TradeError
 from app.services.execution.commands import Alert, Command, Severity, WakeAt
 from app.services.execution.covering import (
+    is_bounded,
     is_stopped,
-    missing_beside_the_stop,
+    missing,
     name_of,
+    outsizing,
     realises,
     standing,
+    unsized,
     wishing,
 )
 
+_TOLD_BESIDE_THE_STOP = (ErrorCode.TAKE_PROFIT_MISSING, ErrorCode.EXCHANGE_REJECTED)
+"""The errors of a trade whose exits were given up while its stop stood: one is missing, or rests for too much."""
+
 
 def give_up(
-    trade: Trade, missing: Iterable[Leg], why: str, now: datetime, policy: ProtectionPolicy
+    trade: Trade, wanted: Iterable[Leg], why: str, now: datetime, policy: ProtectionPolicy
 ) -> tuple[Trade, list[Command]]:
     """Go back to exits that still stand where an adjustment meant to replace them; else apply the failure policy."""
-    missing = tuple(missing)
-    if all(leg.role is OrderRole.TAKE_PROFIT for leg in missing) and not is_stopped(trade):
+    wanted = tuple(wanted)
+    if all(leg.role is OrderRole.TAKE_PROFIT for leg in wanted) and not is_stopped(trade):
         return trade, []  # the stop comes first; its deadline and its attempts decide
     is_back = False
-    for leg in missing:
+    for leg in wanted:
         fallen_back = _fall_back(trade, leg, why, now)
         if fallen_back is not None:
             trade, is_back = fallen_back, True
     if is_back:
         text = f"{trade.asset}: {why}; the exit that was to be replaced stays"
         return trade, [Alert(Severity.WARNING, "adjustment_failed", text), WakeAt(now)]
-    return _apply_failure_policy(trade, why, policy)
+    return _apply_failure_policy(trade, wanted, why, policy)
 
 
-def _apply_failure_policy(trade: Trade, why: str, policy: ProtectionPolicy) -> tuple[Trade, list[Command]]:
-    is_stop_there = bool(missing_beside_the_stop(trade))
-    if is_stop_there and policy.on_take_profit_failure is ProtectionFailurePolicy.ALERT:
+def _apply_failure_policy(
+    trade: Trade, wanted: tuple[Leg, ...], why: str, policy: ProtectionPolicy
+) -> tuple[Trade, list[Command]]:
+    is_stop_there = is_bounded(trade)
+    is_there_for_more = all(outsizing(trade, leg) is not None for leg in wanted)
+    may_stay = is_there_for_more or policy.on_take_profit_failure is ProtectionFailurePolicy.ALERT
+    if is_stop_there and may_stay:
         return _do_without(trade, why)
     closes = is_stop_there or policy.on_failure is ProtectionFailurePolicy.CLOSE
     what = "closing it at market" if closes else "it stays open; placing the exits goes on"
@@ -55,30 +65,47 @@ def _apply_failure_policy(trade: Trade, why: str, policy: ProtectionPolicy) -> t
 
 
 def _do_without(trade: Trade, why: str) -> tuple[Trade, list[Command]]:
-    """The stop stands, so the position stays, and what is missing goes on being tried at the longest delay (P14).
+    """The stop stands, so the position stays, and what is wanted goes on being tried at the longest delay (P14).
 
-    That a trailing stop beside it could not follow a new size is no reason to close either: an exchange with no place
-    for another conditional order refuses the larger one as long as the smaller one rests.
+    That an exit could not follow a smaller size is no reason to close either, the stop included: an exchange with no
+    place for another conditional order refuses the smaller one as long as the larger one rests.
     """
-    names = " and ".join(name_of(leg) for leg in missing_beside_the_stop(trade))
-    text = f"{trade.asset}: the stop stands and the {names} is missing ({why}); placing it goes on"
-    error = TradeError(code=ErrorCode.TAKE_PROFIT_MISSING, message=text)
-    trade = replace(trade, protection_failed=True, error=error, deadline_at=None)
-    return trade, [Alert(Severity.WARNING, "take_profit_missing", text)]
+    absent = missing(trade)
+    if absent:
+        text = f"{trade.asset}: the stop stands and the {_names(absent)} is missing ({why}); placing it goes on"
+        error = TradeError(code=ErrorCode.TAKE_PROFIT_MISSING, message=text)
+        alert = Alert(Severity.WARNING, "take_profit_missing", text)
+    else:
+        held = plain(trade.exposure)
+        text = (
+            f"{trade.asset}: the {_names(unsized(trade))} rests for more than the {held} held, one for {held} did not "
+            f"get on the book ({why}); it stays, and placing the other goes on"
+        )
+        error = TradeError(code=ErrorCode.EXCHANGE_REJECTED, message=text)
+        alert = Alert(Severity.WARNING, "exit_for_too_much", text)
+    return replace(trade, protection_failed=True, error=error, deadline_at=None), [alert]
+
+
+def _names(legs: Iterable[Leg]) -> str:
+    return " and ".join(name_of(leg) for leg in legs)
 
 
 def judge_anew(trade: Trade) -> Trade:
     """The trade, whose failed protection is judged by what stands now.
 
-    A stop that goes missing beside a missing target has a deadline of its own (P5); a stop that came at last leaves a
-    target that is missing.
+    A stop that goes missing beside what was given up has a deadline of its own (P5), and so has an exit that goes
+    missing where another was for too much; a stop that came at last leaves what is still wanted.
     """
     if not trade.protection_failed:
         return trade
-    is_told_missing = trade.error is not None and trade.error.code is ErrorCode.TAKE_PROFIT_MISSING
-    if is_told_missing and not is_stopped(trade):
+    code = trade.error.code if trade.error is not None else None
+    is_told = code in _TOLD_BESIDE_THE_STOP
+    is_more_missing = code is ErrorCode.EXCHANGE_REJECTED and bool(missing(trade))
+    if is_told and (not is_bounded(trade) or is_more_missing):
         return replace(trade, protection_failed=False, error=None)
-    if not is_told_missing and missing_beside_the_stop(trade):
+    is_less_missing = code is ErrorCode.TAKE_PROFIT_MISSING and not missing(trade)
+    is_any_wanted = bool(missing(trade) or unsized(trade))
+    if is_any_wanted and is_bounded(trade) and (not is_told or is_less_missing):
         trade, _ = _do_without(trade, "it could not be placed so far")
     return trade
 

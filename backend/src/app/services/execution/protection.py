@@ -134,9 +134,9 @@ def secure(trade: Trade, moment: Moment, policy: ProtectionPolicy) -> tuple[Trad
             trade, more = _ensure_leg(trade, leg, moment, policy)
             commands += more
     if trade.close_reason is None and not trade.protection_failed and _is_overdue(trade, moment):
-        missing = [leg for leg in trade.legs if covering(trade, leg) is None]
-        why = f"no {' and '.join(name_of(leg) for leg in missing)} on the book within {policy.deadline_s:g} s"
-        trade, more = give_up(trade, missing, why, moment.now, policy)
+        wanted = [leg for leg in trade.legs if covering(trade, leg) is None]
+        why = f"no {' and '.join(name_of(leg) for leg in wanted)} on the book within {policy.deadline_s:g} s"
+        trade, more = give_up(trade, wanted, why, moment.now, policy)
         commands += more
     if trade.close_reason is not None:
         return trade.after(TradeTrigger.CLOSE), commands

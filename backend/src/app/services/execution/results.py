@@ -29,7 +29,7 @@ from app.schemas.result import (
     Timings,
     unreadable_result,
 )
-from app.services.execution.covering import missing_beside_the_stop
+from app.services.execution.covering import is_bounded
 from app.services.execution.dust import error_of_dust, is_dust
 from app.services.execution.planning import FLIPPED
 from app.services.execution.risk import RiskRefused
@@ -308,7 +308,7 @@ def status_of(trade: Trade) -> AssetStatus:
 
 
 def _failed_protection(trade: Trade) -> AssetStatus:
-    return AssetStatus.PARTIALLY_PROTECTED if missing_beside_the_stop(trade) else AssetStatus.UNPROTECTED
+    return AssetStatus.PARTIALLY_PROTECTED if is_bounded(trade) else AssetStatus.UNPROTECTED
 
 
 def _told(trade: Trade, role: OrderRole) -> Order | None:

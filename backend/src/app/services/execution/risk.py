@@ -26,7 +26,7 @@ from app.domain.policy import (
 from app.domain.reports import BookTicker, MarkPrice
 from app.domain.trades import Leg, Trade, TradeSide, TradeStatus
 from app.schemas.decision import ExpectedPosition
-from app.services.execution.covering import STOPS, is_stopped
+from app.services.execution.covering import STOPS, is_bounded
 from app.services.execution.planning import AdjustmentPlan, EntryPlan, EntryWish, MarketView, plan_entry
 
 _FIELD = {
@@ -142,7 +142,7 @@ def laid_bare(trades: Iterable[Trade]) -> RiskRefused | None:
     """Why no entry may be sent while a position is past its deadline, or won't close (scenario P3), or None."""
     for trade in trades:
         is_stuck = trade.status is TradeStatus.CLOSING and trade.close_attempts > 1
-        is_bare = trade.protection_failed and not is_stopped(trade)
+        is_bare = trade.protection_failed and not is_bounded(trade)
         if (is_bare or is_stuck) and trade.exposure > ZERO:
             what = "can't be closed" if is_stuck else "is held without protection past its deadline"
             text = f"{trade.asset} {what}; no entry until that is settled"
