@@ -224,7 +224,10 @@ def retries_with_patience(run: Run) -> Iterator[str]:
 
 
 def keeps_what_is_protected(run: Run) -> Iterator[str]:
-    """No emergency is made of a position whose exits were told to rest, and rest: failed reads are no reason (U4)."""
+    """No emergency is made of a position whose exits were told to rest, and rest: failed reads are no reason (U4).
+
+    Nor of one whose stop rests for more than is held, which could not become smaller (P14).
+    """
     if _jumps(run) or any(happening.what == "disk" for happening in run.world.happenings):
         return
     for account, trades in run.trades.items():
@@ -233,26 +236,60 @@ def keeps_what_is_protected(run: Run) -> Iterator[str]:
                 row.at for row in run.sent
                 if row.method == "POST" and _is_of(parse_client_order_id(row.client_order_id), trade, _CLOSES)
             ]  # fmt: skip
-            if closes and trade.legs and trade.close_reason is CloseReason.EMERGENCY and not trade.adjustments:
-                at = min(closes)
-                if _settled_since(trade, at, run, account) < at - _SURE_S:
-                    yield f"{trade.asset} trade {trade.id} was closed in an emergency at {at:.3f} s, all exits resting"
+            if not closes or not trade.legs or trade.close_reason is not CloseReason.EMERGENCY:
+                continue
+            at = min(closes)
+            told = f"{trade.asset} trade {trade.id} was closed in an emergency at {at:.3f} s"
+            if not trade.adjustments and _settled_since(trade, at, run, account) < at - _SURE_S:
+                yield f"{told}, all exits resting"
+            elif _bounded_since(trade, at, run, account) < at - _SURE_S:
+                yield f"{told}, its stop resting for what was held or more"
+
+
+def _bounded_since(trade: Trade, at: float, run: Run, account: str) -> float:
+    """Since when a stop as it is wished has rested for what was held by ``at``, or for more; infinite when none did."""
+    role = next((role for role in _STOPS if trade.leg(role) is not None), None)
+    leg = trade.leg(role) if role is not None else None
+    if role is None or leg is None:
+        return float("inf")
+    book = run.ledger["accounts"][account]
+    fills = [fill for fill in book["fills"] if fill["symbol"] == trade.asset and seconds(fill["time"]) < at]
+    fills = [fill for fill in fills if fill["positionSide"] == trade.position_side.value]
+    held = abs(Decimal(fills[-1]["positionAfter"])) if fills else Decimal(0)
+    touched = {fill["orderId"] for fill in fills}
+    told = _told_to_rest(run, at)
+    arrivals = arrivals_of(run)
+    since = [
+        told[row["clientOrderId"]] for row in book["orders"]
+        if row["clientOrderId"] in told and _is_of(parse_client_order_id(row["clientOrderId"]), trade, (role,))
+        and (row["status"] in ON_THE_BOOK or seconds(row["updateTime"]) > at)
+        and row["type"] == row["origType"] and row["orderId"] not in touched
+        and (leg.callback_rate is not None or Decimal(row["stopPrice"]) == leg.trigger_price)
+        and ordered_quantity(arrivals, row) >= held
+    ]  # fmt: skip
+    return max([min(since, default=float("inf")), *(seconds(fill["time"]) for fill in fills)])
+
+
+def _told_to_rest(run: Run, at: float) -> dict[str, float]:
+    """When a process that lived on was told that an order rests, of those that it had not canceled by ``at``."""
+    lives = {life.number: life for life in run.lives}
+    doubted = {row.client_order_id for row in run.sent if row.method == "DELETE" and row.at <= at}
+    return {
+        row.client_order_id: row.answered for row in run.sent
+        if row.method == "POST" and row.status == 200 and row.answered is not None
+        and lives[row.process].acts(row.answered, row.answered + _SURE_S) and row.client_order_id not in doubted
+    }  # fmt: skip
 
 
 def _settled_since(trade: Trade, at: float, run: Run, account: str) -> float:
     """Since when nothing had changed that the service was not told, by ``at``; infinite when an exit did not rest."""
     book = run.ledger["accounts"][account]
-    lives = {life.number: life for life in run.lives}
-    told = {
-        row.client_order_id: row.answered for row in run.sent
-        if row.method == "POST" and row.status == 200 and row.answered is not None
-        and lives[row.process].acts(row.answered, row.answered + _SURE_S)
-    }  # fmt: skip
-    doubted = {row.client_order_id for row in run.sent if row.method == "DELETE"}
+    told = _told_to_rest(run, at)
     resting = {
-        row["clientOrderId"] for row in book["orders"]
+        row["clientOrderId"]
+        for row in book["orders"]
         if row["status"] in ON_THE_BOOK or seconds(row["updateTime"]) > at
-    } - doubted  # fmt: skip
+    }
     since = [seconds(fill["time"]) for fill in book["fills"] if fill["symbol"] == trade.asset]
     since = [time for time in since if time < at]
     for leg in trade.legs:
