@@ -16,7 +16,6 @@ from decimal import Decimal
 import structlog
 
 from app.domain.errors import IllegalTransition
-from app.domain.ids import OrderRole
 from app.domain.money import ZERO
 from app.domain.reports import PositionReport
 from app.domain.trades import CloseReason, Trade
@@ -44,7 +43,6 @@ from app.services.execution.unexplained import surplus
 log = structlog.get_logger(__name__)
 
 _KEPT_ENDED_TRADES = 32
-_RECORDED_FIRST = (OrderRole.ENTRY, OrderRole.REDUCE, OrderRole.TAKE_BACK)
 
 
 class Desk:
