@@ -6,11 +6,14 @@ once; a part that was never sent ends ``NOT_PLACED`` and has a message. Scenario
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import datetime
 from decimal import Decimal
 
 from app.domain.ids import OrderRole
 from app.domain.money import ZERO
-from app.domain.orders import Order
+from app.domain.orders import Order, OrderState, OrderTrigger
 from app.domain.trades import Adjustment, Trade
 
 
@@ -70,3 +73,11 @@ def quantity_to_come(trade: Trade, order: Order) -> Decimal:
     """What ``order``, which has not left, and the parts behind it are for."""
     later = (one for one in parts_of(trade, order) if one.key.attempt >= order.key.attempt and not one.is_final)
     return sum((one.quantity for one in later), start=ZERO)
+
+
+def without_planned(trade: Trade, parts: Iterable[Order], now: datetime, why: str) -> Trade:
+    """The trade in which those of ``parts`` that have not left no longer will, for the reason given."""
+    for part in parts:
+        if part.state is OrderState.PLANNED:
+            trade = trade.with_order(replace(part.after(OrderTrigger.NOT_SENT, now), refusal_message=why))
+    return trade

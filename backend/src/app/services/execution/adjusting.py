@@ -15,7 +15,7 @@ from app.domain.errors import Refusal
 from app.domain.ids import ClientOrderId, OrderRole
 from app.domain.money import ZERO
 from app.domain.orders import IN_FLIGHT, Order, OrderState, OrderTrigger
-from app.domain.parts import has_executed, leaving_quantity, orders_for
+from app.domain.parts import has_executed, leaving_quantity, orders_for, without_planned
 from app.domain.policy import ForeignOrdersPolicy
 from app.domain.reports import OrderRequest, OrderType, PositionSide
 from app.domain.trades import Adjustment, Trade
@@ -150,15 +150,8 @@ def _go_on_reducing(trade: Trade, adjustment: Adjustment, moment: Moment) -> tup
         if part is not None and before is not None and part.state is OrderState.PLANNED:
             if before.state is OrderState.FILLED and leaving_quantity(trade) <= trade.exposure:
                 return _send_again(trade, part, moment)
-            return _without_planned(trade, parts, moment.now), []
+            return without_planned(trade, parts, moment.now, _NOT_SENT), []
     return trade, []
-
-
-def _without_planned(trade: Trade, parts: tuple[Order, ...], now: datetime) -> Trade:
-    for part in parts:
-        if part.state is OrderState.PLANNED:
-            trade = trade.with_order(replace(part.after(OrderTrigger.NOT_SENT, now), refusal_message=_NOT_SENT))
-    return trade
 
 
 def _ask_about(order: Order) -> Command:
@@ -181,7 +174,7 @@ def _await_order(
         if again is not None:
             return again
     parts = orders_for(trade, adjustment)
-    return _fail(_without_planned(trade, parts, moment.now), adjustment, order, moment.now)
+    return _fail(without_planned(trade, parts, moment.now, _NOT_SENT), adjustment, order, moment.now)
 
 
 def _reduce_again(
@@ -223,7 +216,7 @@ def _make_way(
     is_held = leaving_quantity(anew) <= min(cover.held, trade.exposure)
     if policy is not ForeignOrdersPolicy.PLAIN or not is_one_way or not is_held:
         alert = tell_foreign(trade, cover, "the decrease has failed: cancel them, and send it again")
-        left = _without_planned(trade, orders_for(trade, adjustment), moment.now)
+        left = without_planned(trade, orders_for(trade, adjustment), moment.now, _NOT_SENT)
         trade, commands = _fail(left, adjustment, order, moment.now)
         return trade, [alert, *commands]
     trade, commands = _send_again(anew, first, moment)
@@ -235,7 +228,7 @@ def _planned_anew(
 ) -> tuple[Trade, Order]:
     """The trade with orders of these quantities in the place of a reduction's first ones, and the first of them."""
     again = reductions(trade, quantities, is_plain=is_plain)
-    trade = _without_planned(trade, orders_for(trade, adjustment), now)
+    trade = without_planned(trade, orders_for(trade, adjustment), now, _NOT_SENT)
     trade = trade.with_adjustment(replace(adjustment, client_order_id=again[0].client_order_id))
     for order in again:
         trade = trade.with_order(order)

@@ -12,7 +12,7 @@ from app.domain.funding import LOOKS, may_have_funding
 from app.domain.ids import OrderRole, parse_client_order_id
 from app.domain.money import ZERO
 from app.domain.orders import IN_FLIGHT, Order, OrderState, OrderTrigger
-from app.domain.parts import orders_for
+from app.domain.parts import orders_for, without_planned
 from app.domain.reports import (
     Accepted,
     ExchangeOrderStatus,
@@ -356,7 +356,8 @@ def _not_ahead(time: datetime | None, at: datetime) -> datetime | None:
 
 def _restarted(trade: Trade, fact: facts.Restarted) -> Trade:
     # what a dead process had planned is not sent by the next one: the decision may be too old by now (C9, O7)
-    trade = drop_parts(drop_parts(trade, fact.at), fact.at, OrderRole.REDUCE, _ITS_PROCESS_ENDED)
+    trade = drop_parts(trade, fact.at)
+    trade = without_planned(trade, trade.orders_of(OrderRole.REDUCE), fact.at, _ITS_PROCESS_ENDED)
     trade = _by_this_clock(trade, fact.at)
     if trade.exposure > ZERO:
         # the last close may have been sent and not recorded; its id is not used again (U5)

@@ -7,12 +7,11 @@ told of the position by then stays true.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime
 
 from app.domain.ids import OrderRole
 from app.domain.orders import Order, OrderState, OrderTrigger
-from app.domain.parts import parts_of
+from app.domain.parts import parts_of, without_planned
 from app.domain.trades import Trade, TradeStatus
 from app.services.execution.commands import Alert, Command, Send, Severity
 
@@ -41,12 +40,9 @@ def next_part(trade: Trade, now: datetime) -> tuple[Trade, list[Command]]:
     return trade.with_order(sent), [Send(sent)]
 
 
-def drop_parts(trade: Trade, now: datetime, of: OrderRole = OrderRole.ENTRY, why: str = _NOT_SENT) -> Trade:
-    """The trade without the parts of entries, or reductions, that have not left, which they no longer will."""
-    for part in trade.orders_of(of):
-        if part.state is OrderState.PLANNED:
-            trade = trade.with_order(replace(part.after(OrderTrigger.NOT_SENT, now), refusal_message=why))
-    return trade
+def drop_parts(trade: Trade, now: datetime) -> Trade:
+    """The trade without the parts of entries that have not left, which they no longer will."""
+    return without_planned(trade, trade.entries, now, _NOT_SENT)
 
 
 def late_part(before: Trade, after: Trade) -> Alert | None:
