@@ -13,12 +13,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
-import apsw
 import psycopg
 import pytest
 
 from aster_sim.server import RunningVenue
 from support.foreign_rows import change_rows
+from support.locks import locked
 from support.serving import BTC, BUY, PATIENCE_S, TOKEN, control, free_port, get, is_ready, ledger, service, until
 
 pytestmark = pytest.mark.long
@@ -170,14 +170,8 @@ async def test_a_second_instance_refuses_to_trade_names_the_first_and_takes_over
 def jammed(database_url: str) -> Iterator[None]:
     """Another program keeps everybody from writing, and so from finding out by the database who the owner is."""
     if database_url.startswith("sqlite"):
-        file = apsw.Connection(database_url.removeprefix("sqlite:///"))
-        file.set_busy_timeout(10_000)
-        file.execute("BEGIN IMMEDIATE")
-        try:
+        with locked(database_url.removeprefix("sqlite:///")):
             yield
-        finally:
-            file.execute("ROLLBACK")
-            file.close()
         return
     with psycopg.connect(database_url) as server:
         server.execute("LOCK TABLE leases IN ACCESS EXCLUSIVE MODE")

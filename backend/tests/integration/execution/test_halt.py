@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import apsw
 import pytest
 from arena import BTC, ETH, Arena, arena, buy, decide, sell, settled, stored, until, until_true
 
@@ -19,6 +16,7 @@ from app.schemas.result import AssetResult, AssetStatus
 from app.services.execution import halting
 from support.commands import tes
 from support.faces import TOKEN, serving
+from support.locks import locked
 
 UNHEARD_OF: dict[str, Any] = {"type": "error", "status": 400, "code": -4999, "msg": "Stop orders have a new rule."}
 
@@ -181,7 +179,7 @@ async def test_a_halt_that_can_not_be_recorded_says_so_and_is_recorded_when_it_c
     async with arena(tmp_path / "tes.db") as stage:
         async with stage.application(TES_API_TOKEN=TOKEN) as application, serving(application) as face:
             service = application.service("default")
-            with held(tmp_path / "tes.db"):
+            with locked(tmp_path / "tes.db"):
                 answer = await face.ask("POST", "/v1/halt", data={"reason": "news"})
                 assert (answer.status, answer.json["is_recorded"]) == (200, False)
                 assert "holds for this process only" in answer.json["warning"]
@@ -215,19 +213,6 @@ async def test_a_halt_that_the_database_does_not_even_queue_is_tried_until_it_is
     async with stage.application() as application:
         assert application.service("default").halted is not None
         assert application.service("default").halted.reason == "second"
-
-
-@contextmanager
-def held(path: Path) -> Iterator[None]:
-    """Another program is in the middle of a write."""
-    file = apsw.Connection(str(path))
-    file.set_busy_timeout(10_000)
-    file.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-    finally:
-        file.execute("ROLLBACK")
-        file.close()
 
 
 async def test_a_flatten_names_what_others_opened_and_does_not_call_it_flat(stage: Arena) -> None:

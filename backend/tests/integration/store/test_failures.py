@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import apsw
@@ -17,6 +16,7 @@ from app.db.sqlite_writer import SqliteWriter
 from app.domain.errors import StoreUnavailable
 from app.domain.events import Event
 from app.repositories.events import EventRepository
+from support.locks import locked
 from support.patience import PATIENCE_S
 
 MakeEvent = Callable[..., Event]
@@ -27,18 +27,6 @@ def limit_pages(database: SqliteDatabase, pages: int) -> None:
     """Let the file grow no further than that; a small number means no further than it is."""
     assert database._writer is not None
     database._writer._connection.pragma("max_page_count", pages)
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Another program is in the middle of a write."""
-    other = apsw.Connection(str(path))
-    other.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-    finally:
-        other.execute("ROLLBACK")
-        other.close()
 
 
 async def until_healthy(database: SqliteDatabase) -> None:
