@@ -160,15 +160,21 @@ async def test_what_turns_up_after_a_flatten_is_closed(stage: Arena, is_resumed:
         assert await stage.levers.position(BTC) == 0
 
 
+async def refused_and_executed(stage: Arena, service: ExecutionService, told_after_s: float) -> AssetResult:
+    """The result of an entry to which the exchange said no, and which it executed: it tells of that later."""
+    no = {"type": "error", "status": 400, "code": -2019, "msg": "Margin is insufficient.", "executed": True}
+    await stage.levers.fault({"type": "delay_events", "seconds": told_after_s}, count=0, account="default")
+    await stage.levers.fault(no, **ENTRY)
+    refused = (await decide(service, buy())).results[0]
+    assert refused.status is AssetStatus.FAILED
+    return refused
+
+
 async def test_what_turns_up_after_a_flatten_of_an_entry_that_was_refused_is_closed(stage: Arena) -> None:
     """O10: the exchange said no and executed it, and tells that when everything was flat."""
-    no = {"type": "error", "status": 400, "code": -2019, "msg": "Margin is insufficient.", "executed": True}
     async with stage.application() as application:
         service = application.service("default")
-        await stage.levers.fault({"type": "delay_events", "seconds": 2}, count=0, account="default")
-        await stage.levers.fault(no, **ENTRY)
-        refused = (await decide(service, buy())).results[0]
-        assert refused.status is AssetStatus.FAILED
+        refused = await refused_and_executed(stage, service, told_after_s=2)
         await service.halt("news", flatten=True)
         await until_true(lambda: stage.levers.orders(type="MARKET", side="SELL"))
         assert (await settled(application, refused.trade_id)).close_reason == "halt"
@@ -185,13 +191,9 @@ async def close_expected(service: ExecutionService) -> AssetResult:
 @pytest.mark.parametrize("way", ["decision", "expected", "hand", "all"])
 async def test_what_turns_up_after_a_close_is_closed(stage: Arena, way: str) -> None:
     """O10: the entry had been refused, so nothing was known to be held; and a later entry is none of the close's."""
-    no = {"type": "error", "status": 400, "code": -2019, "msg": "Margin is insufficient.", "executed": True}
     async with stage.application() as application:
         service = application.service("default")
-        await stage.levers.fault({"type": "delay_events", "seconds": 1.5}, count=0, account="default")
-        await stage.levers.fault(no, **ENTRY)
-        refused = (await decide(service, buy())).results[0]
-        assert refused.status is AssetStatus.FAILED
+        refused = await refused_and_executed(stage, service, told_after_s=1.5)
         closed = await {**WAYS, "expected": close_expected}[way](service)
         told = closed.error.message if closed.error is not None else " ".join(closed.notes)
         assert "given up lately" in told

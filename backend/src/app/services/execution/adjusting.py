@@ -21,15 +21,14 @@ from app.domain.reports import OrderRequest, OrderType, PositionSide
 from app.domain.trades import Adjustment, Trade
 from app.services.execution.commands import (
     Account,
-    Alert,
     CancelForeign,
     Command,
     Query,
     ReadBook,
     ReadCover,
     Resolve,
-    Severity,
     WakeAt,
+    late_fill,
 )
 from app.services.execution.covering import is_secured, is_stopped
 from app.services.execution.fitting import READ_PATIENCE, cut_again, wants_rules
@@ -106,9 +105,7 @@ def take_up_again(trade: Trade) -> tuple[Trade, list[Command]]:
     for adjustment in trade.adjustments:
         is_failed = not adjustment.is_pending and adjustment.error is not None and not adjustment.is_applied
         if is_failed and has_executed(trade, adjustment):
-            order_id = adjustment.client_order_id
-            text = f"{trade.asset}: a fill of {order_id} turned up after it was given up; it is looked after"
-            commands.append(Alert(Severity.CRITICAL, "late_fill", text))
+            commands.append(late_fill(trade.asset, adjustment.client_order_id))
             trade = trade.with_adjustment(replace(adjustment, ended_at=None, error=None))
     return trade, commands
 

@@ -87,14 +87,14 @@ class Closer:
 
     async def close_all(self, reason: CloseReason) -> list[AssetResult]:
         """Close everything, side by side, also what turns up of entries that were given up (U10)."""
-        given_up = {asset for asset in self.desks if self._ask_given_up(asset, reason)}
         assets = {asset for asset in self.desks if self._trades(asset)}
         assets |= {item.asset for _, item in self.intake.entering()}
+        given_up = [asset for asset in sorted(self.desks.keys() - assets) if self._ask_given_up(asset, reason)]
         closed = list(await asyncio.gather(*(self.close(asset, reason, CLOSE_PATIENCE_S) for asset in sorted(assets))))
         if reason is CloseReason.HALT:
             return closed  # tells what was held; whatever else turns up is closed until the halt is over
         await self._note(given_up)
-        return closed + [_nothing_known(asset) for asset in sorted(given_up - assets)]
+        return [*closed, *map(_nothing_known, given_up)]
 
     # --- by decision ------------------------------------------------------------------------------------------------
 

@@ -97,6 +97,12 @@ class Alert:
     message: str
 
 
+def late_fill(asset: str, client_order_id: str | None) -> Alert:
+    """An order that was given up has been executed after all (scenario U10)."""
+    text = f"{asset}: a fill of {client_order_id} turned up after it was given up; it is looked after"
+    return Alert(Severity.CRITICAL, "late_fill", text)
+
+
 @dataclass(frozen=True, slots=True)
 class CancelForeign:
     """Cancel the orders of others that cover the position: the operator chose that. ``alert`` names them."""

@@ -13,7 +13,7 @@ from app.domain.ids import OrderRole
 from app.domain.orders import Order, OrderState, OrderTrigger
 from app.domain.parts import parts_of, without_planned
 from app.domain.trades import Trade, TradeStatus
-from app.services.execution.commands import Alert, Command, Send, Severity
+from app.services.execution.commands import Alert, Command, Send, late_fill
 
 _NOT_SENT = "the part before it was not filled, or its exits failed, or the position was on its way out"
 
@@ -51,10 +51,7 @@ def late_part(before: Trade, after: Trade) -> Alert | None:
         known = before.order(entry.client_order_id)
         was_given_up = known is not None and known.state is OrderState.NOT_PLACED
         if was_given_up and after.executed(entry) and entry is not parts_of(after, entry)[0]:
-            text = (
-                f"{after.asset}: a fill of {entry.client_order_id} turned up after it was given up; it is looked after"
-            )
-            return Alert(Severity.CRITICAL, "late_fill", text)
+            return late_fill(after.asset, entry.client_order_id)
     return None
 
 
