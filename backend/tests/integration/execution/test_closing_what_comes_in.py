@@ -181,6 +181,23 @@ async def test_what_turns_up_after_a_flatten_of_an_entry_that_was_refused_is_clo
         assert await stage.levers.position(BTC) == 0
 
 
+async def test_what_an_earlier_process_saw_refused_is_closed_after_a_flatten(stage: Arena) -> None:
+    """O10: nobody who asks for the close knows of that entry any more; the halt that is in force decides."""
+    async with stage.application() as application:
+        refused = await refused_and_executed(stage, application.service("default"), told_after_s=3600)
+    await stage.levers.heal()
+    async with stage.application() as application:
+        await application.service("default").halt("news", flatten=True)
+        (row,) = await stage.levers.orders(type="MARKET", side="BUY")
+        told = {"s": BTC, "c": row["clientOrderId"], "i": row["orderId"], "S": "BUY", "o": "MARKET", "ot": "MARKET"}
+        told |= {"q": row["origQty"], "z": row["executedQty"], "ap": row["avgPrice"], "x": "TRADE", "X": "FILLED"}
+        frame = {"e": "ORDER_TRADE_UPDATE", "E": row["updateTime"], "o": told | {"T": row["updateTime"]}}
+        stage.levers.venue._runtime.hub.publish_user("default", frame)
+        await until_true(lambda: stage.levers.orders(type="MARKET", side="SELL"))
+        assert (await settled(application, refused.trade_id)).close_reason == "halt"
+        assert await stage.levers.position(BTC) == 0
+
+
 EXPECTED = {**CLOSE, "expected_position": "long"}
 
 
