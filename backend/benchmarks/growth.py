@@ -39,7 +39,7 @@ from app.schemas.decision import parse_decision
 
 DECISIONS = 20
 PAGES = 20
-"""Of each kind, of which the median is told."""
+"""So many pages of each kind are read; the benchmark prints the median of their times."""
 REPLAYED = 100
 """Events in a page of a replay."""
 _TABLES = (decisions, trades, legs, adjustments, orders, fills, events)

@@ -50,7 +50,7 @@ def bearer_token(connection: HTTPConnection) -> str | None:
 
 
 async def identify(connection: HTTPConnection, token: str) -> TokenRecord:
-    """Whose token this is; its connection is no stranger's any more. A wrong one is slowed, and locks nobody out.
+    """The owner of a token. A right one spares its connection when there are too many; a wrong one is answered late.
 
     Raises:
         Problem: 401.
@@ -93,7 +93,7 @@ def needs(scope: Scope) -> list[Any]:
 
 
 async def require_token_from_afar(request: Request) -> None:
-    """Let anybody on this machine read without a token; others need one, as does whoever comes through a proxy.
+    """Let programs on this machine read without a token; a request from elsewhere, or through a proxy, needs one.
 
     A token that is shown has to be right, wherever it comes from.
 

@@ -59,7 +59,7 @@ class Edge:
         try:
             async with asyncio.timeout(timeout_s) as limit:
                 await self._app(scope, receive, securing)
-        except Exception as error:
+        except Exception as error:  # the sender gets an answer whatever broke; what is no lateness goes on to the log
             is_late = isinstance(error, TimeoutError) and limit.expired()
             if not is_started:
                 await (_LATE if is_late else _BUG).response()(scope, receive, securing)

@@ -33,8 +33,9 @@ EXPEL_TIMEOUT_S = 10.0
 class Strangers:
     """The connections that have shown no right token yet. When there are too many, the oldest of them makes room.
 
-    So whoever holds as many as there may be keeps nobody out: those who have a token show it within milliseconds, and
-    are no strangers any more. It is cut off, not closed: one that reads nothing would stay for ever.
+    So a client that holds as many as there may be keeps no operator out: a client with a token shows it within
+    milliseconds, and its connection is then spared. The oldest is cut off, not closed: one that reads nothing would
+    stay for ever.
     """
 
     def __init__(self) -> None:
